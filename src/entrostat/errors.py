@@ -1,0 +1,45 @@
+"""What can go wrong, by kind.
+
+Every error of the library is an `EntrostatError` and also the standard-library class that it stands for, so that both
+`except EntrostatError` and `except ValueError` do what a reader expects. A message says what was wrong, the value, and
+what to do about it.
+
+| kind | when |
+| --- | --- |
+| `ConfigError` | a setting, argument or configuration key is wrong |
+| `DataError` | a tensor, file or batch is wrong: shape, dtype, NaN, unreadable |
+| `MissingStatistic` | a method needs a statistic that was not computed |
+| `StateError` | a controller state is missing, corrupted or belongs to another method |
+| `HostError` | a host (TRL, verl) has a version or a setting that control cannot work beside |
+| `NotInstalled` | an optional dependency is absent |
+"""
+
+from __future__ import annotations
+
+
+class EntrostatError(Exception):
+    """Base of every error raised by Entrostat."""
+
+
+class ConfigError(EntrostatError, ValueError):
+    """A setting is wrong."""
+
+
+class DataError(EntrostatError, ValueError):
+    """A tensor, file or batch is wrong."""
+
+
+class MissingStatistic(EntrostatError, LookupError):
+    """A statistic that is needed was not computed."""
+
+
+class StateError(EntrostatError, RuntimeError):
+    """A controller state is missing, corrupted or another method's."""
+
+
+class HostError(EntrostatError, RuntimeError):
+    """The training framework has a version or a setting that control cannot work beside."""
+
+
+class NotInstalled(EntrostatError, ImportError):
+    """An optional dependency is absent."""
