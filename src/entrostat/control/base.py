@@ -1,0 +1,109 @@
+"""What a controller is: two pure functions over a record of floats.
+
+`init()` gives the state before the first measurement, `step(state, measured)` the state after one more. The state is a
+frozen dataclass of floats and integers, so it is exact in JSON and equal on every rank; `state.output` is what the
+controller commands. Nothing here, nor in the files beside it, imports anything but the standard library.
+
+Sign. The error is always `measured - target`, in nats per token. Whether a larger output lowers or raises the entropy
+is a fact about the actuator, not about the controller, so the method that owns the actuator says it (`action`), and
+`bind` writes it into the controller.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
+
+from entrostat.control.schedules import Schedule
+from entrostat.errors import ConfigError, DataError, StateError
+
+Action = Literal["lower", "raise"]
+S = TypeVar("S")
+
+
+class ControllerState(Protocol):
+    """The record that a controller carries from step to step; `output` is what it commands now."""
+
+    @property
+    def output(self) -> float: ...
+
+
+@runtime_checkable
+class Controller(Protocol):
+    """A rule from measured entropy to an output; see the module's docstring."""
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The lowest and the highest output that it can command."""
+        ...
+
+    def init(self) -> Any: ...
+
+    def step(self, state: Any, measured: float) -> Any: ...
+
+
+def check_measured(measured: float) -> None:
+    """Refuse a measurement that is not a finite number, before any state moves."""
+    if not math.isfinite(measured):
+        raise DataError(
+            f"measured entropy is {measured}: the policy's logits hold NaN or infinity. The controller's state was left "
+            "as it was; go on from the last checkpoint with a lower learning rate or gradient clipping"
+        )
+
+
+def check_target(target: float | Schedule) -> None:
+    """Refuse a target entropy below zero: no distribution has one."""
+    lowest = target.at(0) if isinstance(target, Schedule) else target
+    if isinstance(lowest, bool) or not isinstance(lowest, int | float) or not math.isfinite(lowest) or lowest < 0:
+        raise ConfigError(
+            f"target entropy must be a finite number of nats per token, zero or more, got {lowest!r}. "
+            "To train without control, use the method 'observe'"
+        )
+
+
+def target_at(target: float | Schedule, step: int) -> float:
+    """The target at an optimizer step; a schedule that leads below zero is refused there."""
+    if not isinstance(target, Schedule):
+        return float(target)
+    value = target.at(step)
+    if not math.isfinite(value) or value < 0:
+        raise ConfigError(f"target entropy is {value} nats at step {step}: it must be zero or more. Schedule: {target}")
+    return value
+
+
+def bind(controller: Any, action: Action, owner: str) -> Any:
+    """The same controller, told what a larger output does to the entropy under its actuator."""
+    declared = getattr(controller, "action", None)
+    if declared is not None and declared != action:
+        raise ConfigError(
+            f"a larger {owner} {action}s the entropy, but its controller says action={declared!r}. "
+            "Leave action unset: the method knows it"
+        )
+    if any(field.name == "action" for field in dataclasses.fields(controller)):
+        return dataclasses.replace(controller, action=action)
+    return controller
+
+
+def to_dict(state: Any) -> dict[str, Any]:
+    """A controller's state as plain JSON values."""
+    return dataclasses.asdict(state)
+
+
+def from_dict(template: S, values: Mapping[str, Any]) -> S:
+    """The inverse of `to_dict`; `template` is the controller's `init()`.
+
+    Raises `StateError` when a field is missing, unknown or of another type.
+    """
+    fields = {field.name: getattr(template, field.name) for field in dataclasses.fields(template)}  # type: ignore[arg-type]
+    if set(fields) != set(values):
+        raise StateError(
+            f"the saved state of {type(template).__name__} has the fields {sorted(values)}, expected {sorted(fields)}"
+        )
+    for name, default in fields.items():
+        value = values[name]
+        wanted: tuple[type, ...] = (int,) if isinstance(default, int) else (int, float)
+        if isinstance(value, bool) or not isinstance(value, wanted):
+            raise StateError(f"the saved state of {type(template).__name__} has {name} = {value!r}, expected a number")
+    return type(template)(**{n: type(default)(values[n]) for n, default in fields.items()})

@@ -1,0 +1,67 @@
+"""Knobs: any float setting of a method may be a number, a schedule, or a controller.
+
+M methods and N controllers make M x N without further code: `entropy_bonus(coef=Step(...))` is Skywork's adaptive
+entropy control, `clip_higher(eps_high=PI(...))` an adaptive upper clip range.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from entrostat.control.base import Action, Controller, bind
+from entrostat.control.schedules import Schedule
+from entrostat.errors import ConfigError
+
+Knob: TypeAlias = float | Schedule | Controller
+
+
+@dataclass(frozen=True)
+class OpenLoopState:
+    """A knob that no measurement moves."""
+
+    steps: int = 0
+    output: float = 0.0
+
+
+@dataclass(frozen=True)
+class OpenLoop:
+    """A number or a schedule as a controller that looks at no measurement."""
+
+    setting: float | Schedule
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        return (-math.inf, math.inf)
+
+    def _at(self, step: int) -> float:
+        return self.setting.at(step) if isinstance(self.setting, Schedule) else float(self.setting)
+
+    def init(self) -> OpenLoopState:
+        return OpenLoopState(output=self._at(0))
+
+    def step(self, state: OpenLoopState, measured: float) -> OpenLoopState:
+        return OpenLoopState(steps=state.steps + 1, output=self._at(state.steps + 1))
+
+
+def as_controller(knob: Knob, action: Action, owner: str) -> Any:
+    """The controller behind a knob, bound to its actuator.
+
+    Args:
+        knob: a number, a schedule or a controller.
+        action: what a larger value of this knob does to the entropy.
+        owner: the knob's name, for messages.
+    """
+    if isinstance(knob, Controller):
+        return knob if isinstance(knob, OpenLoop) else bind(knob, action, owner)
+    if isinstance(knob, Schedule):
+        return OpenLoop(knob)
+    if isinstance(knob, bool) or not isinstance(knob, int | float) or not math.isfinite(knob):
+        raise ConfigError(f"{owner} must be a finite number, a schedule or a controller, got {knob!r}")
+    return OpenLoop(float(knob))
+
+
+def is_feedback(controller: Controller) -> bool:
+    """Whether a measurement moves it."""
+    return not isinstance(controller, OpenLoop)

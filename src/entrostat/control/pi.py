@@ -1,0 +1,131 @@
+"""Proportional and proportional-integral control.
+
+Source: EntroPIC, 2511.15248, Algorithm 1 and its released controller.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from entrostat.control.base import Action, check_measured, check_target, target_at
+from entrostat.control.schedules import Schedule
+from entrostat.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class PIState:
+    """The controller after a number of steps; every part of the last output is kept, for plots and for diagnosis.
+
+    `integral` is the sum of errors [nats], `proportional` and `integral_part` the two parts of the output, `saturated`
+    -1 or 1 where the output sits at its lower or upper limit, else 0.
+    """
+
+    steps: int = 0
+    measured: float = 0.0
+    target: float = 0.0
+    error: float = 0.0
+    integral: float = 0.0
+    proportional: float = 0.0
+    integral_part: float = 0.0
+    output: float = 0.0
+    saturated: int = 0
+
+
+@dataclass(frozen=True)
+class PI:
+    """Output = clip(kp * e + ki * sum(e), limits), with e = measured - target (negated where the actuator raises entropy).
+
+    Args:
+        target: entropy to hold [nats per token]; a number or a schedule over optimizer steps.
+        kp: proportional gain [output per nat].
+        ki: integral gain [output per nat and step].
+        limits: lowest and highest output.
+        anti_windup: while the output is at a limit, do not let the integral grow further past it. EntroPIC's release has
+            none, so its preset turns it off.
+        integral_read: "after" adds the present error to the integral before it is used, "before" uses the integral
+            first (as EntroPIC releases it); the gains for a wanted settling time differ, see `theory.stability`.
+        bumpless: choose the integral at the first measurement so that the first output equals `start`, whatever the
+            error is: switching control on in the middle of a run then makes no jump.
+        start: output before the first measurement.
+        action: what a larger output does to the entropy; the method that owns the actuator sets it.
+
+    Raises:
+        ConfigError: a gain that is negative or not finite, limits out of order, a negative target.
+    """
+
+    target: float | Schedule
+    kp: float = 1.0
+    ki: float = 0.01
+    limits: tuple[float, float] = (-1.0, 1.0)
+    anti_windup: bool = True
+    integral_read: Literal["after", "before"] = "after"
+    bumpless: bool = False
+    start: float = 0.0
+    action: Action | None = None
+
+    def __post_init__(self) -> None:
+        check_target(self.target)
+        for name in ("kp", "ki"):
+            gain = getattr(self, name)
+            if isinstance(gain, bool) or not isinstance(gain, int | float) or not math.isfinite(gain) or gain < 0:
+                raise ConfigError(
+                    f"{name} must be a finite gain, zero or more, got {gain!r}: the sign of the loop comes from the actuator"
+                )
+        if len(self.limits) != 2 or not self.limits[0] <= self.limits[1]:
+            raise ConfigError(f"limits must be (lowest, highest) output, got {self.limits!r}")
+        object.__setattr__(self, "limits", (float(self.limits[0]), float(self.limits[1])))
+        if self.integral_read not in ("after", "before"):
+            raise ConfigError(f"integral_read must be 'after' or 'before', got {self.integral_read!r}")
+        if not self.limits[0] <= self.start <= self.limits[1]:
+            raise ConfigError(f"start must lie within limits {self.limits}, got {self.start!r}")
+        if self.bumpless and self.ki == 0:
+            raise ConfigError("bumpless needs an integral term to absorb the first error, got ki=0")
+
+    def init(self) -> PIState:
+        return PIState(target=target_at(self.target, 0), output=float(self.start))
+
+    def step(self, state: PIState, measured: float) -> PIState:
+        """One optimizer step: `measured` is the exact mean entropy of its batch [nats per token]."""
+        check_measured(measured)
+        low, high = self.limits
+        target = target_at(self.target, state.steps)
+        error = measured - target
+        drive = -error if self.action == "raise" else error
+        proportional = self.kp * drive
+        held = state.integral
+        if state.steps == 0 and self.ki > 0:
+            held = (self.start - (proportional if self.bumpless else 0.0)) / self.ki
+            if self.bumpless and self.integral_read == "after":
+                held -= drive
+        advanced = held + drive
+        integral_part = self.ki * (advanced if self.integral_read == "after" else held)
+        wanted = proportional + integral_part
+        if self.anti_windup and ((wanted > high and drive > 0) or (wanted < low and drive < 0)):
+            # Further integration would only push past the limit: hold the integral where it is.
+            advanced = held
+            integral_part = self.ki * held
+            wanted = proportional + integral_part
+        output = min(max(wanted, low), high)
+        return PIState(
+            steps=state.steps + 1,
+            measured=measured,
+            target=target,
+            error=error,
+            integral=advanced,
+            proportional=proportional,
+            integral_part=integral_part,
+            output=output,
+            saturated=(wanted > high) - (wanted < low) if high > low else 0,
+        )
+
+
+def P(
+    target: float | Schedule,
+    kp: float = 1.0,
+    limits: tuple[float, float] = (-1.0, 1.0),
+    action: Action | None = None,
+) -> PI:
+    """Proportional control alone: a `PI` whose integral gain is zero. Leaves an error wherever the entropy drifts."""
+    return PI(target=target, kp=kp, ki=0.0, limits=limits, action=action)

@@ -1,0 +1,82 @@
+"""Step control: move the output by a fixed amount each step, in the direction that brings the entropy back.
+
+Source: Skywork-OR1, 2505.22312, adaptive entropy control.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from entrostat.control.base import Action, check_measured, check_target, target_at
+from entrostat.control.schedules import Schedule
+from entrostat.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class StepState:
+    """`level` is the integrated value, `output` what is commanded: `level`, or 0 while the gate is shut."""
+
+    steps: int = 0
+    measured: float = 0.0
+    target: float = 0.0
+    error: float = 0.0
+    level: float = 0.0
+    output: float = 0.0
+    saturated: int = 0
+
+
+@dataclass(frozen=True)
+class Step:
+    """level <- clip(level + delta) while the entropy is on the far side of the target, clip(level - delta) while not.
+
+    Args:
+        target: entropy to hold [nats per token]; a number or a schedule.
+        delta: how far the level moves each optimizer step.
+        limits: lowest and highest level.
+        start: level before the first measurement.
+        gated: command the level only while the entropy is on the side that the actuator moves it away from, else 0. With
+            the bonus coefficient of Skywork-OR1 this means: a bonus below the target, none above it. A level of 0 does
+            not stop the controller.
+        action: what a larger output does to the entropy; the method that owns the actuator sets it.
+    """
+
+    target: float | Schedule
+    delta: float = 1e-4
+    limits: tuple[float, float] = (0.0, 5e-3)
+    start: float = 0.0
+    gated: bool = True
+    action: Action | None = None
+
+    def __post_init__(self) -> None:
+        check_target(self.target)
+        if not isinstance(self.delta, int | float) or not math.isfinite(self.delta) or self.delta <= 0:
+            raise ConfigError(f"delta must be a finite step above zero, got {self.delta!r}")
+        if len(self.limits) != 2 or not self.limits[0] <= self.limits[1]:
+            raise ConfigError(f"limits must be (lowest, highest) level, got {self.limits!r}")
+        object.__setattr__(self, "limits", (float(self.limits[0]), float(self.limits[1])))
+        if not self.limits[0] <= self.start <= self.limits[1]:
+            raise ConfigError(f"start must lie within limits {self.limits}, got {self.start!r}")
+
+    def init(self) -> StepState:
+        # The gate is open before the first measurement, as in the release.
+        return StepState(target=target_at(self.target, 0), level=float(self.start), output=float(self.start))
+
+    def step(self, state: StepState, measured: float) -> StepState:
+        """One optimizer step: `measured` is the exact mean entropy of its batch [nats per token]."""
+        check_measured(measured)
+        low, high = self.limits
+        target = target_at(self.target, state.steps)
+        error = measured - target
+        needed = error < 0 if self.action == "raise" else error > 0
+        wanted = state.level + (self.delta if needed else -self.delta)
+        level = min(max(wanted, low), high)
+        return StepState(
+            steps=state.steps + 1,
+            measured=measured,
+            target=target,
+            error=error,
+            level=level,
+            output=level if needed or not self.gated else 0.0,
+            saturated=(wanted > high) - (wanted < low),
+        )

@@ -1,0 +1,22 @@
+"""Entropy estimated from sampled tokens alone, where no distribution is at hand (an inference server, a training API).
+
+An estimate, never to be shown as the exact number, and never a per-token entropy: one token's surprisal says nothing
+about the entropy at its position.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def sampled_entropy(logp_BT: Tensor, mask_BT: Tensor, ratio_BT: Tensor | None = None) -> Tensor:
+    """mean(-ratio * logp) over the masked tokens [nats per token], a 0-dimensional tensor; NaN on an empty mask.
+
+    Without `ratio_BT` it is unbiased for tokens that were sampled from this very policy at temperature 1; with the
+    importance ratio p / p_old also for tokens sampled from another.
+
+    Source: METHODS 0.2, item 3 (NeMo-RL's approximate entropy).
+    """
+    surprisal = -logp_BT if ratio_BT is None else -ratio_BT * logp_BT
+    mask = mask_BT.bool()
+    return surprisal.masked_fill(~mask, 0).sum() / mask.sum()

@@ -1,0 +1,81 @@
+"""The sums over a micro-batch that make up an optimizer step's account of its entropy."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from entrostat.types import Summary, TokenBatch
+
+PROBABILITY_EDGES = (0.05, 0.2, 0.5, 0.8, 0.95, 0.99, 0.999)
+"""Edges of the histogram of the sampled tokens' probabilities; bin i holds edges[i-1] < p <= edges[i]."""
+
+QUADRANTS = {
+    "positive_likely": (True, True),
+    "positive_unlikely": (True, False),
+    "negative_likely": (False, True),
+    "negative_unlikely": (False, False),
+}
+"""(advantage > 0, D > 0): which of the four kinds of token moved the entropy. The first and last lower it."""
+
+
+def sum_dtype(device: torch.device) -> torch.dtype:
+    """fp64 for sums over a batch, fp32 where the device has no fp64."""
+    return torch.float32 if device.type in ("mps", "npu", "xpu") else torch.float64
+
+
+@torch.no_grad()
+def summarise(batch: TokenBatch) -> Summary:
+    """Additive sums over the masked tokens of one micro-batch, as 0-dimensional tensors.
+
+    Always: `tokens`, `sequences`, and where the statistics allow:
+
+    * entropy: `entropy`, `entropy_sq`; and split by the sign of the advantage `entropy/positive`, `tokens/positive`,
+      `entropy/negative`, `tokens/negative`
+    * logp: `surprisal`, histogram `probability/0` to `probability/7` over `PROBABILITY_EDGES`
+    * with the baseline: `discriminator` (S), `centred` (D) and its square `centred_sq`, `flow_sq` (A D)^2, the first-order change of
+      entropy `flow` = sum of -r A D per unit of step at the logits, and its four parts `flow/<quadrant>`
+
+    Raises:
+        DataError: from the batch, when shapes do not fit.
+    """
+    mask = batch.mask
+    dtype = sum_dtype(mask.device)
+    stats = batch.stats.detach()
+    have = stats.available()
+    advantages = batch.advantages_BT
+    positive, negative = mask & (advantages > 0), mask & (advantages < 0)
+    columns: dict[str, Tensor] = {"tokens": mask, "tokens/positive": positive, "tokens/negative": negative}
+    if "entropy" in have:
+        entropy = stats.need("entropy")
+        columns |= {
+            "entropy": entropy,
+            "entropy_sq": entropy.square(),
+            "entropy/positive": entropy.masked_fill(~positive, 0),
+            "entropy/negative": entropy.masked_fill(~negative, 0),
+        }
+    if "logp" in have:
+        columns["surprisal"] = stats.surprisal
+    if {"logp", "entropy", "baseline"} <= have:
+        centred = stats.centred
+        gain = advantages * centred
+        flow = -batch.ratio.detach() * gain
+        columns |= {
+            "discriminator": stats.discriminator,
+            "centred": centred,
+            "centred_sq": centred.square(),
+            "flow_sq": gain.square(),
+            "flow": flow,
+        }
+        for name, (advantage_up, likely) in QUADRANTS.items():
+            inside = (positive if advantage_up else negative) & (centred > 0 if likely else centred < 0)
+            columns[f"flow/{name}"] = flow.masked_fill(~inside, 0)
+    table = torch.stack([column.to(dtype) for column in columns.values()])
+    totals = table.masked_fill_(~mask, 0).flatten(1).sum(1)
+    sums: dict[str, Tensor | float] = dict(zip(columns, totals.unbind(), strict=True))
+    sums["sequences"] = mask.any(1).sum().to(dtype)
+    if "logp" in have:
+        bins = torch.bucketize(stats.prob[mask].float(), torch.tensor(PROBABILITY_EDGES, device=mask.device))
+        counts = torch.bincount(bins, minlength=len(PROBABILITY_EDGES) + 1).to(dtype)
+        sums |= {f"probability/{i}": count for i, count in enumerate(counts.unbind())}
+    return Summary(sums)
