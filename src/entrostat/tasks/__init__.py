@@ -1,0 +1,42 @@
+"""Verifiable tasks: prompts with a checker.
+
+| name | task |
+| --- | --- |
+| `countdown` | reach a target from given numbers in steps; needs nothing installed |
+| `rg:<data set>` | any data set of reasoning-gym, such as `rg:chain_sum` |
+| `<path>.jsonl` | a file of prompts and answers, checked as mathematics |
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from entrostat.errors import ConfigError
+from entrostat.tasks.base import Problem, Split, Task
+
+__all__ = ["Problem", "Split", "Task", "load_task"]
+
+
+def load_task(name: str, **options: Any) -> Task:
+    """The task of that name; `options` are the task's own keyword arguments.
+
+    Raises `ConfigError` for an unknown name or option.
+    """
+    try:
+        if name == "countdown":
+            from entrostat.tasks.countdown import Countdown
+
+            return Countdown(**options)
+        if name.startswith("rg:"):
+            from entrostat.tasks.reasoning_gym import ReasoningGym
+
+            return ReasoningGym(name.removeprefix("rg:"), **options)
+        if name.endswith(".jsonl"):
+            from entrostat.tasks.jsonl import Jsonl
+
+            return Jsonl(name, **options)
+    except TypeError as error:
+        raise ConfigError(f"task {name!r} does not take these options: {error}") from error
+    raise ConfigError(
+        f"no task is called {name!r}; use 'countdown', 'rg:<data set of reasoning-gym>' or the path of a .jsonl file"
+    )

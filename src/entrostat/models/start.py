@@ -1,0 +1,85 @@
+"""Where a policy stands before reinforcement learning: entropy, near-certain tokens, accuracy.
+
+A policy is a fair test bed for entropy control only if it starts like a language model that reasons: most tokens near
+certain, a few real choices, some problems solved and most not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from entrostat.tasks.base import Problem, Task
+from entrostat.tasks.sampling import sample, undisturbed
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class StartStatistics:
+    """What a policy's own samples look like.
+
+    `entropy` is the exact full-vocabulary entropy in nats per completion token (first EOS included); `near_certain` is
+    the share of those tokens that were sampled with p > 0.95; `accuracy` the mean score; `solved` the share of problems
+    with a fully right sample; `right_answers` the mean number of distinct right completions over those.
+    """
+
+    entropy: float
+    near_certain: float
+    accuracy: float
+    solved: float
+    right_answers: float
+    completion_tokens: float
+    problems: int
+    samples: int
+    temperature: float
+
+
+@torch.no_grad()
+def measure_start(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
+    problems: Sequence[Problem],
+    *,
+    samples: int = 8,
+    temperature: float = 1.0,
+    seed: int = 0,
+) -> StartStatistics:
+    """Measure `samples` completions per problem. The model and torch's random state are left as they were."""
+    entropy = near_certain = tokens = score = 0.0
+    right: list[int] = []
+    with undisturbed(model, seed):
+        for problem in problems:
+            drawn = sample(
+                model,
+                tokenizer,
+                [problem.prompt] * samples,
+                max_new_tokens=task.max_completion_tokens,
+                temperature=temperature,
+            )
+            logits_BSV = model(input_ids=drawn.ids_BS, attention_mask=drawn.attention_BS.long()).logits.float()
+            logp_BTV = (logits_BSV[:, drawn.prompt_length - 1 : -1] / temperature).log_softmax(-1)
+            sampled_BT = logp_BTV.gather(-1, drawn.ids_BS[:, drawn.prompt_length :, None]).squeeze(-1)
+            entropy += -(logp_BTV.exp() * logp_BTV).sum(-1)[drawn.mask_BT].sum().item()
+            near_certain += (sampled_BT[drawn.mask_BT].exp() > 0.95).sum().item()
+            tokens += drawn.mask_BT.sum().item()
+            scores = [task.score(problem, text) for text in drawn.texts]
+            score += sum(scores)
+            right.append(len({text for text, s in zip(drawn.texts, scores, strict=True) if s >= 1.0}))
+    solved = [count for count in right if count]
+    return StartStatistics(
+        entropy=entropy / tokens,
+        near_certain=near_certain / tokens,
+        accuracy=score / (len(problems) * samples),
+        solved=len(solved) / len(problems),
+        right_answers=sum(solved) / max(len(solved), 1),
+        completion_tokens=tokens / (len(problems) * samples),
+        problems=len(problems),
+        samples=samples,
+        temperature=temperature,
+    )

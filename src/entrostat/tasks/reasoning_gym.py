@@ -1,0 +1,128 @@
+"""Any data set of reasoning-gym as a task, scored by the library's own scorer.
+
+    load_task("rg:chain_sum", shots=4, max_terms=3)
+
+Small models follow a format they are shown, so the prompt can begin with worked examples.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+from functools import lru_cache
+from typing import Any
+
+from entrostat.errors import ConfigError, DataError, NotInstalled
+from entrostat.tasks.base import Problem, Split, check_request, in_eval
+
+TEMPLATE = "Question: {question}\nAnswer:"
+_CHUNK = 256  # problems generated at a time; any size gives the same problems
+_ANSWER_TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
+
+
+class ReasoningGym:
+    """The reasoning-gym data set `dataset`, with its own configuration keys in `config`.
+
+    `template` holds `{question}`; `shots` worked examples precede it, the same for all problems, taken from the train
+    split and kept out of the problems. A stable hash of the question decides the split, so the splits are disjoint for
+    all seeds. `Problem.meta` holds where in the generated stream the problem stands: the scorer gets the very entry.
+
+    Raises `ConfigError` for an unknown data set (with close matches), a wrong key or value in `config`, or a template
+    without `{question}`; `NotInstalled` when reasoning-gym is absent.
+    """
+
+    def __init__(
+        self,
+        dataset: str,
+        *,
+        shots: int = 0,
+        template: str = TEMPLATE,
+        max_completion_tokens: int = 64,
+        temperature: float = 1.0,
+        eval_share: float = 0.2,
+        **config: Any,
+    ) -> None:
+        if "{question}" not in template:
+            raise ConfigError(f"template is {template!r}; it must hold {{question}}")
+        if shots < 0:
+            raise ConfigError(f"shots is {shots}; use zero or more worked examples")
+        if not 0 < eval_share < 1:
+            raise ConfigError(f"eval_share is {eval_share}; choose a share between 0 and 1")
+        self.name = f"rg:{dataset}"
+        self.max_completion_tokens = max_completion_tokens
+        self.temperature = temperature
+        self._dataset, self._config = dataset, config
+        self._template, self._eval_share = template, eval_share
+        self._chunk = lru_cache(maxsize=64)(self._generate)
+        self._examples: list[Problem] = []
+        self._scorer = self._source(0)  # a wrong name or key fails here rather than in the middle of a run
+        self._examples = self.problems("train", shots, seed=0) if shots else []
+
+    def problems(self, split: Split, count: int, seed: int) -> list[Problem]:
+        """`count` problems of a split; repeats only when the data set runs out of new ones.
+
+        Raises `DataError` when the data set generates none for that split.
+        """
+        check_request(split, count)
+        taken = {example.meta["question"] for example in self._examples}
+        seen, fruitless, first = set(taken), 0, _stream(seed)
+        drawn: list[Problem] = []
+        while len(drawn) < count:
+            before = len(drawn)
+            for index, entry in enumerate(self._chunk(first)):
+                question = str(entry["question"])
+                if question in seen or in_eval(question, self._eval_share) != (split == "eval"):
+                    continue
+                seen.add(question)
+                meta = {"question": question, "chunk": first, "index": index}
+                drawn.append(Problem(self._prompt(question), str(entry["answer"]), meta))
+            first += _CHUNK
+            fruitless = fruitless + 1 if len(drawn) == before else 0
+            if fruitless == 4:  # a small data set is used up: begin again
+                if len(seen) == len(taken):
+                    raise DataError(
+                        f"{self.name} generates no problem for the {split!r} split; change its configuration"
+                    )
+                seen, fruitless = set(taken), 0
+        return drawn[:count]
+
+    def score(self, problem: Problem, completion: str) -> float:
+        """The library's score of the completion's answer: the text in `<answer>` tags, else all before a blank line."""
+        tagged = _ANSWER_TAG.search(completion)
+        answer = tagged[1] if tagged else completion.strip().split("\n\n")[0]
+        try:
+            entry = self._chunk(problem.meta["chunk"])[problem.meta["index"]]
+            return min(1.0, max(0.0, float(self._scorer.score_answer(answer.strip(), entry))))
+        except Exception:  # scorers parse the policy's text with ast, sympy and others; what breaks them is wrong
+            return 0.0
+
+    def _prompt(self, question: str) -> str:
+        examples = [f"{self._template.format(question=e.meta['question'])} {e.answer}" for e in self._examples]
+        return "\n\n".join([*examples, self._template.format(question=question)])
+
+    def _generate(self, first: int) -> list[dict[str, Any]]:
+        dataset = self._source(first)
+        return [dataset[index] for index in range(_CHUNK)]
+
+    def _source(self, seed: int) -> Any:
+        try:
+            import reasoning_gym
+            from reasoning_gym.factory import DATASETS
+        except ImportError as error:
+            raise NotInstalled(
+                f"{self.name} needs reasoning-gym; install it with `pip install entrostat[train]`"
+            ) from error
+        if self._dataset not in DATASETS:
+            close = difflib.get_close_matches(self._dataset, DATASETS, n=5, cutoff=0.4)
+            hint = f"did you mean {', '.join(close)}?" if close else f"{len(DATASETS)} exist, such as chain_sum"
+            raise ConfigError(f"reasoning-gym has no data set {self._dataset!r}; {hint}")
+        try:
+            return reasoning_gym.create_dataset(self._dataset, size=_CHUNK, seed=seed, **self._config)
+        except (AssertionError, TypeError, ValueError) as error:
+            raise ConfigError(f"reasoning-gym refuses {self._config} for {self._dataset!r}: {error}") from error
+
+
+def _stream(seed: int) -> int:
+    """Where the stream of a seed begins: far apart, since entry i depends on seed + i only."""
+    return int.from_bytes(hashlib.sha256(str(seed).encode()).digest()[:4], "big") // 4
