@@ -1,0 +1,96 @@
+"""Entrostat: a thermostat for the policy entropy of language models under reinforcement learning.
+
+Names load when they are first used, so `import entrostat` is cheap and does not import torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# Public name -> the module that holds it.
+_HOMES = {
+    # statistics
+    "token_stats": "entrostat.stats",
+    "token_stats_from_hidden": "entrostat.stats",
+    "sampled_entropy": "entrostat.stats",
+    "summarise": "entrostat.stats",
+    "entropy_metrics": "entrostat.stats",
+    # records
+    "TokenStats": "entrostat.types",
+    "TokenBatch": "entrostat.types",
+    "Surrogate": "entrostat.types",
+    "Summary": "entrostat.types",
+    "Term": "entrostat.types",
+    # control
+    "P": "entrostat.control",
+    "PI": "entrostat.control",
+    "Step": "entrostat.control",
+    "Constant": "entrostat.control",
+    "Linear": "entrostat.control",
+    "Cosine": "entrostat.control",
+    "Piecewise": "entrostat.control",
+    # methods
+    "chain": "entrostat.methods",
+    "make": "entrostat.methods",
+    "flow": "entrostat.methods",
+    "entropic": "entrostat.methods",
+    "clip_b": "entrostat.methods",
+    "clip_v": "entrostat.methods",
+    "entropy_bonus": "entrostat.methods",
+    "skywork": "entrostat.methods",
+    "nsr": "entrostat.methods",
+    "psr": "entrostat.methods",
+    "w_reinforce": "entrostat.methods",
+    "clip_higher": "entrostat.methods",
+    "observe": "entrostat.methods",
+    "only_tokens": "entrostat.methods",
+    # objectives
+    "ppo": "entrostat.methods",
+    "grpo": "entrostat.methods",
+    "gspo": "entrostat.methods",
+    "cispo": "entrostat.methods",
+    "loss": "entrostat.methods",
+    # a loop of one's own
+    "EntropyControl": "entrostat.adapters.loop",
+    # errors
+    "EntrostatError": "entrostat.errors",
+    "ConfigError": "entrostat.errors",
+    "DataError": "entrostat.errors",
+    "MissingStatistic": "entrostat.errors",
+    "StateError": "entrostat.errors",
+    "HostError": "entrostat.errors",
+    "NotInstalled": "entrostat.errors",
+}
+# Public name -> the module that it is.
+_MODULES = {
+    "trl": "entrostat.adapters.trl",
+    "stats": "entrostat.stats",
+    "theory": "entrostat.theory",
+    "control": "entrostat.control",
+    "methods": "entrostat.methods",
+    "tasks": "entrostat.tasks",
+    "models": "entrostat.models",
+}
+
+__all__ = ["__version__", *_HOMES, *_MODULES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(_MODULES[name])
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'entrostat' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+if TYPE_CHECKING:
+    from entrostat.adapters.loop import EntropyControl as EntropyControl
+    from entrostat.control import PI as PI
+    from entrostat.methods import flow as flow

@@ -1,7 +1,7 @@
 """The records that travel between statistics, methods and hosts. All frozen; shapes and units on every field.
 
-Dimension suffixes: B sequences (rows), T completion tokens (columns), V vocabulary, d hidden size. Log-probabilities and
-entropies are in nats.
+Dimension suffixes: B sequences (rows), T completion tokens (columns), V vocabulary, d hidden size. Log-probabilities
+and entropies are in nats.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class TokenStats:
         """The same numbers without gradient."""
         return TokenStats(**{n: None if (v := getattr(self, n)) is None else v.detach() for n in STATISTICS})
 
-    @cached_property
+    @property
     def prob(self) -> Tensor:
         """p_k, the sampled token's probability."""
         return self.need("logp").exp()
@@ -65,16 +65,16 @@ class TokenStats:
         """-log p_k [nats]."""
         return -self.need("logp")
 
-    @cached_property
+    @property
     def discriminator(self) -> Tensor:
-        """S = p_k (H + log p_k): its sign says on which side of the watershed exp(-H) the token lies (2602.03392, Eq. 5).
+        """S = p_k (H + log p_k); 0 where p_k = 0, the limit.
 
-        0 where p_k = 0, the limit.
+        Its sign says on which side of the watershed exp(-H) the token lies (2602.03392, Eq. 5).
         """
         logp = self.need("logp")
         return self.prob * (self.need("entropy") + logp.clamp_min(-1e4))
 
-    @cached_property
+    @property
     def centred(self) -> Tensor:
         """D = S - B, whose expectation over the policy is zero: one GRPO step with weight a changes H by -a D."""
         return self.discriminator - self.need("baseline")
@@ -121,9 +121,9 @@ class TokenBatch:
         """The mask as booleans, (B, T)."""
         return self.mask_BT.bool()
 
-    @cached_property
+    @property
     def ratio(self) -> Tensor:
-        """Importance ratio p / p_old, with the gradient of p, (B, T)."""
+        """Importance ratio p / p_old, with the gradient of p, (B, T). Not cached: a copy made without gradient would stay."""
         logp = self.stats.need("logp")
         old = logp.detach() if self.old_logp_BT is None else self.old_logp_BT
         return (logp - old).exp()
@@ -133,18 +133,21 @@ class TokenBatch:
 class Term:
     """A differentiable term added to the loss: `coef * mean of value_BT over mask_BT`.
 
-    `scale` rather than a ready-made number, so that a host can spread the mean over micro-batches and ranks.
+    Attributes:
+        over: what the mean is over when the batch comes in several micro-batches: "step", all tokens of the optimizer
+            step, or "micro", the masked tokens of each micro-batch, whose means are then averaged.
     """
 
     name: str
     value_BT: Tensor
     mask_BT: Tensor
     coef: float
+    over: Literal["step", "micro"] = "step"
 
     def loss(self) -> Tensor:
         """The term as a token mean over this micro-batch; 0 (with gradient 0) where the mask is empty."""
-        mask = self.mask_BT.to(self.value_BT.dtype)
-        return self.coef * (self.value_BT * mask).sum() / mask.sum().clamp_min(1)
+        mask = self.mask_BT.bool()
+        return self.coef * self.value_BT.masked_fill(~mask, 0).sum() / mask.sum().clamp_min(1)
 
 
 Objective = Literal["ppo", "grpo", "cispo", "gspo"]

@@ -48,8 +48,8 @@ def check_measured(measured: float) -> None:
     """Refuse a measurement that is not a finite number, before any state moves."""
     if not math.isfinite(measured):
         raise DataError(
-            f"measured entropy is {measured}: the policy's logits hold NaN or infinity. The controller's state was left "
-            "as it was; go on from the last checkpoint with a lower learning rate or gradient clipping"
+            f"measured entropy is {measured}: the policy's logits hold NaN or infinity. The controller's state "
+            "was left as it was; go on from the last checkpoint with a lower learning rate or gradient clipping"
         )
 
 

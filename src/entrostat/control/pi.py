@@ -35,15 +35,15 @@ class PIState:
 
 @dataclass(frozen=True)
 class PI:
-    """Output = clip(kp * e + ki * sum(e), limits), with e = measured - target (negated where the actuator raises entropy).
+    """Output = clip(kp * e + ki * sum(e), limits), e = measured - target (negated where the actuator raises entropy).
 
     Args:
         target: entropy to hold [nats per token]; a number or a schedule over optimizer steps.
         kp: proportional gain [output per nat].
         ki: integral gain [output per nat and step].
         limits: lowest and highest output.
-        anti_windup: while the output is at a limit, do not let the integral grow further past it. EntroPIC's release has
-            none, so its preset turns it off.
+        anti_windup: while the output is at a limit, do not let the integral grow further past it. EntroPIC's release
+            has none, so its preset turns it off.
         integral_read: "after" adds the present error to the integral before it is used, "before" uses the integral
             first (as EntroPIC releases it); the gains for a wanted settling time differ, see `theory.stability`.
         bumpless: choose the integral at the first measurement so that the first output equals `start`, whatever the
@@ -71,7 +71,7 @@ class PI:
             gain = getattr(self, name)
             if isinstance(gain, bool) or not isinstance(gain, int | float) or not math.isfinite(gain) or gain < 0:
                 raise ConfigError(
-                    f"{name} must be a finite gain, zero or more, got {gain!r}: the sign of the loop comes from the actuator"
+                    f"{name} must be a finite gain, zero or more, got {gain!r}: the loop's sign comes from the actuator"
                 )
         if len(self.limits) != 2 or not self.limits[0] <= self.limits[1]:
             raise ConfigError(f"limits must be (lowest, highest) output, got {self.limits!r}")

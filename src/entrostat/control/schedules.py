@@ -1,11 +1,12 @@
 """Values that depend on the optimizer step: targets, coefficients, clip ranges.
 
-A schedule is a frozen record with `at(step) -> float`. Steps count optimizer steps from 0. Before its first and after its
-last point a schedule keeps the value there.
+A schedule is a frozen record with `at(step) -> float`. Steps count optimizer steps from 0. Before its first and after
+its last point a schedule keeps the value there.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -90,7 +91,7 @@ class Piecewise:
         points = tuple((int(step), _finite("value", value)) for step, value in self.points)
         if not points:
             raise ConfigError("points must name at least one (step, value) pair, got none")
-        if any(later[0] <= earlier[0] for earlier, later in zip(points, points[1:], strict=False)):
+        if any(later[0] <= earlier[0] for earlier, later in itertools.pairwise(points)):
             raise ConfigError(f"steps of the points must rise, got {[step for step, _ in points]}")
         object.__setattr__(self, "points", points)
 

@@ -35,9 +35,9 @@ class Step:
         delta: how far the level moves each optimizer step.
         limits: lowest and highest level.
         start: level before the first measurement.
-        gated: command the level only while the entropy is on the side that the actuator moves it away from, else 0. With
-            the bonus coefficient of Skywork-OR1 this means: a bonus below the target, none above it. A level of 0 does
-            not stop the controller.
+        gated: command the level only while the entropy is on the side that the actuator moves it away from, else 0.
+            With the bonus coefficient of Skywork-OR1 this means: a bonus below the target, none above it. A level
+            of 0 does not stop the controller.
         action: what a larger output does to the entropy; the method that owns the actuator sets it.
     """
 

@@ -2,8 +2,16 @@
 
 from entrostat.stats.hidden import token_stats_from_hidden
 from entrostat.stats.logits import token_stats
+from entrostat.stats.metrics import entropy_metrics
 from entrostat.stats.reference import reference_stats
 from entrostat.stats.sampled import sampled_entropy
 from entrostat.stats.summarise import summarise
 
-__all__ = ["reference_stats", "sampled_entropy", "summarise", "token_stats", "token_stats_from_hidden"]
+__all__ = [
+    "entropy_metrics",
+    "reference_stats",
+    "sampled_entropy",
+    "summarise",
+    "token_stats",
+    "token_stats_from_hidden",
+]

@@ -1,0 +1,113 @@
+"""Entropy control for a training loop of one's own; the other adapters are built on it.
+
+control = EntropyControl(flow(target=0.3))
+for each micro-batch of an optimizer step:
+    surrogate = control.apply(ppo(batch), batch)
+    loss(surrogate, batch).backward()
+optimizer.step()
+log(control.step())            # once per optimizer step; adds up micro-batches and ranks
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from entrostat.adapters.state_file import load_state, save_state
+from entrostat.control import Schedule
+from entrostat.errors import ConfigError
+from entrostat.methods import Chain, Link, chain
+from entrostat.stats import entropy_metrics, summarise
+from entrostat.types import Summary, Surrogate, TokenBatch
+
+
+def _sum_over_ranks(vector: Tensor) -> Tensor:
+    torch.distributed.all_reduce(vector)
+    return vector
+
+
+class EntropyControl:
+    """A method together with its state: the only thing here that changes as training goes on.
+
+    Args:
+        method: a preset, a chain or a single link.
+        vocabulary: size V of the policy's vocabulary; a target above log V, which no policy can reach, is then refused.
+        on_policy: whether every importance ratio is 1 in this run; a method that does nothing then is warned of.
+    """
+
+    def __init__(self, method: Chain | Link, vocabulary: int | None = None, on_policy: bool = False) -> None:
+        if not isinstance(method, Chain | Link):
+            raise ConfigError(f"method must be a preset such as flow(target=0.3), a chain or a link, got {method!r}")
+        self.method = method if isinstance(method, Chain) else chain(method)
+        self.state = self.method.init()
+        self.steps = 0
+        self._pending = Summary()
+        if vocabulary is not None:
+            self.check_reachable(vocabulary)
+        if on_policy and self.method.needs_stale_data:
+            warnings.warn(
+                f"{self.method.name!r} changes the clip range of the importance ratio, but this run is strictly on-policy: "
+                "every ratio is 1 and the method does nothing. Take several optimizer steps per batch, or another method",
+                stacklevel=2,
+            )
+
+    def check_reachable(self, vocabulary: int) -> None:
+        """Refuse a target above log V, the entropy of the uniform distribution."""
+        for target in self.method.targets:
+            first = target.at(0) if isinstance(target, Schedule) else target
+            if first > math.log(vocabulary):
+                raise ConfigError(
+                    f"target entropy {first} is above log V = {math.log(vocabulary):.4f} nats, the most that a vocabulary "
+                    f"of {vocabulary} allows: choose a lower target"
+                )
+
+    def apply(self, surrogate: Surrogate, batch: TokenBatch) -> Surrogate:
+        """The objective as the method changes it on one micro-batch, whose sums are added to the step's account."""
+        changed = self.method.apply(surrogate, batch, self.state)
+        self.observe(batch, changed)
+        return changed
+
+    def observe(self, batch: TokenBatch, changed: Surrogate | None = None) -> None:
+        """Add a micro-batch to the step's account without changing an objective."""
+        self._pending = self._pending + summarise(batch) + Summary(changed.sums if changed else {})
+
+    def step(self, all_reduce: Callable[[Tensor], Tensor] | None = None) -> dict[str, float]:
+        """End the optimizer step: one controller step on the exact mean over its micro-batches and ranks.
+
+        Args:
+            all_reduce: takes a vector and returns its sum over ranks; by default torch.distributed where initialised.
+
+        Returns:
+            Metrics `entropy_control/...` and `token_entropy/...`. A step whose mask is empty everywhere moves nothing and
+            returns `entropy_control/empty_step` = 1 alone.
+
+        Raises:
+            DataError: the measured entropy is not finite; neither state nor account has moved.
+        """
+        if all_reduce is None and torch.distributed.is_available() and torch.distributed.is_initialized():
+            all_reduce = _sum_over_ranks
+        summary = self._pending.reduced(all_reduce)
+        self._pending = Summary()
+        if not summary.tokens:
+            return {"entropy_control/empty_step": 1.0}
+        self.state, metrics = self.method.update(self.state, summary)
+        self.steps += 1
+        return {f"entropy_control/{name}": value for name, value in metrics.items()} | entropy_metrics(summary)
+
+    def discard(self) -> None:
+        """Forget the micro-batches since the last step, as when a step is abandoned."""
+        self._pending = Summary()
+
+    def save(self, directory: str | Path) -> Path:
+        """Write `entrostat_state.json` into a checkpoint's directory; see `state_file.save_state`."""
+        return save_state(directory, self.method, self.state, self.steps)
+
+    def load(self, directory: str | Path) -> None:
+        """Take the state from a checkpoint's directory; `StateError` where there is none or it is another method's."""
+        self.state, self.steps = load_state(directory, self.method)
+        self._pending = Summary()

@@ -1,0 +1,76 @@
+"""The controller's state on disk: one JSON file beside the host's checkpoint, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from entrostat.errors import StateError
+from entrostat.methods import Chain, describe, fingerprint
+
+FILE_NAME = "entrostat_state.json"
+SCHEMA = 1
+
+
+def save_state(directory: str | Path, method: Chain, state: Any, steps: int) -> Path:
+    """Write the state into a directory, atomically: an earlier file stays whole until the new one is.
+
+    Raises:
+        OSError: the disk is full or the directory cannot be written; the earlier file is untouched.
+    """
+    record = {
+        "schema": SCHEMA,
+        "fingerprint": fingerprint(method),
+        "method": describe(method),
+        "steps": steps,
+        "state": method.state_to_dict(state),
+    }
+    path = Path(directory) / FILE_NAME
+    handle, temporary = tempfile.mkstemp(dir=directory, prefix=FILE_NAME, suffix=".part")
+    try:
+        with os.fdopen(handle, "w") as file:
+            # No NaN in the file: JSON has none, and a controller never holds one.
+            json.dump(record, file, indent=1, allow_nan=False)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def load_state(directory: str | Path, method: Chain) -> tuple[Any, int]:
+    """The state and the number of steps behind it, from a directory that `save_state` wrote into.
+
+    Raises:
+        StateError: there is no file, it is unreadable, or it belongs to another method. The controller is never
+            started afresh without a word: the message says how to go on.
+    """
+    path = Path(directory) / FILE_NAME
+    afresh = "To start the controller afresh from this checkpoint, pass resume_state='fresh'"
+    if not path.exists():
+        raise StateError(f"no controller state at {path}: the checkpoint was made without entropy control. {afresh}")
+    try:
+        record = json.loads(path.read_text())
+        schema, saved = record["schema"], record["fingerprint"]
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise StateError(
+            f"the controller state at {path} cannot be read ({error}). Use another checkpoint. {afresh}"
+        ) from error
+    if schema != SCHEMA:
+        raise StateError(f"the controller state at {path} has schema {schema}, this version reads {SCHEMA}. {afresh}")
+    if saved != fingerprint(method):
+        raise StateError(
+            f"the controller state at {path} belongs to another method or other settings. Saved: "
+            f"{json.dumps(record.get('method'))}. Now: {json.dumps(describe(method))}. Resume with the saved ones. {afresh}"
+        )
+    try:
+        return method.state_from_dict(record["state"]), int(record["steps"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise StateError(
+            f"the controller state at {path} is damaged ({error!r}). Use another checkpoint. {afresh}"
+        ) from error

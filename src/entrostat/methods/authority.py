@@ -1,0 +1,67 @@
+"""Authority: the range of entropy change that a method can command on this very batch.
+
+A method that reweights tokens by w(u) changes the entropy, to first order and per unit of step at the logits, by
+-mean(w(u) r A D) (2602.03392, Theorem 2, with the importance ratio r). Evaluated at the lowest and the highest
+output, that is the range it has; where the range is narrow beside the drift, no gain can hold the target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from entrostat.control.knob import is_feedback
+from entrostat.stats.summarise import sum_dtype
+from entrostat.types import Summary, TokenBatch
+
+REQUIRES = frozenset({"logp", "entropy", "baseline"})
+
+
+@torch.no_grad()
+def authority_sums(
+    batch: TokenBatch, advantages_BT: Tensor, weight: Callable[[float], Tensor | None], controller: Any, output: float
+) -> dict[str, Tensor]:
+    """Sums of the predicted entropy change at the present, the lowest and the highest output.
+
+    Args:
+        batch: the micro-batch, with `baseline` among its statistics.
+        advantages_BT: the advantages that are weighted.
+        weight: output -> weights (B, T), or None for weights of 1.
+        controller: whose limits bound the output; an open-loop knob commands no range.
+        output: the present output.
+    """
+    flow = -batch.ratio.detach() * advantages_BT * batch.stats.detach().centred
+    flow = flow.masked_fill(~batch.mask, 0).to(sum_dtype(flow.device))
+    low, high = controller.limits if is_feedback(controller) else (output, output)
+
+    def change(u: float) -> Tensor:
+        w = weight(u)
+        return flow.sum() if w is None else (flow * w).sum()
+
+    return {
+        "predicted": change(output),
+        "authority/low": change(low),
+        "authority/high": change(high),
+        "authority/none": flow.sum(),
+    }
+
+
+def report_authority(summary: Summary) -> dict[str, float]:
+    """Metrics, all as predicted entropy change in nats per unit of step at the logits:
+
+    predicted: of this batch as weighted; uncontrolled: of the same batch with weights 1;
+    authority_low, authority_high: at the lowest and the highest output; authority: the width of that range.
+    """
+    if "predicted" not in summary.values:
+        return {}
+    low, high = summary.mean("authority/low"), summary.mean("authority/high")
+    return {
+        "predicted": summary.mean("predicted"),
+        "uncontrolled": summary.mean("authority/none"),
+        "authority_low": low,
+        "authority_high": high,
+        "authority": abs(high - low),
+    }

@@ -1,0 +1,99 @@
+"""Methods composed: each link changes what the links before it left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from entrostat.errors import ConfigError, StateError
+from entrostat.methods.base import Link, Source
+from entrostat.types import Summary, Surrogate, TokenBatch
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A sequence of links under one name; itself a method. A published method is a chain with a `Source`."""
+
+    links: tuple[Link, ...]
+    name: str = "chain"
+    source: Source | None = None
+
+    def __post_init__(self) -> None:
+        owner: dict[str, str] = {}
+        for link in self.links:
+            if not isinstance(link, Link):
+                raise ConfigError(f"a chain is made of methods, got {link!r}")
+            for field in sorted(link.writes):
+                if field in owner:
+                    raise ConfigError(
+                        f"{owner[field]!r} and {link.name!r} both write {field!r}: one of them would undo the other. "
+                        "Leave one out"
+                    )
+                owner[field] = link.name
+
+    @property
+    def requires(self) -> frozenset[str]:
+        """Statistics that any link needs; the measurement itself needs logp and entropy."""
+        return frozenset({"logp", "entropy"}).union(*(link.requires for link in self.links))
+
+    @property
+    def needs_rewards(self) -> bool:
+        return any(link.needs_rewards for link in self.links)
+
+    @property
+    def needs_stale_data(self) -> bool:
+        """Whether nothing in it acts where every importance ratio is 1."""
+        return bool(self.links) and all(link.needs_stale_data for link in self.links)
+
+    @property
+    def targets(self) -> list[Any]:
+        """The targets of its controllers: numbers or schedules."""
+        controllers = [c for link in self.links for c in link.knobs.values()]
+        return [c.target for c in controllers if getattr(c, "target", None) is not None]
+
+    def init(self) -> tuple[Any, ...]:
+        return tuple(link.init() for link in self.links)
+
+    def apply(self, surrogate: Surrogate, batch: TokenBatch, state: tuple[Any, ...]) -> Surrogate:
+        for link, own in zip(self.links, state, strict=True):
+            surrogate = link.apply(surrogate, batch, own)
+        return surrogate
+
+    def update(self, state: tuple[Any, ...], summary: Summary) -> tuple[tuple[Any, ...], dict[str, float]]:
+        after, metrics = [], {"measured": summary.mean("entropy")} if summary.tokens else {}
+        fed_back = False
+        for link, own in zip(self.links, state, strict=True):
+            moved, values = link.update(own, summary)
+            after.append(moved)
+            # The first controller owns the plain names; a later one says whose it is.
+            metrics |= {f"{link.name}/{k}": v for k, v in values.items()} if fed_back else values
+            fed_back = fed_back or "error" in values
+        return tuple(after), metrics
+
+    def state_to_dict(self, state: tuple[Any, ...]) -> list[Any]:
+        """The state as plain JSON values, exact."""
+        return [link.state_to_dict(own) for link, own in zip(self.links, state, strict=True)]
+
+    def state_from_dict(self, values: list[Mapping[str, Any]]) -> tuple[Any, ...]:
+        """The inverse of `state_to_dict`; `StateError` where it does not fit this chain."""
+        if not isinstance(values, list) or len(values) != len(self.links):
+            raise StateError(
+                f"the saved state does not fit {self.name!r}, which has {len(self.links)} links: {values!r}"
+            )
+        return tuple(link.state_from_dict(own) for link, own in zip(self.links, values, strict=True))
+
+
+def chain(*methods: Link | Chain, name: str | None = None, source: Source | None = None) -> Chain:
+    """Compose methods, first to last. Chains among them are taken apart into their links.
+
+    Raises:
+        ConfigError: two links write the same field of the objective; the message names both.
+    """
+    links: list[Link] = []
+    for method in methods:
+        links.extend(method.links if isinstance(method, Chain) else (method,))
+    if source is None and len(methods) == 1 and isinstance(methods[0], Chain):
+        source = methods[0].source
+    label = name or "+".join(getattr(method, "name", type(method).__name__) for method in methods)
+    return Chain(tuple(links), label or "observe", source)

@@ -1,0 +1,89 @@
+"""Objectives for a training loop of one's own: how a batch becomes a surrogate, and a surrogate a loss.
+
+| objective | per-token loss, r the importance ratio | mean |
+| --- | --- | --- |
+| `ppo` (DAPO) | max(-A r, -A clip(r, 1 - eps_low, 1 + eps_high)) | over tokens |
+| `grpo` | the same | over tokens of a sequence, then over sequences |
+| `gspo` | the same with the sequence's geometric-mean ratio | as grpo |
+| `cispo` | -sg(min(r, 1 + eps_high)) A log p | over tokens |
+
+with a dual clip, for A < 0, of min(loss, -A c). Hosts that have objectives of their own (TRL, verl) do not use these.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from entrostat.errors import DataError
+from entrostat.types import Surrogate, TokenBatch
+
+
+def ppo(batch: TokenBatch, eps_low: float = 0.2, eps_high: float = 0.2, dual_clip: float | None = None) -> Surrogate:
+    """Clipped importance-weighted objective with a mean over tokens (PPO 1707.06347; DAPO 2503.14476, Eq. 8)."""
+    return Surrogate("ppo", batch.advantages_BT, eps_low=eps_low, eps_high=eps_high, dual_clip=dual_clip)
+
+
+def grpo(batch: TokenBatch, eps_low: float = 0.2, eps_high: float = 0.2, dual_clip: float | None = None) -> Surrogate:
+    """The clipped objective with a mean over sequences of means over tokens (GRPO 2402.03300, Eq. 3)."""
+    return Surrogate("grpo", batch.advantages_BT, eps_low=eps_low, eps_high=eps_high, dual_clip=dual_clip)
+
+
+def gspo(batch: TokenBatch, eps_low: float = 3e-4, eps_high: float = 4e-4) -> Surrogate:
+    """The clipped objective on the sequence's geometric-mean ratio (GSPO 2507.18071, Eqs. 5 and 7)."""
+    return Surrogate("gspo", batch.advantages_BT, eps_low=eps_low, eps_high=eps_high)
+
+
+def cispo(batch: TokenBatch, eps_high: float = 4.0) -> Surrogate:
+    """The ratio is clipped and stopped, every token keeps its gradient (CISPO 2506.13585, Eq. 4)."""
+    return Surrogate("cispo", batch.advantages_BT, eps_low=1.0, eps_high=eps_high)
+
+
+def _clip(ratio: Tensor, low: float | Tensor, high: float | Tensor) -> Tensor:
+    floor, ceiling = torch.as_tensor(1 - low).to(ratio), torch.as_tensor(1 + high).to(ratio)
+    return torch.minimum(torch.maximum(ratio, floor), ceiling)
+
+
+def token_loss(surrogate: Surrogate, batch: TokenBatch) -> Tensor:
+    """The weighted loss of each token, (B, T), before any mean; differentiable in `batch.stats.logp`."""
+    advantages = surrogate.advantages_BT
+    ratio = batch.ratio
+    if surrogate.objective == "gspo":
+        logp = batch.stats.need("logp")
+        old = logp.detach() if batch.old_logp_BT is None else batch.old_logp_BT
+        log_ratio = (logp - old).masked_fill(~batch.mask, 0)
+        ratio = (log_ratio.sum(1, keepdim=True) / batch.mask.sum(1, keepdim=True).clamp_min(1)).exp()
+    if surrogate.objective == "cispo":
+        capped = _clip(ratio, surrogate.eps_low, surrogate.eps_high).detach()
+        loss = -capped * advantages * batch.stats.need("logp")
+    else:
+        clipped = _clip(ratio, surrogate.eps_low, surrogate.eps_high)
+        loss = torch.maximum(-advantages * ratio, -advantages * clipped)
+        if surrogate.dual_clip is not None:
+            bounded = torch.minimum(loss, -advantages * surrogate.dual_clip)
+            loss = torch.where(advantages < 0, bounded, loss)
+    return loss if surrogate.weight_BT is None else loss * surrogate.weight_BT
+
+
+def loss(surrogate: Surrogate, batch: TokenBatch) -> Tensor:
+    """The surrogate as one differentiable number: its mean over this micro-batch, plus its terms.
+
+    An empty mask gives 0 with a gradient of 0. Under gradient accumulation the caller weighs micro-batches as its
+    objective wants (by tokens for `ppo` and `cispo`, by sequences for `grpo` and `gspo`).
+
+    Raises:
+        DataError: the loss is not a finite number although the batch has tokens.
+    """
+    per_token = token_loss(surrogate, batch)
+    mask = batch.mask if surrogate.keep_BT is None else batch.mask & surrogate.keep_BT
+    per_token = per_token.masked_fill(~mask, 0)
+    if surrogate.objective in ("grpo", "gspo"):
+        rows = per_token.sum(1) / mask.sum(1).clamp_min(1)
+        total = rows.sum() / mask.any(1).sum().clamp_min(1)
+    else:
+        total = per_token.sum() / mask.sum().clamp_min(1)
+    for term in surrogate.terms:
+        total = total + term.loss()
+    if not torch.isfinite(total.detach()):
+        raise DataError(f"the loss is {total.item()}: look for NaN in logits, advantages or old log-probabilities")
+    return total

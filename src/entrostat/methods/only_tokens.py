@@ -1,0 +1,42 @@
+"""Interventions: train on one kind of token alone, to see which way it moves the entropy.
+
+Source: 2602.03392, the four experiments that test the sign of the discriminator.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from entrostat.errors import ConfigError
+from entrostat.methods.base import Link, MethodState
+from entrostat.types import Surrogate, TokenBatch
+
+
+@dataclass(frozen=True)
+class OnlyTokens(Link):
+    """Keep only the tokens of one sign of advantage and one sign of the discriminator S; the rest weigh 0.
+
+    The theory predicts: positive samples with S > 0 and negative ones with S < 0 lower the entropy, others raise it.
+    """
+
+    samples: Literal["positive", "negative"]
+    discriminator: Literal["positive", "negative"]
+
+    name: ClassVar[str] = "only_tokens"
+    writes: ClassVar[frozenset[str]] = frozenset({"weight_BT"})
+    requires: ClassVar[frozenset[str]] = frozenset({"logp", "entropy", "baseline"})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("samples", "discriminator"):
+            if getattr(self, name) not in ("positive", "negative"):
+                raise ConfigError(f"{name} must be 'positive' or 'negative', got {getattr(self, name)!r}")
+
+    def apply(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Surrogate:
+        sample = surrogate.advantages_BT if self.samples == "positive" else -surrogate.advantages_BT
+        stats = batch.stats.detach()
+        side = stats.discriminator if self.discriminator == "positive" else -stats.discriminator
+        kept = batch.mask & (sample > 0) & (side > 0)
+        return dataclasses.replace(surrogate, weight_BT=kept.to(surrogate.advantages_BT.dtype))

@@ -1,0 +1,43 @@
+"""A summary as the numbers that people look at. Keys start with `token_entropy/`; units are nats per token."""
+
+from __future__ import annotations
+
+import math
+
+from entrostat.stats.summarise import PROBABILITY_EDGES, QUADRANTS
+from entrostat.types import Summary
+
+
+def entropy_metrics(summary: Summary) -> dict[str, float]:
+    """Metrics of one optimizer step from its reduced summary; empty where there was not a single token.
+
+    * mean, std: of the entropy over tokens; positive, negative: over tokens of positive and of negative advantage
+    * surprisal: mean -log p of the sampled tokens, the sampled estimate of the mean
+    * near_certain: share of sampled tokens with p > 0.95
+    * discriminator, centred, centred_std: mean S, mean and standard deviation of D
+    * flow: predicted first-order change of the mean entropy, per unit of step at the logits, and its four parts
+    """
+    if not summary.tokens:
+        return {}
+    metrics = {"tokens": summary.tokens}
+    have = summary.values
+    if "entropy" in have:
+        mean = summary.mean("entropy")
+        metrics["mean"] = mean
+        metrics["std"] = math.sqrt(max(summary.mean("entropy_sq") - mean * mean, 0.0))
+        for side in ("positive", "negative"):
+            if count := summary.get(f"tokens/{side}"):
+                metrics[side] = summary.get(f"entropy/{side}") / count
+    if "surprisal" in have:
+        metrics["surprisal"] = summary.mean("surprisal")
+        first = PROBABILITY_EDGES.index(0.95) + 1
+        likely = sum(summary.get(f"probability/{i}") for i in range(first, len(PROBABILITY_EDGES) + 1))
+        metrics["near_certain"] = likely / summary.tokens
+    if "centred" in have:
+        centred = summary.mean("centred")
+        metrics["discriminator"] = summary.mean("discriminator")
+        metrics["centred"] = centred
+        metrics["centred_std"] = math.sqrt(max(summary.mean("centred_sq") - centred * centred, 0.0))
+        metrics["flow"] = summary.mean("flow")
+        metrics |= {f"flow_{name}": summary.mean(f"flow/{name}") for name in QUADRANTS}
+    return {f"token_entropy/{name}": value for name, value in metrics.items()}
