@@ -30,17 +30,17 @@ from entrostat.tasks.base import Problem
 from entrostat.tasks.countdown import Countdown, solutions, traces
 
 SHAPE = {"width": 160, "layers": 3, "heads": 4, "hidden": 448}
+STEPS, MISS = 1_500, 0.5
 IGNORED = -100  # cross_entropy's default label for positions outside the loss
 
 
 def train(
-    *, seed: int, steps: int, batch_size: int = 128, miss: float = 0.5, lr: float = 2e-3, shape: dict[str, int] = SHAPE
+    *, seed: int, steps: int, miss: float, shape: dict[str, int], batch_size: int = 128, lr: float = 2e-3
 ) -> LlamaForCausalLM:
     """A policy trained for `steps` batches of training-split completions, of which a share `miss` ends elsewhere."""
     torch.manual_seed(seed)
     tokenizer, model = char_tokenizer(), new_tiny(**shape)
-    task = Countdown()
-    problems = task.problems("train", 2_000, seed)
+    problems = training_problems(seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.01)
     warmup = min(100, steps)
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -58,6 +58,11 @@ def train(
         if step % 100 == 0:
             print(f"step {step:5d}  loss {loss.item():.3f} nats per token", flush=True)
     return model.eval()
+
+
+def training_problems(seed: int) -> list[Problem]:
+    """All of the training split, none of the held-out one."""
+    return Countdown().problems("train", 2_000, seed)
 
 
 def _batches(
@@ -91,12 +96,14 @@ def _larger_first(step: str) -> bool:
     return left >= right
 
 
-def write(model: LlamaForCausalLM, path: Path, shape: dict[str, int], settings: dict[str, float]) -> StartStatistics:
+def write(
+    model: LlamaForCausalLM, path: Path, shape: dict[str, int], settings: dict[str, float], problems: int = 300
+) -> StartStatistics:
     """Store `model` in fp16 with the start that its stored weights have, in the file and in a JSON beside it."""
     weights = {name: tensor.detach().half().contiguous() for name, tensor in model.state_dict().items()}
     model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})  # measure what is stored
     task = Countdown()
-    start = measure_start(model, char_tokenizer(), task, task.problems("eval", 300, seed=0), samples=16)
+    start = measure_start(model, char_tokenizer(), task, task.problems("eval", problems, seed=0), samples=16)
     record = {
         "script": "python -m entrostat.models.warmstart",
         "settings": settings,
@@ -113,12 +120,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m entrostat.models.warmstart", description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="safetensors file to write")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=1_500)
-    parser.add_argument("--miss", type=float, default=0.5, help="share of training completions that ignore the target")
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--miss", type=float, default=MISS, help="share of completions that ignore the target")
+    parser.add_argument("--problems", type=int, default=300, help="held-out problems to measure the start on")
     options = parser.parse_args(arguments)
     settings = {"seed": options.seed, "steps": options.steps, "miss": options.miss}
-    model = train(**settings)
-    print(write(model, options.out, SHAPE, settings))
+    model = train(seed=options.seed, steps=options.steps, miss=options.miss, shape=SHAPE)
+    print(write(model, options.out, SHAPE, settings, options.problems))
 
 
 if __name__ == "__main__":
