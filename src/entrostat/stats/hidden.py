@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from entrostat.errors import ConfigError, DataError
-from entrostat.stats.logits import DEFAULT_WANT, check_targets, check_temperature, check_want, working_dtype
+from entrostat.stats.logits import DEFAULT_WANT, check_size, check_targets, check_temperature, check_want, working_dtype
 from entrostat.stats.online import OnlineSoftmax, logit_gradient
 from entrostat.types import STATISTICS, TokenStats
 
@@ -91,6 +91,8 @@ def token_stats_from_hidden(
     wanted = check_want(want)
     if softcap is not None and not softcap > 0:
         raise ConfigError(f"softcap must be above zero, or None, got {softcap!r}")
+    check_size("tile_tokens", tile_tokens)
+    check_size("tile_vocabulary", tile_vocabulary)
     head = _Head(check_temperature(temperature), float(logit_scale), softcap, tile_tokens, tile_vocabulary)
     shape, width = hidden_BTd.shape[:-1], hidden_BTd.shape[-1]
     if weight_Vd.dim() != 2 or weight_Vd.shape[1] != width:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -25,10 +26,16 @@ def check_want(want: Iterable[str]) -> frozenset[str]:
 
 
 def check_temperature(temperature: float) -> float:
-    """The temperature as a float above zero, or `ConfigError`."""
-    if not temperature > 0:
-        raise ConfigError(f"temperature must be above zero, got {temperature!r}")
+    """The temperature as a finite float above zero, or `ConfigError`."""
+    if not 0 < temperature < math.inf:
+        raise ConfigError(f"temperature must be a finite number above zero, got {temperature!r}")
     return float(temperature)
+
+
+def check_size(name: str, size: int) -> None:
+    """Refuse a chunk or tile of less than one entry: a loop in steps of it would fail, or see nothing."""
+    if size < 1:
+        raise ConfigError(f"{name} must be at least 1, got {size!r}")
 
 
 def check_targets(targets: Tensor, shape: torch.Size, vocabulary: int) -> None:
@@ -71,18 +78,19 @@ def token_stats(
         chunk_tokens: tokens worked on at once; bounds the extra memory to chunk_tokens x V numbers.
 
     Returns:
-        TokenStats in nats, fp32 (fp64 for fp64 logits), whatever the logits' dtype. `logp` and `entropy` carry a first-order
-        gradient to the logits; the others have none. A logit of -inf is probability 0 and is safe; a NaN, or a row with
-        no finite logit, gives NaN.
+        TokenStats in nats, fp32 (fp64 for fp64 logits), whatever the logits' dtype. `logp` and `entropy` carry a
+        first-order gradient to the logits; the others have none. A logit of -inf is probability 0 and is safe;
+        a NaN, or a row with no finite logit, gives NaN.
 
     Raises:
-        ConfigError: an unknown statistic, a temperature that is not above zero.
+        ConfigError: an unknown statistic, a temperature that is not finite and above zero, an empty chunk.
         DataError: shapes that do not fit, token ids outside the vocabulary.
 
     Source: DESIGN 2; discriminator and baseline from 2602.03392, Eqs. 5 to 8.
     """
     wanted = check_want(want)
     temperature = check_temperature(temperature)
+    check_size("chunk_tokens", chunk_tokens)
     if logits_BTV.dim() < 1 or not logits_BTV.is_floating_point():
         raise DataError(f"logits must be a floating tensor (..., V), got {logits_BTV.dtype} {tuple(logits_BTV.shape)}")
     shape, vocabulary = logits_BTV.shape[:-1], logits_BTV.shape[-1]
