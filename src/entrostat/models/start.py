@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
+_TOGETHER = 16  # problems per batch: enough to be fast, few enough that their logits fit in memory
+
+
 @dataclass(frozen=True)
 class StartStatistics:
     """What a policy's own samples look like.
@@ -54,13 +57,11 @@ def measure_start(
     entropy = near_certain = tokens = score = 0.0
     right: list[int] = []
     with undisturbed(model, seed):
-        for problem in problems:
+        for first in range(0, len(problems), _TOGETHER):
+            batch = [problem for problem in problems[first : first + _TOGETHER] for _ in range(samples)]
+            prompts = [problem.prompt for problem in batch]
             drawn = sample(
-                model,
-                tokenizer,
-                [problem.prompt] * samples,
-                max_new_tokens=task.max_completion_tokens,
-                temperature=temperature,
+                model, tokenizer, prompts, max_new_tokens=task.max_completion_tokens, temperature=temperature
             )
             logits_BSV = model(input_ids=drawn.ids_BS, attention_mask=drawn.attention_BS.long()).logits.float()
             logp_BTV = (logits_BSV[:, drawn.prompt_length - 1 : -1] / temperature).log_softmax(-1)
@@ -68,9 +69,11 @@ def measure_start(
             entropy += -(logp_BTV.exp() * logp_BTV).sum(-1)[drawn.mask_BT].sum().item()
             near_certain += (sampled_BT[drawn.mask_BT].exp() > 0.95).sum().item()
             tokens += drawn.mask_BT.sum().item()
-            scores = [task.score(problem, text) for text in drawn.texts]
+            scores = [task.score(problem, text) for problem, text in zip(batch, drawn.texts, strict=True)]
             score += sum(scores)
-            right.append(len({text for text, s in zip(drawn.texts, scores, strict=True) if s >= 1.0}))
+            for row in range(0, len(batch), samples):
+                own = zip(drawn.texts[row : row + samples], scores[row : row + samples], strict=True)
+                right.append(len({text for text, reward in own if reward >= 1.0}))
     solved = [count for count in right if count]
     return StartStatistics(
         entropy=entropy / tokens,
