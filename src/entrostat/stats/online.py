@@ -59,7 +59,7 @@ class OnlineSoftmax:
         decay = (-rise).exp()
         x = tile_NV.sub_(finite.unsqueeze(1)).clamp_(min=_FLOOR)
         e = x.exp()
-        if self.sum_e2x is not None:
+        if self.sum_e2x is not None and self.sum_e2 is not None:
             self.sum_e2x.sub_(rise * self.sum_e2).mul_(decay * decay)
         if self.sum_e2 is not None:
             self.sum_e2.mul_(decay * decay).add_(torch.linalg.vecdot(e, e))
@@ -86,7 +86,7 @@ class OnlineSoftmax:
             entropy = (log_s - self.sum_ex / self.sum_e).clamp_min(0)
         if self.sum_e2 is not None:
             collision = self.sum_e2 / self.sum_e.square()
-        if self.sum_e2x is not None:
+        if self.sum_e2x is not None and self.sum_e2 is not None and entropy is not None and collision is not None:
             mean_log = (self.sum_e2x - log_s * self.sum_e2) / self.sum_e.square()
             baseline = entropy * collision + mean_log
         return TokenStats(
