@@ -1,0 +1,45 @@
+# Every target sets itself up: a virtual environment in .venv with the package and its development tools.
+
+PYTHON ?= python3
+BIN := .venv/bin
+# One thread per process: the suite and the demonstration run two processes side by side.
+export OMP_NUM_THREADS ?= 1
+export MPLBACKEND := Agg
+
+.PHONY: help train test bench lint types ci clean
+
+help:
+	@echo "make train   train a small policy with its entropy held at a target, beside plain GRPO (about 3 minutes)"
+	@echo "make test    run the whole test suite"
+	@echo "make bench   measure again what benchmarks/ holds (hours; resumable)"
+	@echo "make lint    ruff;  make types    mypy"
+
+# A CPU build of torch that pip finds on this machine's disk is taken first; where there is none, the second line gets the
+# registry's build. torch's own dependencies come with the second line too.
+.venv/ready: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --no-index --no-deps torch==2.13.0 2>/dev/null || true
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+train: .venv/ready
+	$(BIN)/entrostat demo --out runs/demo
+
+test: .venv/ready
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+bench: .venv/ready
+	$(BIN)/python benchmarks/statistics/run.py
+	$(BIN)/python benchmarks/control/run.py
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/ready
+	$(BIN)/mypy
+
+ci: test lint types
+
+clean:
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
