@@ -19,13 +19,16 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from entrostat.control import base as control_base
 from entrostat.control.base import Action
 from entrostat.control.knob import as_controller, is_feedback
 from entrostat.errors import DataError, StateError
 from entrostat.types import Summary, Surrogate, TokenBatch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CONTROLLER_METRICS = ("measured", "target", "error", "output", "saturated", "proportional", "integral_part", "level")
 
@@ -149,6 +152,16 @@ def rewards(batch: TokenBatch, owner: str) -> Any:
             f"{owner} builds its advantages from raw rewards: pass rewards_B (one per sequence) in the batch"
         )
     return batch.rewards_B
+
+
+def log_ratio(batch: TokenBatch) -> Tensor:
+    """Log of the importance ratio, for a loss: 0 at padding, whatever that holds; no gradient to the old policy.
+
+    Padding is taken out before the exponential: masked out after it, 0 * NaN in the backward pass would be NaN.
+    """
+    logp = batch.stats.need("logp").masked_fill(~batch.mask, 0)
+    old = logp if batch.old_logp_BT is None else batch.old_logp_BT.masked_fill(~batch.mask, 0)
+    return logp - old.detach()
 
 
 def describe(value: Any) -> Any:

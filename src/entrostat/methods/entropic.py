@@ -19,7 +19,7 @@ from entrostat.control.base import Action
 from entrostat.control.knob import Knob
 from entrostat.errors import ConfigError
 from entrostat.methods import authority
-from entrostat.methods.base import Link, MethodState
+from entrostat.methods.base import Link, MethodState, log_ratio
 from entrostat.types import Summary, Surrogate, Term, TokenBatch
 
 Select = Literal["probability", "discriminator", "all"]
@@ -69,7 +69,7 @@ class Entropic(Link):
 
     def apply(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Surrogate:
         output = state.knobs["u"].output
-        advantages = surrogate.advantages_BT
+        advantages = surrogate.advantages_BT.detach()
         selected = self.selected(batch)
         side = advantages.sign().masked_fill(~selected, 0)
         count = selected.sum()
@@ -85,7 +85,8 @@ class Entropic(Link):
         )
         if self.normaliser == "all":
             return dataclasses.replace(surrogate, weight_BT=weight(output).to(advantages.dtype))
-        term = Term("entropic", -batch.ratio * advantages.abs(), selected, output, over="micro")
+        size = advantages.abs().masked_fill(~batch.mask, 0)
+        term = Term("entropic", -log_ratio(batch).exp() * size, selected, output, over="micro")
         return dataclasses.replace(surrogate, terms=(*surrogate.terms, term)) if output else surrogate
 
     def report(self, summary: Summary) -> dict[str, float]:

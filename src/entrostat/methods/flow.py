@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from entrostat.control.base import Action
@@ -56,6 +57,7 @@ class Flow(Link):
         if self.scope not in ("step", "micro"):
             raise ConfigError(f"scope must be 'step' or 'micro', got {self.scope!r}")
 
+    @torch.no_grad()
     def apply(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Surrogate:
         output = state.knobs["u"].output
         gain = (surrogate.advantages_BT * batch.stats.detach().centred).masked_fill(~batch.mask, 0)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from entrostat.errors import DataError
+from entrostat.methods.base import log_ratio
 from entrostat.types import Surrogate, TokenBatch
 
 
@@ -46,16 +47,14 @@ def _clip(ratio: Tensor, low: float | Tensor, high: float | Tensor) -> Tensor:
 
 def token_loss(surrogate: Surrogate, batch: TokenBatch) -> Tensor:
     """The weighted loss of each token, (B, T), before any mean; differentiable in `batch.stats.logp`."""
-    advantages = surrogate.advantages_BT
-    ratio = batch.ratio
+    advantages = surrogate.advantages_BT.detach().masked_fill(~batch.mask, 0)
+    change = log_ratio(batch)
     if surrogate.objective == "gspo":
-        logp = batch.stats.need("logp")
-        old = logp.detach() if batch.old_logp_BT is None else batch.old_logp_BT
-        log_ratio = (logp - old).masked_fill(~batch.mask, 0)
-        ratio = (log_ratio.sum(1, keepdim=True) / batch.mask.sum(1, keepdim=True).clamp_min(1)).exp()
+        change = change.sum(1, keepdim=True) / batch.mask.sum(1, keepdim=True).clamp_min(1)
+    ratio = change.exp()
     if surrogate.objective == "cispo":
         capped = _clip(ratio, surrogate.eps_low, surrogate.eps_high).detach()
-        loss = -capped * advantages * batch.stats.need("logp")
+        loss = -capped * advantages * batch.stats.need("logp").masked_fill(~batch.mask, 0)
     else:
         clipped = _clip(ratio, surrogate.eps_low, surrogate.eps_high)
         loss = torch.maximum(-advantages * ratio, -advantages * clipped)
