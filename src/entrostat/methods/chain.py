@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from entrostat.control.base import check_measured
 from entrostat.errors import ConfigError, StateError
 from entrostat.methods.base import Link, Source
 from entrostat.types import Summary, Surrogate, TokenBatch
@@ -61,7 +62,11 @@ class Chain:
         return surrogate
 
     def update(self, state: tuple[Any, ...], summary: Summary) -> tuple[tuple[Any, ...], dict[str, float]]:
-        after, metrics = [], {"measured": summary.mean("entropy")} if summary.tokens else {}
+        after: list[Any] = []
+        metrics: dict[str, float] = {}
+        if summary.tokens:
+            metrics["measured"] = summary.mean("entropy")
+            check_measured(metrics["measured"])
         fed_back = False
         for link, own in zip(self.links, state, strict=True):
             moved, values = link.update(own, summary)
