@@ -73,7 +73,13 @@ class EntropyControl:
         return changed
 
     def observe(self, batch: TokenBatch, changed: Surrogate | None = None) -> None:
-        """Add a micro-batch to the step's account without changing an objective."""
+        """Add a micro-batch to the step's account without changing an objective.
+
+        Raises:
+            MissingStatistic: the batch lacks a statistic of `method.requires`; the entropy itself is always among them.
+        """
+        for name in sorted(self.method.requires):
+            batch.stats.need(name)
         self._pending = self._pending + summarise(batch) + Summary(changed.sums if changed else {})
 
     def step(self, all_reduce: Callable[[Tensor], Tensor] | None = None) -> dict[str, float]:
@@ -87,7 +93,7 @@ class EntropyControl:
             returns `entropy_control/empty_step` = 1 alone.
 
         Raises:
-            DataError: the measured entropy is not finite; neither state nor account has moved.
+            DataError: the measured entropy is not finite; the state has not moved, the micro-batches are forgotten.
         """
         if all_reduce is None and torch.distributed.is_available() and torch.distributed.is_initialized():
             all_reduce = _sum_over_ranks
