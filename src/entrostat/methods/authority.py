@@ -15,26 +15,29 @@ from torch import Tensor
 
 from entrostat.control.knob import is_feedback
 from entrostat.stats.summarise import sum_dtype
-from entrostat.types import Summary, TokenBatch
+from entrostat.types import Summary, Surrogate, TokenBatch
 
 REQUIRES = frozenset({"logp", "entropy", "baseline"})
 
 
 @torch.no_grad()
 def authority_sums(
-    batch: TokenBatch, advantages_BT: Tensor, weight: Callable[[float], Tensor | None], controller: Any, output: float
+    surrogate: Surrogate, batch: TokenBatch, weight: Callable[[float], Tensor | None], controller: Any, output: float
 ) -> dict[str, Tensor]:
     """Sums of the predicted entropy change at the present, the lowest and the highest output.
 
     Args:
+        surrogate: as earlier links left it; their weights and dropped tokens count.
         batch: the micro-batch, with `baseline` among its statistics.
-        advantages_BT: the advantages that are weighted.
         weight: output -> weights (B, T), or None for weights of 1.
         controller: whose limits bound the output; an open-loop knob commands no range.
         output: the present output.
     """
-    flow = -batch.ratio.detach() * advantages_BT * batch.stats.detach().centred
-    flow = flow.masked_fill(~batch.mask, 0).to(sum_dtype(flow.device))
+    flow = -batch.ratio.detach() * surrogate.advantages_BT * batch.stats.detach().centred
+    kept = batch.mask if surrogate.keep_BT is None else batch.mask & surrogate.keep_BT
+    flow = flow.masked_fill(~kept, 0).to(sum_dtype(flow.device))
+    if surrogate.weight_BT is not None:
+        flow = flow * surrogate.weight_BT
     low, high = controller.limits if is_feedback(controller) else (output, output)
 
     def change(u: float) -> Tensor:
@@ -52,7 +55,7 @@ def authority_sums(
 def report_authority(summary: Summary) -> dict[str, float]:
     """Metrics, all as predicted entropy change in nats per unit of step at the logits:
 
-    predicted: of this batch as weighted; uncontrolled: of the same batch with weights 1;
+    predicted: of this batch as weighted; uncontrolled: of the same batch without this method;
     authority_low, authority_high: at the lowest and the highest output; authority: the width of that range.
     """
     if "predicted" not in summary.values:

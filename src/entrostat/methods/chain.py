@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from entrostat.control.base import check_measured
@@ -57,9 +57,11 @@ class Chain:
         return tuple(link.init() for link in self.links)
 
     def apply(self, surrogate: Surrogate, batch: TokenBatch, state: tuple[Any, ...]) -> Surrogate:
-        for link, own in zip(self.links, state, strict=True):
-            surrogate = link.apply(surrogate, batch, own)
-        return surrogate
+        sums = dict(surrogate.sums)
+        for index, (link, own) in enumerate(zip(self.links, state, strict=True)):
+            surrogate = link.apply(replace(surrogate, sums={}), batch, own)
+            sums |= {_prefix(index, link) + name: value for name, value in surrogate.sums.items()}
+        return replace(surrogate, sums=sums) if self.links else surrogate
 
     def update(self, state: tuple[Any, ...], summary: Summary) -> tuple[tuple[Any, ...], dict[str, float]]:
         after: list[Any] = []
@@ -68,8 +70,10 @@ class Chain:
             metrics["measured"] = summary.mean("entropy")
             check_measured(metrics["measured"])
         fed_back = False
-        for link, own in zip(self.links, state, strict=True):
-            moved, values = link.update(own, summary)
+        for index, (link, own) in enumerate(zip(self.links, state, strict=True)):
+            prefix = _prefix(index, link)
+            mine = {name.removeprefix(prefix): v for name, v in summary.values.items() if name.startswith(prefix)}
+            moved, values = link.update(own, Summary({**summary.values, **mine}))
             after.append(moved)
             # The first controller owns the plain names; a later one says whose it is.
             metrics |= {f"{link.name}/{k}": v for k, v in values.items()} if fed_back else values
@@ -87,6 +91,11 @@ class Chain:
                 f"the saved state does not fit {self.name!r}, which has {len(self.links)} links: {values!r}"
             )
         return tuple(link.state_from_dict(own) for link, own in zip(self.links, values, strict=True))
+
+
+def _prefix(index: int, link: Link) -> str:
+    """Before the names of a link's sums: two links of one chain may add up something under the same name."""
+    return f"{index}.{link.name}/"
 
 
 def chain(*methods: Link | Chain, name: str | None = None, source: Source | None = None) -> Chain:

@@ -100,7 +100,7 @@ class ClipTokens(Link):
         kept = keep(output)
         dtype = sum_dtype(raw.device)
         wide = raw.to(dtype)
-        sums = authority.authority_sums(batch, surrogate.advantages_BT, keep, self.mu, output)
+        sums = authority.authority_sums(surrogate, batch, keep, self.mu, output)
         sums |= {
             "dropped": (batch.mask & ~kept).sum().to(dtype),
             "statistic": wide.sum(),

@@ -79,7 +79,7 @@ class Entropic(Link):
             changed = 1 + u * spread * side
             return changed.clamp_min(0) if self.normaliser == "all" else changed
 
-        sums = authority.authority_sums(batch, advantages, weight, self.u, output)
+        sums = authority.authority_sums(surrogate, batch, weight, self.u, output)
         surrogate = dataclasses.replace(
             surrogate, sums={**surrogate.sums, **sums, "selected": count.to(sums["predicted"].dtype)}
         )

@@ -72,7 +72,7 @@ class Flow(Link):
         def weight(u: float) -> Tensor:
             return (1 + u * share).clamp(0, self.w_max)
 
-        sums = authority.authority_sums(batch, surrogate.advantages_BT, weight, self.u, output)
+        sums = authority.authority_sums(surrogate, batch, weight, self.u, output)
         return dataclasses.replace(
             surrogate,
             weight_BT=weight(output).to(surrogate.advantages_BT.dtype),
