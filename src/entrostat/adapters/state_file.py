@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +28,17 @@ def save_state(directory: str | Path, method: Chain, state: Any, steps: int) -> 
         "state": method.state_to_dict(state),
     }
     path = Path(directory) / FILE_NAME
-    handle, temporary = tempfile.mkstemp(dir=directory, prefix=FILE_NAME, suffix=".part")
+    # Not from tempfile, whose files no other user can read.
+    temporary = path.with_name(f"{FILE_NAME}.{os.getpid()}.part")
     try:
-        with os.fdopen(handle, "w") as file:
+        with open(temporary, "w") as file:
             # No NaN in the file: JSON has none, and a controller never holds one.
             json.dump(record, file, indent=1, allow_nan=False)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     return path
 
@@ -51,11 +51,14 @@ def load_state(directory: str | Path, method: Chain) -> tuple[Any, int]:
             started afresh without a word: the message says how to go on.
     """
     path = Path(directory) / FILE_NAME
-    afresh = "To start the controller afresh from this checkpoint, pass resume_state='fresh'"
+    afresh = (
+        "To start the controller afresh from this checkpoint, pass resume_state='fresh' to the trainer; in a loop of your "
+        "own, do not load it"
+    )
     if not path.exists():
         raise StateError(f"no controller state at {path}: the checkpoint was made without entropy control. {afresh}")
     try:
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text(), parse_constant=_refuse)
         schema, saved = record["schema"], record["fingerprint"]
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise StateError(
@@ -70,7 +73,11 @@ def load_state(directory: str | Path, method: Chain) -> tuple[Any, int]:
         )
     try:
         return method.state_from_dict(record["state"]), int(record["steps"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (StateError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise StateError(
-            f"the controller state at {path} is damaged ({error!r}). Use another checkpoint. {afresh}"
+            f"the controller state at {path} is damaged ({error}). Use another checkpoint. {afresh}"
         ) from error
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"it holds {constant}")
