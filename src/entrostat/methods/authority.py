@@ -17,6 +17,8 @@ from entrostat.control.knob import is_feedback
 from entrostat.stats.summarise import sum_dtype
 from entrostat.types import Summary, Surrogate, TokenBatch
 
+# Stands in for an infinite limit: times a flow of 0, infinity would be NaN.
+_UNLIMITED = 1e9
 REQUIRES = frozenset({"logp", "entropy", "baseline"})
 
 
@@ -39,6 +41,7 @@ def authority_sums(
     if surrogate.weight_BT is not None:
         flow = flow * surrogate.weight_BT
     low, high = controller.limits if is_feedback(controller) else (output, output)
+    low, high = max(low, -_UNLIMITED), min(high, _UNLIMITED)
 
     def change(u: float) -> Tensor:
         w = weight(u)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
@@ -173,6 +174,8 @@ def describe(value: Any) -> Any:
         return {"kind": type(value).__name__} | {k: v for k, v in settings.items() if v is not None}
     if isinstance(value, tuple | list):
         return [describe(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has no infinity, and a controller may have no limit
     return value
 
 
