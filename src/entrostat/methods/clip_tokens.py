@@ -27,6 +27,7 @@ from entrostat.stats.summarise import sum_dtype
 from entrostat.types import Summary, Surrogate, TokenBatch
 
 _NO_SPREAD = 1e-12
+_ROUNDING = 1e-13  # relative, of sums in fp64
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,10 @@ class ClipTokens(Link):
         return dataclasses.replace(surrogate, keep_BT=kept, sums={**surrogate.sums, **sums})
 
     def remember(self, summary: Summary, memory: Mapping[str, float]) -> Mapping[str, float]:
-        mean = summary.mean("statistic")
-        return {"mean": mean, "deviation": math.sqrt(max(summary.mean("statistic_sq") - mean * mean, 0.0))}
+        mean, square = summary.mean("statistic"), summary.mean("statistic_sq")
+        variance = square - mean * mean
+        # What rounding leaves of the variance of a constant is no spread.
+        return {"mean": mean, "deviation": math.sqrt(variance) if variance > _ROUNDING * square else 0.0}
 
     def report(self, summary: Summary) -> dict[str, float]:
         return authority.report_authority(summary) | {"dropped_share": summary.mean("dropped")}
