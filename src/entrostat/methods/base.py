@@ -146,13 +146,13 @@ class Link:
         )
 
 
-def rewards(batch: TokenBatch, owner: str) -> Any:
-    """The raw rewards (B,), or `DataError` naming who needs them."""
+def rewards(batch: TokenBatch, owner: str) -> Tensor:
+    """The raw rewards (B,), without gradient, or `DataError` naming who needs them."""
     if batch.rewards_B is None:
         raise DataError(
             f"{owner} builds its advantages from raw rewards: pass rewards_B (one per sequence) in the batch"
         )
-    return batch.rewards_B
+    return batch.rewards_B.detach()
 
 
 def log_ratio(batch: TokenBatch) -> Tensor:
