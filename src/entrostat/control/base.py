@@ -94,7 +94,7 @@ def to_dict(state: Any) -> dict[str, Any]:
 def from_dict(template: S, values: Mapping[str, Any]) -> S:
     """The inverse of `to_dict`; `template` is the controller's `init()`.
 
-    Raises `StateError` when a field is missing, unknown or of another type.
+    Raises `StateError` when a field is missing, unknown, of another type or not finite.
     """
     fields = {field.name: getattr(template, field.name) for field in dataclasses.fields(template)}  # type: ignore[arg-type]
     if set(fields) != set(values):
@@ -103,7 +103,9 @@ def from_dict(template: S, values: Mapping[str, Any]) -> S:
         )
     for name, default in fields.items():
         value = values[name]
-        wanted: tuple[type, ...] = (int,) if isinstance(default, int) else (int, float)
-        if isinstance(value, bool) or not isinstance(value, wanted):
-            raise StateError(f"the saved state of {type(template).__name__} has {name} = {value!r}, expected a number")
+        whole = isinstance(default, int)
+        number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+        if not number or not math.isfinite(value):
+            kind = "a whole number" if whole else "a finite number"
+            raise StateError(f"the saved state of {type(template).__name__} has {name} = {value!r}, expected {kind}")
     return type(template)(**{n: type(default)(values[n]) for n, default in fields.items()})

@@ -102,10 +102,16 @@ class PI:
         advanced = held + drive
         integral_part = self.ki * (advanced if self.integral_read == "after" else held)
         wanted = proportional + integral_part
-        if self.anti_windup and ((wanted > high and drive > 0) or (wanted < low and drive < 0)):
-            # Further integration would only push past the limit: hold the integral where it is.
-            advanced = held
-            integral_part = self.ki * held
+        saturated = (wanted > high) - (wanted < low)
+        if self.anti_windup and saturated * drive > 0:
+            # Integrate as far as the limit and no further; an integral that is past it already stays where it is.
+            if self.integral_read == "after" and self.ki > 0:
+                at_limit = ((high if drive > 0 else low) - proportional) / self.ki
+                advanced = sorted((held, at_limit, advanced))[1]
+                integral_part = self.ki * advanced
+            else:
+                advanced = held
+                integral_part = self.ki * held
             wanted = proportional + integral_part
         output = min(max(wanted, low), high)
         return PIState(
@@ -117,7 +123,7 @@ class PI:
             proportional=proportional,
             integral_part=integral_part,
             output=output,
-            saturated=(wanted > high) - (wanted < low) if high > low else 0,
+            saturated=saturated if high > low else 0,
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -31,6 +32,12 @@ def _steps(value: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ConfigError(f"steps must be a whole number of optimizer steps, at least 1, got {value!r}")
     return value
+
+
+def _point(point: Sequence[float]) -> tuple[int, float]:
+    if not isinstance(point, Sequence) or len(point) != 2 or not isinstance(point[0], int):
+        raise ConfigError(f"points must be pairs of a whole step and a value, got {point!r}")
+    return int(point[0]), _finite("value", point[1])
 
 
 @dataclass(frozen=True)
@@ -88,7 +95,7 @@ class Piecewise:
     points: tuple[tuple[int, float], ...]
 
     def __post_init__(self) -> None:
-        points = tuple((int(step), _finite("value", value)) for step, value in self.points)
+        points = tuple(_point(point) for point in self.points)
         if not points:
             raise ConfigError("points must name at least one (step, value) pair, got none")
         if any(later[0] <= earlier[0] for earlier, later in itertools.pairwise(points)):
