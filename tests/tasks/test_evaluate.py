@@ -58,7 +58,8 @@ def test_evaluating_leaves_randomness_and_modes_alone(policy):
 
 
 def test_a_problem_asked_twice_is_counted_twice(policy):
-    assert evaluate(*policy, TASK, [PROBLEMS[0]] * 3, samples=2, ks=(2,)).problems == 3
+    result = evaluate(*policy, TASK, [PROBLEMS[0]] * 3, samples=2, ks=(2,))
+    assert (result.problems, result.samples) == (3, 2)
 
 
 def test_wrong_requests_are_refused(policy):

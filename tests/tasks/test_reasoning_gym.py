@@ -31,6 +31,13 @@ def test_examples_come_first_and_are_not_posed(chain_sum):
     assert not {shown[0], shown[1]} & {f"{p.prompt.split(chr(10) * 2)[-1]} {p.answer}" for p in drawn}
 
 
+def test_examples_take_turns_in_a_chat():
+    (drawn,) = load_task("rg:chain_sum", shots=1, template="chatml").problems("eval", 1, seed=0)
+    assert drawn.prompt.count("<|im_start|>user\n") == 2
+    assert drawn.prompt.count("<|im_end|>\n") == 3
+    assert drawn.prompt.endswith("<|im_start|>assistant\n")
+
+
 def test_splits_are_disjoint_and_deterministic(chain_sum):
     train, held_out = chain_sum.problems("train", 200, seed=0), chain_sum.problems("eval", 100, seed=0)
     assert train == chain_sum.problems("train", 200, seed=0)

@@ -74,21 +74,22 @@ def evaluate(
     if not problems:
         raise DataError("there are no problems to evaluate on; ask the task for at least one")
 
-    queue = sorted((problem for problem in problems for _ in range(samples)), key=lambda problem: len(problem.prompt))
-    scores: dict[int, list[float]] = {id(problem): [] for problem in problems}
+    # Prompts of one length go together, so that little is padded.
+    queue = sorted(list(range(len(problems))) * samples, key=lambda index: len(problems[index].prompt))
+    scores: list[list[float]] = [[] for _ in problems]
     with undisturbed(model, seed):
         for start in range(0, len(queue), batch_size):
             batch = queue[start : start + batch_size]
             drawn = sample(
                 model,
                 tokenizer,
-                [problem.prompt for problem in batch],
+                [problems[index].prompt for index in batch],
                 max_new_tokens=task.max_completion_tokens if max_new_tokens is None else max_new_tokens,
                 temperature=task.temperature if temperature is None else temperature,
             )
-            for problem, text in zip(batch, drawn.texts, strict=True):
-                scores[id(problem)].append(task.score(problem, text))
-    return summarise([scores[id(problem)] for problem in problems], ks)
+            for index, text in zip(batch, drawn.texts, strict=True):
+                scores[index].append(task.score(problems[index], text))
+    return summarise(scores, ks)
 
 
 def summarise(scores: Sequence[Sequence[float]], ks: Sequence[int]) -> EvalResult:

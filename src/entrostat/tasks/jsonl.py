@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ class Jsonl:
     that math-verify can read is compared as mathematics (1/2 equals 0.5), any other as text, apart from case and outer
     spaces.
 
-    Raises `ConfigError` when there is no such file and `DataError`, with the line number, when a line is malformed.
+    Raises `ConfigError` when there is no such file and `DataError`, with the line number, when a line is malformed;
+    `NotInstalled` when math-verify is absent.
     """
 
     def __init__(
@@ -34,6 +36,8 @@ class Jsonl:
     ) -> None:
         if not 0 < eval_share < 1:
             raise ConfigError(f"eval_share is {eval_share}; choose a share between 0 and 1")
+        if find_spec("math_verify") is None:
+            raise NotInstalled("JSONL tasks need math-verify; install it with `pip install entrostat[train]`")
         self.name = str(path)
         self.max_completion_tokens = max_completion_tokens
         self.temperature = temperature
@@ -91,10 +95,7 @@ def _problem(line: str, where: str) -> Problem:
 
 
 def _equal_as_mathematics(answer: str, completion: str) -> bool:
-    try:
-        from math_verify import parse, verify
-    except ImportError as error:
-        raise NotInstalled("JSONL tasks need math-verify; install it with `pip install entrostat[train]`") from error
+    from math_verify import parse, verify
 
     # math-verify stops endless simplifications with a signal, which only the main thread may set.
     seconds = 5 if threading.current_thread() is threading.main_thread() else None

@@ -1,8 +1,9 @@
 """Any data set of reasoning-gym as a task, scored by the library's own scorer.
 
-    load_task("rg:chain_sum", shots=4, max_terms=3)
+    load_task("rg:chain_sum", shots=4, template="chatml", max_terms=3)
 
-Small models follow a format they are shown, so the prompt can begin with worked examples.
+Small models follow a format they are shown, so the prompt can begin with worked examples. Instruction-tuned models end
+their answer only inside their chat format: with `plain`, most tokens of a completion are idle text after the answer.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from typing import Any
 from entrostat.errors import ConfigError, DataError, NotInstalled
 from entrostat.tasks.base import Problem, Split, check_request, in_eval
 
-TEMPLATE = "Question: {question}\nAnswer:"
+TEMPLATES = {  # how a question is put, and what follows it in a worked example
+    "plain": ("Question: {question}\nAnswer:", " {answer}\n\n"),
+    "chatml": ("<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n", "{answer}<|im_end|>\n"),
+}
 _CHUNK = 256  # problems generated at a time; any size gives the same problems
 _ANSWER_TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 
@@ -24,8 +28,8 @@ _ANSWER_TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 class ReasoningGym:
     """The reasoning-gym data set `dataset`, with its own configuration keys in `config`.
 
-    `template` holds `{question}`; `shots` worked examples precede it, the same for all problems, taken from the train
-    split and kept out of the problems. A stable hash of the question decides the split, so the splits are disjoint for
+    `template` is `plain`, `chatml` (SmolLM2, Qwen) or a text with `{question}`; `shots` worked examples precede it, the
+    same for all problems, taken from the train split and kept out of the problems. A stable hash of the question decides the split, so the splits are disjoint for
     all seeds. `Problem.meta` holds where in the generated stream the problem stands: the scorer gets the very entry.
 
     Raises `ConfigError` for an unknown data set (with close matches), a wrong key or value in `config`, or a template
@@ -37,14 +41,15 @@ class ReasoningGym:
         dataset: str,
         *,
         shots: int = 0,
-        template: str = TEMPLATE,
+        template: str = "plain",
         max_completion_tokens: int = 64,
         temperature: float = 1.0,
         eval_share: float = 0.2,
         **config: Any,
     ) -> None:
-        if "{question}" not in template:
-            raise ConfigError(f"template is {template!r}; it must hold {{question}}")
+        self._question, self._example = TEMPLATES.get(template, (template, TEMPLATES["plain"][1]))
+        if "{question}" not in self._question:
+            raise ConfigError(f"template is {template!r}; use {' or '.join(TEMPLATES)}, or a text with {{question}}")
         if shots < 0:
             raise ConfigError(f"shots is {shots}; use zero or more worked examples")
         if not 0 < eval_share < 1:
@@ -53,7 +58,7 @@ class ReasoningGym:
         self.max_completion_tokens = max_completion_tokens
         self.temperature = temperature
         self._dataset, self._config = dataset, config
-        self._template, self._eval_share = template, eval_share
+        self._eval_share = eval_share
         self._chunk = lru_cache(maxsize=64)(self._generate)
         self._examples: list[Problem] = []
         self._scorer = self._source(0)  # a wrong name or key fails here rather than in the middle of a run
@@ -98,8 +103,9 @@ class ReasoningGym:
             return 0.0
 
     def _prompt(self, question: str) -> str:
-        examples = [f"{self._template.format(question=e.meta['question'])} {e.answer}" for e in self._examples]
-        return "\n\n".join([*examples, self._template.format(question=question)])
+        examples = [(example.meta["question"], example.answer) for example in self._examples]
+        shown = [self._question.replace("{question}", q) + self._example.replace("{answer}", a) for q, a in examples]
+        return "".join(shown) + self._question.replace("{question}", question)
 
     def _generate(self, first: int) -> list[dict[str, Any]]:
         dataset = self._source(first)
