@@ -89,7 +89,8 @@ class Link:
     def __post_init__(self) -> None:
         for knob, action in self.actions.items():
             value = getattr(self, knob)
-            if value is not None:
+            # None is a setting only where it is the default: "keep the host's".
+            if value is not None or getattr(type(self), knob, ...) is not None:
                 object.__setattr__(self, knob, as_controller(value, action, f"{self.name}.{knob}"))
 
     @property
