@@ -1,0 +1,181 @@
+"""What the tests of methods share: every preset with its variants, and random batches to apply them to."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import entrostat as es
+from entrostat.adapters.loop import EntropyControl
+from entrostat.control import PI, Cosine, Linear, Step
+from entrostat.methods import Chain
+from entrostat.stats import token_stats
+from entrostat.types import Summary, Surrogate, TokenBatch
+
+torch.set_num_threads(1)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One preset with its options.
+
+    `micro`: some quantity is declared to be of the micro-batch (scope "micro", a cap, the released normaliser), so weights
+    and predictions differ between one micro-batch and four; the controller's state must not.
+    """
+
+    name: str
+    options: dict[str, Any]
+    micro: bool = False
+
+    def __call__(self) -> Chain:
+        return es.make(self.name, **self.options)
+
+    def __str__(self) -> str:
+        return self.name + "".join(
+            f",{k}={type(v).__name__ if hasattr(v, 'limits') else v}" for k, v in self.options.items()
+        )
+
+
+def _cases() -> list[Case]:
+    cases = [Case("observe", {}), Case("flow", {"target": 0.4}), Case("entropic", {"target": 0.4}, micro=True)]
+    strong = {"target": 0.4, "kp": 2.0, "ki": 0.3}
+    cases += [
+        Case("flow", strong | {"scope": "micro"}, micro=True),
+        Case("flow", {"target": Linear(0.9, 0.2, 4), "w_max": 1.5}),
+        Case("flow", {"target": 0.4, "controller": 0.7}),
+        Case("flow", {"target": 0.4, "controller": Cosine(0.7, -0.7, 3)}),
+        Case("flow", {"target": 0.4, "controller": PI(0.4, 3.0, 0.5, (-1.0, 1.0), bumpless=True)}),
+        Case("flow", {"target": 0.4, "controller": PI(0.4, 3.0, 0.5, (-float("inf"), float("inf")))}),
+        Case("flow", {"target": 0.4, "controller": Step(0.4, 0.3, (-1.0, 1.0), gated=False)}),
+    ]
+    for normaliser in ("all", "selected"):
+        for select in ("probability", "discriminator", "all"):
+            options = strong | {"select": select, "normaliser": normaliser, "threshold": 0.5}
+            cases.append(Case("entropic", options, micro=normaliser == "selected"))
+    for scope in ("step", "micro"):
+        for two_sided in (False, True):
+            options = {"mu": 0.5, "two_sided": two_sided, "scope": scope}
+            cases.append(Case("clip_b", options, micro=scope == "micro"))
+            cases.append(Case("clip_v", options | {"largest_share": 1.0}, micro=scope == "micro"))
+    cases += [
+        Case("clip_v", {}, micro=True),
+        Case("clip_v", {"mu": 0.2, "largest_share": 0.1}, micro=True),
+        Case("clip_b", {}),
+        Case("clip_b", {"mu": Linear(2.0, 0.1, 4)}),
+        Case("clip_b", {"mu": PI(0.4, 1.0, 0.1, (0.1, 3.0), start=1.0)}),
+        Case("entropy_bonus", {}),
+        Case("entropy_bonus", {"coef": Linear(0.02, -0.01, 3)}),
+        Case("entropy_bonus", {"coef": PI(2.0, 1.0, 0.1, (-0.5, 0.5))}),
+        Case("entropy_bonus", {"coef": Step(0.4)}),
+        Case("skywork", {}),
+        Case("skywork", {"target": 1.9, "delta": 0.1, "limits": (-0.2, 0.5), "start": 0.1}),
+        Case("nsr", {}),
+        Case("psr", {}),
+        Case("w_reinforce", {}),
+        Case("w_reinforce", {"positive": PI(0.4, 1.0, 0.1, (0.0, 1.0), start=0.1)}),
+        Case("nsr", {"weight": Linear(1.0, 0.0, 2)}),
+        Case("clip_higher", {}),
+        Case("clip_higher", {"eps_high": Linear(0.2, 0.4, 4), "eps_low": None}),
+        Case("clip_higher", {"eps_high": PI(0.4, 1.0, 0.1, (0.0, 0.5), start=0.28)}),
+        Case("clip_higher", {"eps_low": Step(0.4, 0.01, (0.1, 0.3), start=0.2, gated=False)}),
+        Case("only_tokens", {}),
+        Case("only_tokens", {"samples": "negative", "discriminator": "negative"}),
+    ]
+    return cases
+
+
+CASES = _cases()
+
+
+@dataclass(frozen=True)
+class Data:
+    """Rows of a global batch as leaves: what a training step would hold before its forward pass."""
+
+    logits_BTV: Tensor
+    targets_BT: Tensor
+    advantages_BT: Tensor
+    mask_BT: Tensor
+    old_logp_BT: Tensor | None
+    rewards_B: Tensor
+
+    def rows(self, rows: slice) -> Data:
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return Data(**{n: None if v is None else v[rows] for n, v in values.items()})
+
+    def batch(self, want: Iterable[str] = ("logp", "entropy", "baseline")) -> TokenBatch:
+        stats = token_stats(self.logits_BTV, self.targets_BT, want)
+        return TokenBatch(stats, self.advantages_BT, self.mask_BT, self.old_logp_BT, self.rewards_B)
+
+    def replace(self, **changes: Any) -> Data:
+        return dataclasses.replace(self, **changes)
+
+
+def data(
+    seed: int = 0,
+    rows: int = 8,
+    tokens: int = 6,
+    vocabulary: int = 7,
+    dtype: torch.dtype = torch.float64,
+    on_policy: bool = False,
+    scale: float = 2.0,
+) -> Data:
+    """A batch of sampled tokens with lengths of their own, advantages of both signs and binary rewards."""
+    draw = torch.Generator().manual_seed(seed)
+    logits = scale * torch.randn(rows, tokens, vocabulary, generator=draw, dtype=torch.float64)
+    probs = logits.softmax(-1)
+    targets = torch.multinomial(probs.flatten(0, 1), 1, generator=draw).view(rows, tokens)
+    rewards = (torch.arange(rows) % 2).to(dtype)
+    size = 0.5 + torch.rand(rows, generator=draw, dtype=torch.float64)
+    advantages = (torch.where(rewards > 0, size, -size)).to(dtype)
+    lengths = torch.randint(2, tokens + 1, (rows, 1), generator=draw)
+    lengths[0] = tokens
+    logp = logits.log_softmax(-1).gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+    old = None if on_policy else (logp + 0.2 * torch.randn(rows, tokens, generator=draw, dtype=torch.float64)).to(dtype)
+    return Data(
+        logits.to(dtype).requires_grad_(),
+        targets,
+        advantages.unsqueeze(1).expand(rows, tokens).contiguous(),
+        (torch.arange(tokens) < lengths).long(),
+        old,
+        rewards,
+    )
+
+
+def split(whole: Data, parts: int) -> list[Data]:
+    """The same rows as several micro-batches of equal size."""
+    size = len(whole.mask_BT) // parts
+    return [whole.rows(slice(i * size, (i + 1) * size)) for i in range(parts)]
+
+
+def apply(control: EntropyControl, micro: Data, objective: Callable[[TokenBatch], Surrogate] = es.ppo) -> Surrogate:
+    batch = micro.batch(control.method.requires)
+    return control.apply(objective(batch), batch)
+
+
+def sums(control: EntropyControl) -> Tensor:
+    """The vector that this rank would hand to the all-reduce; the control is not moved."""
+    return torch.tensor([v for _, v in sorted(control._pending.reduced().values.items())], dtype=torch.float64)
+
+
+def trained(case: Callable[[], Chain], steps: int = 3, parts: int = 1) -> EntropyControl:
+    """A control that has seen a few optimizer steps."""
+    control = EntropyControl(case())
+    for seed in range(steps):
+        for micro in split(data(seed), parts):
+            apply(control, micro)
+        control.step()
+    return control
+
+
+def summary_of(chain: Chain, state: Any, *batches: TokenBatch) -> Summary:
+    """The reduced summary of one optimizer step."""
+    total = Summary()
+    for batch in batches:
+        changed = chain.apply(es.ppo(batch), batch, state)
+        total = total + es.summarise(batch) + Summary(changed.sums)
+    return total.reduced()
