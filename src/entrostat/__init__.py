@@ -62,6 +62,7 @@ _HOMES = {
     "MissingStatistic": "entrostat.errors",
     "StateError": "entrostat.errors",
     "HostError": "entrostat.errors",
+    "SaveError": "entrostat.errors",
     "NotInstalled": "entrostat.errors",
 }
 # Public name -> the module that it is.

@@ -11,6 +11,7 @@ what to do about it.
 | `MissingStatistic` | a method needs a statistic that was not computed |
 | `StateError` | a controller state is missing, corrupted or belongs to another method |
 | `HostError` | a host (TRL, verl) has a version or a setting that control cannot work beside |
+| `SaveError` | a file of a run cannot be written: a full disk, no permission |
 | `NotInstalled` | an optional dependency is absent |
 """
 
@@ -39,6 +40,10 @@ class StateError(EntrostatError, RuntimeError):
 
 class HostError(EntrostatError, RuntimeError):
     """The training framework has a version or a setting that control cannot work beside."""
+
+
+class SaveError(EntrostatError, OSError):
+    """A file of a run cannot be written."""
 
 
 class NotInstalled(EntrostatError, ImportError):

@@ -1,0 +1,36 @@
+"""From the words on the command line to a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from entrostat.errors import ConfigError
+
+if TYPE_CHECKING:
+    from entrostat.run.config import RunConfig
+
+
+def for_new_run(words: Sequence[str]) -> RunConfig:
+    """A configuration from at most one file and any number of `key.path=value` overrides."""
+    from entrostat.run.config import load_config
+
+    files = [word for word in words if "=" not in word]
+    if len(files) > 1:
+        raise ConfigError(f"give one configuration file, got {files}; overrides have the form key.path=value")
+    return load_config(files[0] if files else None, [word for word in words if "=" in word])
+
+
+def for_resumed_run(folder: Path, out: Path | None, words: Sequence[str]) -> RunConfig:
+    """The configuration of the run in `folder`; only its length may change."""
+    from entrostat.run.config import load_config
+    from entrostat.run.folder import CONFIG
+
+    if out is not None:
+        raise ConfigError(f"--out {out} beside --resume {folder}: a resumed run stays in its folder")
+    if other := [word for word in words if not word.startswith("steps=")]:
+        raise ConfigError(f"{other[0]}: a resumed run keeps its configuration, except for steps=...")
+    if not (folder / CONFIG).is_file():
+        raise ConfigError(f"there is no run to resume in {folder}: it has no {CONFIG}")
+    return load_config(folder / CONFIG, words)

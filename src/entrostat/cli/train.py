@@ -1,0 +1,43 @@
+"""`entrostat train`: one run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[CONFIG.yaml] [key.path=value ...]", help="A configuration file and overrides."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder [default: runs/<time>-<method>].")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved configuration and stop.")] = False,
+    resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder, exactly.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Train a policy with reinforcement learning while its entropy is held where you set it.
+
+    Without arguments: a tiny policy learns countdown on one CPU core, its entropy held where it starts.
+    """
+    from entrostat.cli._progress import progress_for
+    from entrostat.cli._settings import for_new_run, for_resumed_run
+    from entrostat.report.figure import entropy_figure
+    from entrostat.run.folder import FIGURE, claim, default_path
+    from entrostat.run.record import Run
+    from entrostat.run.train import resolve, train
+
+    config = for_resumed_run(resume, out, settings or []) if resume else for_new_run(settings or [])
+    config = resolve(config)
+    if dry_run:
+        typer.echo(config.to_yaml(), nl=False)
+        return
+    folder = resume or out or default_path(config.method.name)
+    with claim(folder, resume=resume is not None), progress_for(config, quiet) as progress:
+        outcome = train(config, folder, progress)
+        entropy_figure([Run.load(folder)], folder / FIGURE)
+        progress.close(outcome)
+    if not outcome.finished:
+        raise typer.Exit(130)

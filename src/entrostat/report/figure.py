@@ -1,0 +1,88 @@
+"""The figure of one run, or of several from the same start: entropy against its target, the controller's output, reward."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from entrostat.run.folder import saving
+from entrostat.run.record import Run
+from entrostat.run.summary import MEASURED, TARGET
+
+# Okabe and Ito: told apart with any colour vision; the line styles tell them apart in print.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+STYLES = ("-", "--", "-.", ":")
+OUTPUT = "entropy_control/output"
+
+
+def entropy_figure(runs: Sequence[Run], path: str | Path, labels: Sequence[str] | None = None) -> Path:
+    """Draw the runs into a PNG, one colour each; panels that no run has values for are left out.
+
+    Raises:
+        SaveError: the file cannot be written.
+    """
+    names = list(labels) if labels is not None else [run.name for run in runs]
+    panels = [MEASURED, *(key for key in (OUTPUT, "reward") if any(run.column(key)[0] for run in runs))]
+    heights = [2.0 if key == MEASURED else 1.0 for key in panels]
+    figure = Figure(figsize=(8, 1.2 + 1.7 * sum(heights)), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    all_axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
+    for key, axes in zip(panels, all_axes, strict=True):
+        for index, (run, name) in enumerate(zip(runs, names, strict=True)):
+            style = {"color": COLOURS[index % len(COLOURS)], "linestyle": STYLES[index % len(STYLES)]}
+            _line(axes, run, key, name, style)
+        _dress(axes, key)
+    _targets(all_axes[0], runs)
+    all_axes[0].legend(loc="best", frameon=False)
+    all_axes[-1].set_xlabel("optimizer step")
+    with saving(Path(path)):
+        figure.savefig(path)
+    return Path(path)
+
+
+def _line(axes: Any, run: Run, key: str, name: str, style: dict[str, Any]) -> None:
+    steps, values = run.column(key)
+    if not steps:
+        return
+    if key != "reward":
+        axes.plot(steps, values, label=name, linewidth=1.6, **style)
+        return
+    # The reward of one batch is noisy: its trend in front, the batches behind it.
+    axes.plot(steps, values, linewidth=0.7, alpha=0.3, color=style["color"])
+    axes.plot(steps, smoothed(values), label=name, linewidth=1.6, **style)
+
+
+def _targets(axes: Any, runs: Sequence[Run]) -> None:
+    drawn: list[tuple[list[int], list[float]]] = []
+    for run in runs:
+        target = run.column(TARGET)
+        if target[0] and target not in drawn:
+            label = "target" if not drawn else None
+            axes.plot(*target, color="black", linewidth=1.2, linestyle=(0, (2, 2)), label=label, zorder=3)
+            drawn.append(target)
+
+
+def _dress(axes: Any, key: str) -> None:
+    labels = {MEASURED: "policy entropy\n[nats per token]", OUTPUT: "controller's\noutput", "reward": "reward"}
+    axes.set_ylabel(labels[key])
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    if key == MEASURED:
+        axes.set_ylim(bottom=0)
+        axes.margins(y=0.15)
+    if key == OUTPUT:
+        axes.axhline(0, color="grey", linewidth=0.8)
+
+
+def smoothed(values: Sequence[float], weight: float = 0.9) -> list[float]:
+    """Exponential moving average, free of the pull of its first value."""
+    total = norm = 0.0
+    means = []
+    for value in values:
+        total, norm = weight * total + value, weight * norm + 1.0
+        means.append(total / norm)
+    return means

@@ -1,0 +1,108 @@
+"""TRL's own settings: the `trainer` mapping, completed, checked and made into its configuration object."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from entrostat.errors import ConfigError
+from entrostat.run.config import RunConfig, blame, did_you_mean
+from entrostat.tasks.base import Task
+
+# What the run decides: key -> where to say it instead.
+RESERVED = {
+    "output_dir": "use --out",
+    "max_steps": "use steps",
+    "num_train_epochs": "use steps",
+    "seed": "use seed",
+    "data_seed": "use seed",
+    "logging_strategy": "every optimizer step is recorded",
+    "logging_steps": "every optimizer step is recorded",
+    "logging_first_step": "every optimizer step is recorded",
+    "shuffle_dataset": "the order of the prompts follows from seed",
+    "resume_from_checkpoint": "use --resume",
+    "ignore_data_skip": "a resumed run goes on exactly",
+    "restore_callback_states_from_checkpoint": "a resumed run goes on exactly",
+    "disable_tqdm": "the run has its own progress display",
+}
+
+# A constant learning rate, since a schedule would change the loop's gain while the controller holds it.
+COMMON = {
+    "lr_scheduler_type": "constant",
+    "gradient_checkpointing": False,
+    "save_strategy": "steps",
+    "save_steps": 50,
+    "save_total_limit": 2,
+    "report_to": "none",
+}
+TINY = {
+    "learning_rate": 5e-4,
+    "per_device_train_batch_size": 128,
+    "num_generations": 8,
+}
+
+
+def complete(config: RunConfig, task: Task) -> dict[str, Any]:
+    """The `trainer` mapping with this project's defaults under the user's values, and the task's hints."""
+    import torch
+
+    on_cpu = not torch.cuda.is_available()
+    machine = {"use_cpu": True, "bf16": False} if on_cpu else {}
+    hints = {"max_completion_length": task.max_completion_tokens, "temperature": float(task.temperature)}
+    return COMMON | machine | (TINY if config.model == "tiny" else {}) | hints | config.trainer
+
+
+def trl_arguments(config: RunConfig, checkpoints: Path) -> Any:
+    """`GRPOConfig` or `RLOOConfig` from a completed configuration.
+
+    Raises:
+        ConfigError: a key that TRL does not have or that the run decides, a value of the wrong type, or settings
+            that TRL refuses; the message names the dotted key.
+    """
+    from trl import GRPOConfig, RLOOConfig
+
+    kind: Any = GRPOConfig if config.algorithm == "grpo" else RLOOConfig
+    _check(kind, config.trainer)
+    ours = {
+        "output_dir": str(checkpoints),
+        "max_steps": config.steps,
+        "seed": config.seed,
+        "logging_strategy": "steps",
+        "logging_steps": 1,
+        "shuffle_dataset": False,
+        "disable_tqdm": True,
+    }
+    try:
+        return kind(**config.trainer, **ours)
+    except (TypeError, ValueError, ImportError) as error:
+        raise blame("trainer", config.trainer, error) from error
+
+
+def _check(kind: Any, trainer: Mapping[str, Any]) -> None:
+    from pydantic import PydanticSchemaGenerationError, PydanticUndefinedAnnotation, TypeAdapter, ValidationError
+
+    known = [field.name for field in dataclasses.fields(kind) if field.init and field.name not in RESERVED]
+    hints = typing.get_type_hints(kind)
+    for key, value in trainer.items():
+        if key in RESERVED:
+            raise ConfigError(f"trainer.{key}: is set by the run: {RESERVED[key]}")
+        if key not in known:
+            raise ConfigError(f"trainer.{key}: {kind.__name__} has no such setting{did_you_mean(str(key), known)}")
+        try:
+            TypeAdapter(hints[key]).validate_python(value)
+        except ValidationError as error:
+            message = error.errors()[0]["msg"].lower()
+            raise ConfigError(f"trainer.{key}: {message}, got {value!r}") from error
+        except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation):
+            continue  # a type that only TRL can check
+
+
+def prompts_needed(arguments: Any, steps: int) -> int:
+    """How many prompts `steps` optimizer steps consume: one pass over them is then the whole run."""
+    micro_batches = steps * arguments.gradient_accumulation_steps
+    per_generation = arguments.steps_per_generation * arguments.num_iterations
+    generations = -(-micro_batches // per_generation)
+    return int(generations * (arguments.generation_batch_size // arguments.num_generations))

@@ -1,0 +1,142 @@
+"""What a run is made of: a YAML file and dotted overrides, checked key by key.
+
+Precedence: built-in defaults, then the file, then `key.path=value` overrides. An unknown key or a bad value is a
+`ConfigError` that names the dotted key.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError, field_validator
+from yaml import YAMLError
+
+from entrostat.errors import ConfigError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Named(BaseModel):
+    """A name and the options of what it names, side by side: `{name: flow, target: 0.3}`."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    name: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.__pydantic_extra__ or {})
+
+
+class EvalConfig(_Section):
+    """Evaluation on held-out problems: at the start, at the end and every `every` steps (0: only start and end)."""
+
+    every: NonNegativeInt = 50
+    problems: NonNegativeInt = 100
+    samples: PositiveInt = 8
+    ks: list[PositiveInt] = [1, 8]
+    batch_size: PositiveInt = 256
+
+
+class RunConfig(_Section):
+    """One training run. `trainer` goes to TRL as it is."""
+
+    model: str = "tiny"
+    task: Named = Named(name="countdown")
+    method: Named = Named(name="flow")
+    algorithm: Literal["grpo", "rloo"] = "grpo"
+    steps: PositiveInt = 150
+    seed: NonNegativeInt = 0
+    train_problems: PositiveInt | None = None
+    threads: PositiveInt | None = None
+    eval: EvalConfig = EvalConfig()
+    trainer: dict[str, Any] = {}
+
+    @field_validator("task", "method", mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any, info: Any) -> Any:
+        """`method: observe` is short for `method: {name: observe}`; options without a name belong to the default."""
+        if isinstance(value, str):
+            return {"name": value}
+        if isinstance(value, Mapping) and "name" not in value:
+            return {"name": {"task": "countdown", "method": "flow"}[info.field_name], **value}
+        return value
+
+    def to_yaml(self) -> str:
+        """The configuration as a file that `load_config` reads back."""
+        return str(OmegaConf.to_yaml(OmegaConf.create(self.model_dump())))
+
+
+def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> RunConfig:
+    """The configuration from a YAML file and `key.path=value` overrides, either of which may be absent.
+
+    Raises:
+        ConfigError: the file cannot be read, or a key is unknown or its value bad; the message names the dotted key.
+    """
+    merged = _read(path) if path is not None else OmegaConf.create({})
+    for override in overrides:
+        key, separator, _ = override.partition("=")
+        if not separator or not key:
+            raise ConfigError(f"override {override!r} is not of the form key.path=value")
+        try:
+            merged = OmegaConf.merge(merged, OmegaConf.from_dotlist([override]))
+        except (OmegaConfBaseException, YAMLError, ValueError, TypeError) as error:
+            raise ConfigError(f"{key}: cannot read the override {override!r}: {_first_line(error)}") from error
+    try:
+        values = OmegaConf.to_container(merged, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"the configuration does not resolve: {_first_line(error)}") from error
+    return check_config(values)
+
+
+def check_config(values: Any) -> RunConfig:
+    """The checked configuration behind plain values."""
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_complaint(each) for each in error.errors())) from error
+
+
+def blame(section: str, options: Mapping[str, Any], error: Exception) -> ConfigError:
+    """An error of what `options` were given to, as a `ConfigError` that names the dotted key where the message does."""
+    text = str(error)
+    words = text.replace("'", " ").replace("(", " ").replace("=", " ").replace(",", " ").split()
+    named = [key for key in options if key in words]
+    return ConfigError(f"{section}.{named[0]}: {text}" if named else f"{section}: {text}")
+
+
+def did_you_mean(key: str, known: Sequence[str]) -> str:
+    """` (did you mean 'x'?)`, or nothing where no known key is close."""
+    close = difflib.get_close_matches(key, known, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _read(path: str | Path) -> Any:
+    try:
+        loaded = OmegaConf.load(Path(path))
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror or error}; check the path") from error
+    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    if not OmegaConf.is_dict(loaded):
+        raise ConfigError(f"{path} holds a list; a configuration is a mapping such as `steps: 100`")
+    return loaded
+
+
+def _complaint(error: Any) -> str:
+    where = ".".join(str(part) for part in error["loc"]) or "the configuration"
+    if error["type"] != "extra_forbidden":
+        return f"{where}: {error['msg'].lower()}, got {error['input']!r}"
+    section: type[BaseModel] = EvalConfig if error["loc"][0] == "eval" else RunConfig
+    known = list(section.model_fields)
+    return f"{where}: unknown key{did_you_mean(str(error['loc'][-1]), known)}; there are {', '.join(known)}"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

@@ -1,0 +1,134 @@
+"""The folder of one run: who may write into it, and its files.
+
+config.yaml     the resolved configuration; `entrostat train config.yaml` repeats the run
+env.json        versions and machine
+metrics.jsonl   one line per optimizer step
+checkpoints/    the host's checkpoints with the controller's state inside
+summary.json    written when the run has finished
+entropy.png     the figure
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from entrostat.errors import ConfigError, SaveError
+
+CONFIG, ENVIRONMENT, METRICS, SUMMARY = "config.yaml", "env.json", "metrics.jsonl", "summary.json"
+CHECKPOINTS, FIGURE = "checkpoints", "entropy.png"
+
+
+def default_path(method: str, root: str | Path = "runs") -> Path:
+    """`runs/<time>-<method>`."""
+    return Path(root) / f"{time.strftime('%Y%m%d-%H%M%S')}-{method}"
+
+
+@contextmanager
+def claim(path: str | Path, resume: bool = False) -> Iterator[Path]:
+    """Hold the folder while inside: a new one for a new run, one that holds a run to resume it.
+
+    Raises:
+        ConfigError: another process holds it, it already holds a run, or there is nothing to resume in it.
+        SaveError: it cannot be made.
+    """
+    folder = Path(path)
+    if resume and not (folder / CONFIG).is_file():
+        raise ConfigError(f"there is no run to resume in {folder}: it has no {CONFIG}")
+    with saving(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        raise ConfigError(f"{folder} is in use by another run: choose another --out, or wait for it") from error
+    except OSError as error:
+        raise SaveError(f"cannot write into {folder}: {error.strerror or error}") from error
+    try:
+        if not resume and (folder / CONFIG).exists():
+            state = "a finished run" if (folder / SUMMARY).exists() else "an unfinished run"
+            raise ConfigError(f"{folder} holds {state}: choose another --out, or go on with --resume {folder}")
+        yield folder
+    finally:
+        lock.release()
+
+
+@contextmanager
+def saving(path: Path) -> Iterator[None]:
+    """Turn a failed write into an error that says which file, why, and that nothing older was lost."""
+    try:
+        yield
+    except SaveError:
+        raise
+    except OSError as error:
+        raise SaveError(
+            f"cannot write {path}: {error.strerror or error}. Free space or choose another --out; earlier "
+            "checkpoints are whole, and --resume goes on from the newest"
+        ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    with saving(path):
+        try:
+            part.write_text(text)
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a JSON file whole or not at all; numbers that JSON lacks become null."""
+    write_text(path, json.dumps(_plain(values), indent=2, allow_nan=False) + "\n")
+
+
+class MetricsFile:
+    """`metrics.jsonl`, opened to go on after `step`: later lines belong to steps that will be taken again."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        self.path = path
+        kept = [row for row in read_metrics(path) if row["step"] <= step] if path.exists() else []
+        self.last = kept[-1] if kept else {}
+        write_text(path, "".join(_line(row) for row in kept))
+        with saving(path):
+            self._file = path.open("a")
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Add one line, on disk when this returns."""
+        with saving(self.path):
+            self._file.write(_line(row))
+            self._file.flush()
+
+    def close(self) -> None:
+        """Close the file; what cannot be flushed was already reported by `append`."""
+        with suppress(OSError):
+            self._file.close()
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics file. A last line without its end, as a crash leaves it, is left out."""
+    whole = path.read_text().rpartition("\n")[0]
+    return [json.loads(line) for line in whole.splitlines()]
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    return json.dumps(_plain(row), allow_nan=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

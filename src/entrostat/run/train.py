@@ -1,0 +1,212 @@
+"""One training run on one machine: a policy, a task, TRL's trainer under entropy control, and a folder that tells it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from entrostat.errors import ConfigError
+from entrostat.run import checkpoints
+from entrostat.run.config import Named, RunConfig, blame
+from entrostat.run.folder import CHECKPOINTS, CONFIG, ENVIRONMENT, METRICS, SUMMARY, MetricsFile, write_json, write_text
+
+log = logging.getLogger(__name__)
+
+
+class Progress(Protocol):
+    """Who is told how a run goes."""
+
+    def note(self, text: str) -> None:
+        """Something worth a line."""
+
+    def step(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """An optimizer step has been recorded; step 0 is the evaluation before the first."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: at which step, and whether that was its last; `summary` is empty where it was not."""
+
+    folder: Path
+    step: int
+    finished: bool
+    summary: Mapping[str, Any]
+
+
+def resolve(config: RunConfig) -> RunConfig:
+    """The configuration with every default filled in, everything in it checked.
+
+    Raises:
+        ConfigError: a key or a value is wrong; the message names the dotted key.
+    """
+    from entrostat.run.arguments import complete, trl_arguments
+    from entrostat.run.method import build_method, with_default_target, with_initial
+    from entrostat.run.quiet import quiet
+
+    if excessive := [k for k in config.eval.ks if k > config.eval.samples]:
+        raise ConfigError(
+            f"eval.ks: pass@{excessive[0]} needs eval.samples >= {excessive[0]}, got {config.eval.samples}"
+        )
+    options = with_default_target(config.method.name, config.method.options)
+    build_method(config.method.name, with_initial(options, 1e-3))
+    with quiet():
+        trainer = complete(config, load(config))
+        resolved = config.model_copy(update={"method": _named(config.method.name, options), "trainer": trainer})
+        trl_arguments(resolved, Path(CHECKPOINTS))
+    return resolved
+
+
+def load(config: RunConfig) -> Any:
+    """The task."""
+    from entrostat.errors import DataError
+    from entrostat.tasks import load_task
+
+    try:
+        return load_task(config.task.name, **config.task.options)
+    except (ConfigError, DataError) as error:
+        raise blame("task", {"name": "", **config.task.options}, error) from error
+
+
+def train(config: RunConfig, folder: Path, progress: Progress) -> Outcome:
+    """Train in a claimed folder: from the start, or on from its newest complete checkpoint.
+
+    Args:
+        config: resolved.
+        folder: held by `folder.claim`.
+    """
+    import torch
+
+    from entrostat.models import load_policy
+    from entrostat.run.environment import environment
+    from entrostat.run.quiet import quiet
+
+    found = checkpoints.find(folder / CHECKPOINTS)
+    for path in found.skipped:
+        progress.note(f"skipped {path.name}: it is incomplete")
+    if found.step >= config.steps:
+        raise ConfigError(f"{folder} has finished its {config.steps} steps: to go on, resume with a larger steps=...")
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    with quiet():
+        policy, task = load_policy(config.model), load(config)
+        if found.newest is None:
+            config = _measure_initial(config, policy, task, progress)
+        write_text(folder / CONFIG, config.to_yaml())
+        write_json(folder / ENVIRONMENT, environment() | {"threads": torch.get_num_threads()})
+        (folder / SUMMARY).unlink(missing_ok=True)
+        return _train(config, folder, progress, policy, task, found)
+
+
+def _train(
+    config: RunConfig, folder: Path, progress: Progress, policy: Any, task: Any, found: checkpoints.Found
+) -> Outcome:
+    from entrostat.methods import fingerprint
+    from entrostat.run.callbacks import Evaluate, Record, StopOnSignal
+    from entrostat.run.method import build_method
+    from entrostat.run.record import Run
+    from entrostat.run.summary import summarise
+
+    method = build_method(config.method.name, config.method.options)
+    trainer = build_trainer(config, folder, policy, task, method)
+    metrics = MetricsFile(folder / METRICS, found.step if found.newest else -1)
+    stop, record = StopOnSignal(), Record(metrics, progress.step)
+    if config.eval.problems:
+        trainer.add_callback(Evaluate(trainer, _evaluation(config, policy, task), config.eval.every))
+    trainer.add_callback(stop)
+    trainer.add_callback(record)
+    if found.newest is not None:
+        progress.note(f"going on from step {found.step}")
+    try:
+        with stop.listening():
+            trainer.train(resume_from_checkpoint=str(found.newest) if found.newest else None)
+    finally:
+        metrics.close()
+    step = trainer.state.global_step
+    if step < config.steps:
+        return Outcome(folder, step, False, {})
+    identity = {"method": config.method.name, "fingerprint": fingerprint(method), "seed": config.seed}
+    summary = identity | summarise(Run.load(folder).metrics) | {"train_seconds": round(record.elapsed, 1)}
+    write_json(folder / SUMMARY, summary)
+    return Outcome(folder, step, True, summary)
+
+
+def build_trainer(config: RunConfig, folder: Path, policy: Any, task: Any, method: Any) -> Any:
+    """TRL's trainer under control, with the prompts of the whole run in the order in which it takes them."""
+    from datasets import Dataset
+    from transformers import PrinterCallback
+    from trl import GRPOTrainer, RLOOTrainer
+
+    from entrostat.adapters.trl import controlled
+    from entrostat.run.arguments import prompts_needed, trl_arguments
+    from entrostat.run.exact import exactly_resumable
+
+    arguments = trl_arguments(config, folder / CHECKPOINTS)
+    needed = prompts_needed(arguments, config.steps)
+    problems = task.problems("train", min(needed, config.train_problems or needed), config.seed)
+    # One pass over an explicit list, never a second epoch: TRL's sampler would not shuffle it alike after a resume.
+    rows = [index % len(problems) for index in range(needed)]
+
+    def reward(completions: list[str], problem: list[int], **_: Any) -> list[float]:
+        return [task.score(problems[index], text) for index, text in zip(problem, completions, strict=True)]
+
+    reward.__name__ = task.name
+    base = GRPOTrainer if config.algorithm == "grpo" else RLOOTrainer
+    trainer: Any = exactly_resumable(controlled(base, method))(
+        model=policy.model,
+        processing_class=policy.tokenizer,
+        reward_funcs=reward,
+        train_dataset=Dataset.from_dict({"prompt": [problems[i].prompt for i in rows], "problem": rows}),
+        args=arguments,
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _evaluation(config: RunConfig, policy: Any, task: Any) -> Any:
+    from entrostat.tasks.evaluate import evaluate
+
+    problems = task.problems("eval", config.eval.problems, config.seed)
+    length, temperature = config.trainer["max_completion_length"], config.trainer["temperature"]
+
+    def run() -> Any:
+        return evaluate(
+            policy.model,
+            policy.tokenizer,
+            task,
+            problems,
+            samples=config.eval.samples,
+            ks=config.eval.ks,
+            temperature=temperature,
+            max_new_tokens=length,
+            batch_size=config.eval.batch_size,
+            seed=config.seed,
+        )
+
+    return run
+
+
+def _measure_initial(config: RunConfig, policy: Any, task: Any, progress: Progress) -> RunConfig:
+    """The configuration with the policy's entropy in place of `target: initial`."""
+    from entrostat.models.start import measure_start
+    from entrostat.run.method import names_initial, with_initial
+
+    if not names_initial(config.method.options):
+        return config
+    problems = task.problems("train", 64, config.seed)
+    temperature = config.trainer["temperature"]
+    start = measure_start(policy.model, policy.tokenizer, task, problems, temperature=temperature, seed=config.seed)
+    entropy = round(start.entropy, 4)
+    progress.note(f"the policy starts with an entropy of {entropy} nats per token: that is the target")
+    options = with_initial(config.method.options, entropy)
+    return config.model_copy(update={"method": _named(config.method.name, options)})
+
+
+def _named(name: str, options: Mapping[str, Any]) -> Named:
+    return Named.model_validate({"name": name, **options})
+
+
+__all__ = ["Outcome", "Progress", "build_trainer", "resolve", "train"]
