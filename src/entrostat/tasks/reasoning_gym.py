@@ -29,8 +29,9 @@ class ReasoningGym:
     """The reasoning-gym data set `dataset`, with its own configuration keys in `config`.
 
     `template` is `plain`, `chatml` (SmolLM2, Qwen) or a text with `{question}`; `shots` worked examples precede it, the
-    same for all problems, taken from the train split and kept out of the problems. A stable hash of the question decides the split, so the splits are disjoint for
-    all seeds. `Problem.meta` holds where in the generated stream the problem stands: the scorer gets the very entry.
+    same for all problems, taken from the train split and kept out of the problems. A stable hash of the question decides
+    the split, so the splits are disjoint for all seeds. `Problem.meta` holds where in the generated stream the problem
+    stands, so that the scorer gets the very entry.
 
     Raises `ConfigError` for an unknown data set (with close matches), a wrong key or value in `config`, or a template
     without `{question}`; `NotInstalled` when reasoning-gym is absent.
