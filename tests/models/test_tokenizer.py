@@ -1,7 +1,7 @@
 """The character tokenizer: exact, without tokens of its own."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from entrostat.errors import ConfigError
@@ -10,6 +10,7 @@ from entrostat.models.tokenizer import COUNTDOWN_ALPHABET, char_tokenizer
 TOKENIZER = char_tokenizer()
 
 
+@settings(deadline=None)  # machines that run tests are busy ones
 @given(st.text(alphabet=COUNTDOWN_ALPHABET, max_size=60))
 def test_text_goes_round_exactly(text):
     ids = TOKENIZER(text).input_ids

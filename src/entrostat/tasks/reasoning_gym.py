@@ -21,7 +21,7 @@ TEMPLATES = {  # how a question is put, and what follows it in a worked example
     "plain": ("Question: {question}\nAnswer:", " {answer}\n\n"),
     "chatml": ("<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n", "{answer}<|im_end|>\n"),
 }
-_CHUNK = 256  # problems generated at a time; any size gives the same problems
+_CHUNK = 256  # problems generated at a time; a problem is known by its chunk and its index in it
 _ANSWER_TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 
 
