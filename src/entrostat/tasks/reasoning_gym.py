@@ -4,6 +4,9 @@
 
 Small models follow a format they are shown, so the prompt can begin with worked examples. Instruction-tuned models end
 their answer only inside their chat format: with `plain`, most tokens of a completion are idle text after the answer.
+
+Choose the temperature with the model: on sums of two or three terms with four plain examples SmolLM2-135M has 1.4 nats
+per token at 1.0 and 0.3 nats at 0.7, with the same accuracy (13 %, 16 problems, 4 samples each).
 """
 
 from __future__ import annotations
