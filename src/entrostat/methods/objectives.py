@@ -41,7 +41,7 @@ def cispo(batch: TokenBatch, eps_high: float = 4.0) -> Surrogate:
 
 
 def _clip(ratio: Tensor, low: float | Tensor, high: float | Tensor) -> Tensor:
-    floor, ceiling = torch.as_tensor(1 - low).to(ratio), torch.as_tensor(1 + high).to(ratio)
+    floor, ceiling = (torch.as_tensor(end, dtype=ratio.dtype, device=ratio.device) for end in (1 - low, 1 + high))
     return torch.minimum(torch.maximum(ratio, floor), ceiling)
 
 
