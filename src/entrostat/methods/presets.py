@@ -136,6 +136,8 @@ def clip_b(mu: Knob = 2.5, two_sided: bool = False, scope: Literal["step", "micr
             _BATCH_SCOPE,
             "the cap on dropped tokens counts within each micro-batch; the release counts over the batch",
             "statistics come from the forward pass of the update; the release recomputes the old policy's",
+            "tokens of zero advantage stay; the release also drops outliers among them, outside its cap, which changes "
+            "nothing but the denominator of the mean",
         ),
     )
 )
