@@ -20,6 +20,7 @@ from entrostat.control.knob import Knob
 from entrostat.errors import ConfigError
 from entrostat.methods import authority
 from entrostat.methods.base import Link, MethodState, log_ratio
+from entrostat.stats.summarise import sum_dtype
 from entrostat.types import Summary, Surrogate, Term, TokenBatch
 
 Select = Literal["probability", "discriminator", "all"]
@@ -73,7 +74,8 @@ class Entropic(Link):
         selected = self.selected(batch)
         side = advantages.sign().masked_fill(~selected, 0)
         count = selected.sum()
-        spread = 1.0 if self.normaliser == "all" else batch.mask.sum() / count.clamp_min(1)
+        tokens = batch.mask.sum().to(sum_dtype(advantages.device))
+        spread = 1.0 if self.normaliser == "all" else tokens / count.clamp_min(1)
 
         def weight(u: float) -> Tensor:
             changed = 1 + u * spread * side
