@@ -1,0 +1,209 @@
+"""Authority: the predicted change of entropy, against brute force and against exact tabular policies."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from methods.cases import Data, apply, data, summary_of
+from torch import Tensor
+
+import entrostat as es
+from entrostat.adapters.loop import EntropyControl
+from entrostat.control import PI, Step
+from entrostat.methods import Chain
+from entrostat.stats import token_stats
+from entrostat.theory import policy_entropy
+from entrostat.types import TokenBatch, TokenStats
+
+KEYS = ("predicted", "uncontrolled", "authority_low", "authority_high", "authority")
+
+
+def loop(low: float = -1.0, high: float = 1.0) -> PI:
+    return PI(0.3, 2.0, 0.1, (low, high), start=0.5 * (low + high))
+
+
+WEIGHTINGS: list[tuple[str, dict[str, Any], tuple[float, float]]] = [
+    ("flow", {"target": 0.3}, (-1.5, 1.5)),
+    ("flow", {"target": 0.3, "scope": "micro", "w_max": 2.0}, (-4.0, 3.0)),
+    ("entropic", {"target": 0.3, "normaliser": "all", "threshold": 0.4}, (-1.0, 1.0)),
+    ("entropic", {"target": 0.3, "normaliser": "all", "select": "discriminator"}, (-3.0, 0.5)),
+    ("entropic", {"target": 0.3, "normaliser": "selected", "threshold": 0.4}, (-1.0, 0.8)),
+    ("entropic", {"target": 0.3, "normaliser": "selected", "select": "all"}, (-1.0, 1.0)),
+    ("clip_b", {}, (0.1, 3.0)),
+    ("clip_v", {"scope": "micro", "largest_share": 0.2}, (0.1, 3.0)),
+]
+
+
+def controlled(name: str, options: dict[str, Any], knob: Any) -> Chain:
+    return es.make(name, **options, **{"mu" if name.startswith("clip") else "controller": knob})
+
+
+def brute_force(chain: Chain, memory: Any, step: Data) -> float:
+    """Sum over tokens of (minus the loss's slope in log p) times the effect of that slope: -sum_t (-dL/dlogp_t) D_t.
+
+    It knows nothing of weights: whatever the method did to the loss is in the slope.
+    """
+    stats = token_stats(step.logits_BTV.detach(), step.targets_BT, ("logp", "entropy", "baseline"))
+    leaf = stats.need("logp").requires_grad_()
+    batch = TokenBatch(TokenStats(leaf, stats.entropy, stats.baseline), step.advantages_BT, step.mask_BT)
+    state = chain.init()
+    state = (type(state[0])(state[0].knobs, memory),)
+    surrogate = chain.apply(es.ppo(batch), batch, state)
+    (slope,) = torch.autograd.grad(es.loss(surrogate, batch), leaf)
+    kept = batch.mask.sum() if surrogate.keep_BT is None else (batch.mask & surrogate.keep_BT).sum()
+    # Authority is per token of the mask; a method that drops tokens divides the loss by those that stay.
+    return float((slope * stats.centred.detach()).sum() * kept / batch.mask.sum())
+
+
+@pytest.mark.parametrize(("name", "options", "limits"), WEIGHTINGS)
+def test_the_predicted_range_is_what_the_limits_give(
+    name: str, options: dict[str, Any], limits: tuple[float, float]
+) -> None:
+    control = EntropyControl(controlled(name, options, loop(*limits)))
+    for seed in range(3):
+        step = data(seed, on_policy=True)
+        state = control.state[0]
+        apply(control, step)
+        metrics = control.step()
+        ends = [brute_force(controlled(name, options, end), state.memory, step) for end in limits]
+        present = brute_force(controlled(name, options, state.knobs.popitem()[1].output), state.memory, step)
+        values = {key: metrics[f"entropy_control/{key}"] for key in KEYS}
+        assert values["authority_low"] == pytest.approx(ends[0], rel=1e-9, abs=1e-14)
+        assert values["authority_high"] == pytest.approx(ends[1], rel=1e-9, abs=1e-14)
+        assert values["predicted"] == pytest.approx(present, rel=1e-9, abs=1e-14)
+        assert values["authority"] == pytest.approx(abs(ends[1] - ends[0]), rel=1e-9, abs=1e-14)
+        assert values["uncontrolled"] == pytest.approx(plain(step))
+    assert values["authority"] > 0
+
+
+def plain(step: Data) -> float:
+    batch = step.batch()
+    return float(-(batch.advantages_BT * batch.stats.detach().centred)[batch.mask].mean())
+
+
+def test_a_knob_without_feedback_commands_no_range() -> None:
+    control = EntropyControl(es.flow(0.3, controller=0.5))
+    for seed in (0, 1):
+        apply(control, data(seed))
+        metrics = control.step()
+    assert metrics["entropy_control/authority"] == 0
+    assert metrics["entropy_control/predicted"] != metrics["entropy_control/uncontrolled"]
+
+
+@pytest.mark.parametrize("name", ["flow", "entropic"])
+def test_infinite_limits_have_a_number(name: str) -> None:
+    control = EntropyControl(es.make(name, target=0.3, limits=(-math.inf, math.inf)))
+    for seed in (0, 1):
+        apply(control, data(seed))
+        metrics = control.step()
+    assert math.isfinite(metrics["entropy_control/authority"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    u=st.floats(-5, 5),
+    w_max=st.floats(1.1, 20),
+    scale=st.floats(0.1, 6),
+    on_policy=st.booleans(),
+    scope=st.sampled_from(["step", "micro"]),
+)
+def test_flow_never_has_the_wrong_sign(
+    seed: int, u: float, w_max: float, scale: float, on_policy: bool, scope: Any
+) -> None:
+    """u > 0 never predicts more entropy than no control, u < 0 never less, clipped or not, on-policy or not."""
+    control = EntropyControl(es.flow(0.3, controller=u, w_max=w_max, scope=scope))
+    for offset in (0, 1):
+        apply(control, data(seed + offset, on_policy=on_policy, scale=scale))
+        metrics = control.step()
+    change = metrics["entropy_control/predicted"] - metrics["entropy_control/uncontrolled"]
+    assert change * u <= 1e-15
+    if abs(u) > 0.01:
+        assert change != 0
+
+
+# -- exact tabular policies --------------------------------------------------------------------------------------------
+
+
+def bandit(seed: int, tokens: int, states: int, arms: int = 6) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """A table of logits (S, V), and sampled (state, action, advantage) of each token."""
+    draw = torch.Generator().manual_seed(seed)
+    table = 1.5 * torch.randn(states, arms, generator=draw, dtype=torch.float64)
+    visited = torch.arange(tokens) % states
+    actions = torch.multinomial(table.softmax(-1)[visited], 1, generator=draw).squeeze(1)
+    advantages = torch.randn(tokens, generator=draw, dtype=torch.float64)
+    return table, visited, actions, advantages
+
+
+def moved(
+    chain: Chain, state: Any, table: Tensor, visited: Tensor, actions: Tensor, advantages: Tensor, lr: float
+) -> float:
+    """Change of the mean entropy over the visited states under one step of gradient descent on the table."""
+    leaf = table.clone().requires_grad_()
+    stats = token_stats(leaf[visited].unsqueeze(1), actions.unsqueeze(1), ("logp", "entropy", "baseline"))
+    batch = TokenBatch(stats, advantages.unsqueeze(1), torch.ones(len(visited), 1))
+    (gradient,) = torch.autograd.grad(es.loss(chain.apply(es.ppo(batch), batch, state), batch), leaf)
+    before, after = policy_entropy(table)[visited].mean(), policy_entropy(table - lr * gradient)[visited].mean()
+    return float(after - before)
+
+
+@pytest.mark.parametrize("states", [1, 24])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("observe", {}),
+        ("flow", {"target": 0.3, "controller": 1.5, "scope": "micro"}),
+        ("flow", {"target": 0.3, "controller": -1.5, "scope": "micro"}),
+        ("entropic", {"target": 0.3, "controller": 0.8, "normaliser": "all", "threshold": 0.3}),
+        ("entropic", {"target": 0.3, "controller": -0.8, "normaliser": "selected", "threshold": 0.3}),
+        ("entropic", {"target": 0.3, "controller": 0.8, "normaliser": "all", "select": "discriminator"}),
+    ],
+)
+def test_a_step_changes_entropy_as_predicted(name: str, options: dict[str, Any], states: int) -> None:
+    """On a table, where a step at the logits is the whole update, dH = lr * predicted + O(lr^2).
+
+    With one state every token moves the same logits and the mean over tokens is the change itself; where each token has
+    a state of its own, each logit moves by 1/N of that and so does the mean.
+    """
+    tokens, chain = 24, es.make(name, **options)
+    for seed in range(5):
+        table, visited, actions, advantages = bandit(seed, tokens, states)
+        stats = token_stats(table[visited].unsqueeze(1), actions.unsqueeze(1), ("logp", "entropy", "baseline"))
+        batch = TokenBatch(stats, advantages.unsqueeze(1), torch.ones(tokens, 1))
+        _, metrics = chain.update(chain.init(), summary_of(chain, chain.init(), batch))
+        predicted = metrics.get("predicted", float(-(batch.advantages_BT * stats.centred).mean()))
+        share = 1.0 if states == 1 else 1.0 / tokens
+        # First order: halving lr must halve what is left over relative to lr.
+        errors = [
+            abs(moved(chain, chain.init(), table, visited, actions, advantages, lr) / (lr * share) - predicted)
+            for lr in (2e-3, 1e-3, 5e-4)
+        ]
+        assert errors[2] < 2e-3
+        for larger, smaller in itertools.pairwise(errors):
+            assert smaller == pytest.approx(larger / 2, rel=0.05, abs=1e-8)
+
+
+def test_control_moves_entropy_the_way_it_is_told() -> None:
+    """The direction of the output is the direction of the entropy, for both weightings, on the mean over many draws."""
+    for name in ("flow", "entropic"):
+        options = {"scope": "micro"} if name == "flow" else {"normaliser": "all", "select": "discriminator"}
+        changes = []
+        for u in (-0.9, 0.0, 0.9):
+            chain = es.make(name, target=0.3, controller=u, **options)
+            total = sum(moved(chain, chain.init(), *bandit(seed, 32, 4), lr=0.05) for seed in range(20))
+            changes.append(total / 20)
+        assert changes[0] > changes[1] > changes[2]
+
+
+def test_step_control_reports_authority_too() -> None:
+    control = EntropyControl(es.flow(0.3, controller=Step(0.3, 0.1, (-0.5, 0.5), gated=False)))
+    for seed in (0, 1):
+        apply(control, data(seed))
+        metrics = control.step()
+    assert metrics["entropy_control/authority_low"] > metrics["entropy_control/authority_high"]
