@@ -103,7 +103,41 @@ class EntropyControl:
             return {"entropy_control/empty_step": 1.0}
         self.state, metrics = self.method.update(self.state, summary)
         self.steps += 1
+        return self._named(metrics, summary)
+
+    @staticmethod
+    def _named(metrics: dict[str, float], summary: Summary) -> dict[str, float]:
         return {f"entropy_control/{name}": value for name, value in metrics.items()} | entropy_metrics(summary)
+
+    def step_on(self, surrogate: Surrogate, batch: TokenBatch) -> tuple[Surrogate, dict[str, float]]:
+        """A whole optimizer step whose batch is at hand before its update: measure it, step, then change the objective.
+
+        The controller has seen the very batch that it acts on, and what a method takes from "the step" (a mean, a
+        deviation) is this batch's. Replaces `apply` and `step`, whose output acts from the next step on.
+
+        Args:
+            surrogate, batch: of the global batch, on one process.
+
+        Returns:
+            The objective as the method changes it, and the metrics of `step`.
+
+        Raises:
+            MissingStatistic, DataError: as `observe` and `step`; the state has not moved.
+        """
+        for name in sorted(self.method.requires):
+            batch.stats.need(name)
+        account = summarise(batch).reduced()
+        if not account.tokens:
+            return surrogate, {"entropy_control/empty_step": 1.0}
+        before = self.state
+        first = self.method.apply(surrogate, batch, before)
+        after, _ = self.method.update(before, account + Summary(first.sums).reduced())
+        changed = self.method.apply(surrogate, batch, self.method.ahead(before, after))
+        # Once more from the same state, so that the metrics are of the output that acts.
+        summary = account + Summary(changed.sums).reduced()
+        self.state, metrics = self.method.update(before, summary)
+        self.steps += 1
+        return changed, self._named(metrics, summary)
 
     def discard(self) -> None:
         """Forget the micro-batches since the last step, as when a step is abandoned."""

@@ -130,6 +130,14 @@ class Link:
                 metrics[knob] = state.knobs[knob].output
         return MethodState(knobs, dict(self.remember(summary, state.memory))), metrics
 
+    def ahead(self, before: MethodState, after: MethodState) -> MethodState:
+        """The state to act with on the very batch that led from `before` to `after`.
+
+        Controllers and memory have seen that batch; a schedule has not moved on to the next step yet.
+        """
+        open_loop = {knob: before.knobs[knob] for knob, own in self.knobs.items() if not is_feedback(own)}
+        return MethodState({**after.knobs, **open_loop}, after.memory)
+
     def state_to_dict(self, state: MethodState) -> dict[str, Any]:
         """The state as plain JSON values, exact."""
         return {

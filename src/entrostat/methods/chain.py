@@ -80,6 +80,10 @@ class Chain:
             fed_back = fed_back or "error" in values
         return tuple(after), metrics
 
+    def ahead(self, before: tuple[Any, ...], after: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The state to act with on the very batch that led from `before` to `after`; see `Link.ahead`."""
+        return tuple(link.ahead(b, a) for link, b, a in zip(self.links, before, after, strict=True))
+
     def state_to_dict(self, state: tuple[Any, ...]) -> list[Any]:
         """The state as plain JSON values, exact."""
         return [link.state_to_dict(own) for link, own in zip(self.links, state, strict=True)]
