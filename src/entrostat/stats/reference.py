@@ -1,4 +1,4 @@
-"""The statistics written down as their definitions. What every faster path is tested against; never used in training."""
+"""The statistics written down as their definitions: what every faster path is tested against."""
 
 from __future__ import annotations
 

@@ -33,8 +33,8 @@ def summarise(batch: TokenBatch) -> Summary:
     * entropy: `entropy`, `entropy_sq`; and split by the sign of the advantage `entropy/positive`, `tokens/positive`,
       `entropy/negative`, `tokens/negative`
     * logp: `surprisal`, histogram `probability/0` to `probability/7` over `PROBABILITY_EDGES`
-    * with the baseline: `discriminator` (S), `centred` (D) and its square `centred_sq`, `flow_sq` (A D)^2, the first-order change of
-      entropy `flow` = sum of -r A D per unit of step at the logits, and its four parts `flow/<quadrant>`
+    * with the baseline: `discriminator` (S), `centred` (D) and its square `centred_sq`, `flow_sq` (A D)^2, the
+      first-order change of entropy `flow` = -r A D per unit of step at the logits, and its four parts `flow/<quadrant>`
 
     Raises:
         DataError: from the batch, when shapes do not fit.

@@ -1,0 +1,100 @@
+"""What is run: every run of every study as the overrides that `entrostat train` takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SEEDS = (0, 1, 2)
+# The shipped policy starts at 0.26 nats; 32 prompts x 8 completions keep the batch's own noise below the bound.
+COMMON = (
+    "model=tiny",
+    "task=countdown",
+    "threads=1",
+    "steps=150",
+    "trainer.learning_rate=2e-4",
+    "trainer.per_device_train_batch_size=256",
+    "trainer.num_generations=8",
+    "trainer.save_steps=1000",
+    "eval.every=0",
+    "eval.problems=200",
+    "eval.samples=8",
+    "eval.ks=[1,8]",
+)
+TARGETS = (0.20, 0.26, 0.32)
+STRONG = ("method.kp=8", "method.ki=0.4")
+# Four updates on each batch of 512 completions: all but the first are off-policy.
+OFF_POLICY = ("trainer.per_device_train_batch_size=128", "trainer.steps_per_generation=4", "trainer.num_iterations=1")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run: `name` is its folder, `label` what it is called in tables, `study` which question it belongs to."""
+
+    study: str
+    label: str
+    seed: int
+    overrides: tuple[str, ...]
+    target: float | None = None
+
+    @property
+    def name(self) -> str:
+        target = "" if self.target is None else f"-{self.target:.2f}"
+        return f"{self.study}/{self.label.replace(' ', '-').replace(',', '')}{target}-seed{self.seed}"
+
+    @property
+    def arguments(self) -> list[str]:
+        """Everything after `entrostat train`."""
+        target = () if self.target is None else (f"method.target={self.target}",)
+        return [*COMMON, f"seed={self.seed}", *self.overrides, *target]
+
+
+def hold(seed: int) -> list[Case]:
+    """Study 1: plain GRPO, flow at three targets, EntroPIC as released and its variants at one below and one above."""
+    cases = [Case("hold", "plain GRPO", seed, ("method.name=observe",))]
+    cases += [Case("hold", "flow", seed, ("method.name=flow",), target) for target in TARGETS]
+    variants = {
+        "entropic as released": (),
+        "entropic p > 0.95 strong gains": (*STRONG, "method.normaliser=all", "method.anti_windup=true"),
+        "entropic D > 0 strong gains": (
+            *STRONG,
+            "method.normaliser=all",
+            "method.select=discriminator",
+            "method.anti_windup=true",
+        ),
+    }
+    for label, options in variants.items():
+        cases += [Case("hold", label, seed, ("method.name=entropic", *options), t) for t in (TARGETS[0], TARGETS[2])]
+    return cases
+
+
+def off_policy(seed: int) -> list[Case]:
+    """Study 2: four updates per batch, P alone and PI, with the same proportional gain."""
+    plain = Case("off_policy", "plain GRPO", seed, ("method.name=observe", *OFF_POLICY))
+    laws = {"flow P": ("method.ki=0",), "flow PI": ()}
+    return [plain] + [
+        Case("off_policy", label, seed, ("method.name=flow", *options, *OFF_POLICY), 0.26)
+        for label, options in laws.items()
+    ]
+
+
+def interventions(seed: int) -> list[Case]:
+    """Study 3: training on one kind of token alone, as the theorem's authors do."""
+    short = ("steps=30", "eval.problems=0")
+    return [
+        Case(
+            "interventions",
+            f"{samples} samples S {sign} 0",
+            seed,
+            ("method.name=only_tokens", f"method.samples={samples}", f"method.discriminator={discriminator}", *short),
+        )
+        for samples in ("positive", "negative")
+        for sign, discriminator in ((">", "positive"), ("<", "negative"))
+    ]
+
+
+STUDIES = {"hold": hold, "off_policy": off_policy, "interventions": interventions}
+
+
+def all_cases(studies: tuple[str, ...] = tuple(STUDIES)) -> list[Case]:
+    """Every run, seed by seed, so that one seed of everything is there before the second begins."""
+    return [case for seed in SEEDS for study in studies for case in STUDIES[study](seed)]
