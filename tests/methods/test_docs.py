@@ -1,0 +1,91 @@
+"""The page of each method says what its code and its `Source` say."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+from methods.cases import CASES, data
+
+import entrostat as es
+from entrostat.adapters.loop import EntropyControl
+from entrostat.methods import factory, names, source
+
+DOCS = Path(__file__).parent.parent.parent / "docs"
+SHARED = (DOCS / "methods" / "README.md").read_text()
+HEADINGS = ["Formula", "Knobs", "Metrics", "Deviations", "When not to use it"]
+
+
+def page(name: str) -> str:
+    return (DOCS / "methods" / f"{name}.md").read_text()
+
+
+def words(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_there_is_a_page_for_each_method_and_no_other() -> None:
+    assert {path.stem for path in (DOCS / "methods").glob("*.md")} == {*names(), "README"}
+    choose = (DOCS / "choose.md").read_text()
+    assert all(f"({name}.md)" in SHARED for name in names())
+    assert all(f"`{name}`" in choose for name in names())
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_page_is_complete(name: str) -> None:
+    text = page(name)
+    assert text.startswith(f"# {name}\n\n**Idea.** ")
+    assert re.findall(r"^## (.*)$", text, re.M) == HEADINGS
+    for option in inspect.signature(factory(name)).parameters:
+        assert f"`{option}`" in text.split("## Knobs")[1].split("## Metrics")[0], option
+    for deviation in source(name).deviations:
+        assert words(deviation) in words(text), f"declared, not on the page: {deviation}"
+    if not source(name).deviations:
+        assert "None declared" in text
+    for paper in re.findall(r"\d{4}\.\d{5}", source(name).paper):
+        assert paper in text
+
+
+@pytest.mark.parametrize("name", names())
+def test_defaults_on_the_page_are_those_of_the_code(name: str) -> None:
+    rows = dict(re.findall(r"^\|([^|]*)\|([^|]*)\|", page(name).split("## Knobs")[1].split("## Metrics")[0], re.M))
+    for option, parameter in inspect.signature(factory(name)).parameters.items():
+        default = parameter.default
+        cell = next(value.strip() for keys, value in rows.items() if f"`{option}`" in keys)
+        if default is inspect.Parameter.empty:
+            assert not cell
+        elif isinstance(default, str):
+            assert cell == f'"{default}"'
+        elif isinstance(default, bool) or default is None:
+            assert cell == str(default)
+        elif isinstance(default, tuple):
+            assert tuple(float(x) for x in cell.strip("()").split(",")) == default
+        else:
+            assert default in [float(x) for x in cell.split(",")]
+
+
+@pytest.mark.parametrize("name", names())
+def test_snippets_run(name: str) -> None:
+    (snippet,) = re.findall(r"```python\n(.*?)```", page(name), re.S)
+    made: dict[str, object] = {"es": es}
+    exec(snippet, made)
+    assert all(value.name == name for key, value in made.items() if key in ("method", "variant", "held", "adaptive"))
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_every_metric_is_explained(case: object) -> None:
+    control = EntropyControl(case())  # type: ignore[operator]
+    batch = data(0).batch()
+    control.apply(es.ppo(batch), batch)
+    own = [key.removeprefix("entropy_control/") for key in control.step() if key.startswith("entropy_control/")]
+    text = SHARED + page(control.method.name)
+    for key in own:
+        assert f"`{key.split('/')[-1]}`" in text or f"`{key}`" in text, key
+
+
+def test_links_between_pages_resolve() -> None:
+    for path in [*(DOCS / "methods").glob("*.md"), DOCS / "choose.md"]:
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text()):
+            assert (path.parent / target).exists(), f"{path.name} links to {target}"
