@@ -17,7 +17,7 @@ from entrostat.errors import DataError, MissingStatistic
 if TYPE_CHECKING:
     from torch import Tensor
 
-STATISTICS = ("logp", "entropy", "baseline", "collision")
+STATISTICS = ("logp", "entropy", "baseline", "collision", "top1")
 """Names a caller may ask for; see `TokenStats`."""
 
 
@@ -32,12 +32,14 @@ class TokenStats:
         entropy: H = -sum_i p_i log p_i, same shape, may carry a gradient.
         baseline: B = sum_i p_i^2 (H + log p_i), same shape, without gradient.
         collision: sum_i p_i^2, the probability that two draws agree, same shape, without gradient.
+        top1: 1 where no token is likelier than k (ties count), else 0, same shape and dtype, without gradient.
     """
 
     logp: Tensor | None = None
     entropy: Tensor | None = None
     baseline: Tensor | None = None
     collision: Tensor | None = None
+    top1: Tensor | None = None
 
     def need(self, name: str) -> Tensor:
         """The statistic `name`, or `MissingStatistic` when it was not computed."""

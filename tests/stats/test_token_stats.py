@@ -83,7 +83,8 @@ def test_bounds_and_shift(seed: int, vocabulary: int, scale: float, shift: float
     # Jensen: the collision entropy -log sum p^2 is never above the Shannon entropy.
     assert (-collision.log() <= entropy + 1e-9).all()
     moved = token_stats(logits + shift, targets, STATISTICS)
-    for name in STATISTICS:
+    # Rounding may make a tie of two logits that differ by less than the shift's last digit: top1 is left out.
+    for name in ("logp", "entropy", "baseline", "collision"):
         torch.testing.assert_close(moved.need(name), stats.need(name), rtol=1e-10, atol=1e-10)
 
 
@@ -106,7 +107,7 @@ def test_uniform_and_certain() -> None:
     assert uniform.need("baseline").item() == pytest.approx(0, abs=1e-7)
     assert uniform.need("collision").item() == pytest.approx(1 / 8)
     certain = token_stats(torch.tensor([[500.0, 0.0, 0.0]]), targets, STATISTICS)
-    assert [certain.need(n).item() for n in STATISTICS] == [0, 0, 0, 1]
+    assert [certain.need(n).item() for n in STATISTICS] == [0, 0, 0, 1, 1]
 
 
 # ---- gradients

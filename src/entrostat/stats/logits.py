@@ -73,7 +73,7 @@ def token_stats(
     Args:
         logits_BTV: (B, T, V), or any leading shape; any floating dtype.
         targets_BT: the sampled token ids, the leading shape.
-        want: of "logp", "entropy", "baseline", "collision"; nothing else is computed.
+        want: of "logp", "entropy", "baseline", "collision", "top1"; nothing else is computed.
         temperature: what the logits are divided by; the sampling temperature.
         chunk_tokens: tokens worked on at once; bounds the extra memory to chunk_tokens x V numbers.
 
@@ -122,7 +122,7 @@ class _LogitStats(torch.autograd.Function):
         entropy = values["entropy"]
         ctx.save_for_backward(logits_NV, targets_N, log_normaliser, log_normaliser if entropy is None else entropy)
         ctx.temperature, ctx.chunk = temperature, chunk
-        ctx.mark_non_differentiable(*(v for n in ("baseline", "collision") if (v := values[n]) is not None))
+        ctx.mark_non_differentiable(*(v for n in ("baseline", "collision", "top1") if (v := values[n]) is not None))
         return tuple(values[n] for n in STATISTICS)
 
     @staticmethod
