@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from typing import Any
@@ -19,7 +20,7 @@ from entrostat.control import PI, Step
 from entrostat.methods import Chain
 from entrostat.stats import token_stats
 from entrostat.theory import policy_entropy
-from entrostat.types import TokenBatch, TokenStats
+from entrostat.types import Summary, TokenBatch, TokenStats
 
 KEYS = ("predicted", "uncontrolled", "authority_low", "authority_high", "authority")
 
@@ -85,6 +86,30 @@ def test_the_predicted_range_is_what_the_limits_give(
 def plain(step: Data) -> float:
     batch = step.batch()
     return float(-(batch.advantages_BT * batch.stats.detach().centred)[batch.mask].mean())
+
+
+@pytest.mark.parametrize("flow_first", [True, False])
+def test_the_last_link_predicts_for_the_whole_chain(flow_first: bool) -> None:
+    links = [es.flow(0.3, controller=loop(), scope="micro"), es.clip_v(0.5, scope="micro", largest_share=0.2)]
+    chain = es.chain(*(links if flow_first else links[::-1]))
+    state = tuple(dataclasses.replace(own, knobs={k: halfway(v) for k, v in own.knobs.items()}) for own in chain.init())
+    step = data(4, on_policy=True)
+    stats = token_stats(step.logits_BTV.detach(), step.targets_BT, ("logp", "entropy", "baseline"))
+    leaf = stats.need("logp").requires_grad_()
+    batch = TokenBatch(TokenStats(leaf, stats.entropy, stats.baseline), step.advantages_BT, step.mask_BT)
+    surrogate = chain.apply(es.ppo(batch), batch, state)
+    assert surrogate.keep_BT is not None and surrogate.weight_BT is not None
+    (slope,) = torch.autograd.grad(es.loss(surrogate, batch), leaf)
+    whole = float((slope * stats.centred.detach()).sum() * (batch.mask & surrogate.keep_BT).sum())
+    _, metrics = chain.update(state, (es.summarise(batch) + Summary(surrogate.sums)).reduced())
+    key = "clip_tokens/predicted" if flow_first else "predicted"
+    assert metrics[key] == pytest.approx(whole / float(batch.mask.sum()), rel=1e-9)
+    assert abs(metrics[key] - plain(step)) > 1e-6
+
+
+def halfway(state: Any) -> Any:
+    """The same state with an output of 0.5, which is also the clip's mu."""
+    return dataclasses.replace(state, output=0.5)
 
 
 def test_a_knob_without_feedback_commands_no_range() -> None:

@@ -17,7 +17,7 @@ from entrostat.adapters.loop import EntropyControl
 from entrostat.control import Piecewise
 from entrostat.errors import ConfigError, DataError, MissingStatistic, StateError
 from entrostat.methods import Entropic, factory, fingerprint, names, source
-from entrostat.types import Surrogate
+from entrostat.types import Summary, Surrogate
 
 every = pytest.mark.parametrize("case", CASES, ids=str)
 OF_THE_MICRO_BATCH = {"predicted", "authority", "authority_low", "authority_high", "dropped_share"}
@@ -109,6 +109,7 @@ def test_an_empty_mask_does_nothing_and_says_so(case: Case) -> None:
     assert empty.logits_BTV.grad is not None and not empty.logits_BTV.grad.any()
     assert control.step() == {"entropy_control/empty_step": 1.0}
     assert control.state == before and control.steps == steps
+    assert control.method.update(before, Summary()) == (before, {})
 
 
 @every

@@ -115,14 +115,16 @@ def test_entropic_gradient_is_ppo_and_the_released_term(alpha: float, on_policy:
     np.testing.assert_allclose(logp_gradient(surrogate, batch), expected, rtol=1e-10, atol=1e-14)
 
 
+@pytest.mark.parametrize("alpha", [0.7, -0.7, 1.6, -1.6])
 @pytest.mark.parametrize("select", ["probability", "discriminator", "all"])
-def test_entropic_weights_over_all_tokens(select: Any) -> None:
+def test_entropic_weights_over_all_tokens(select: Any, alpha: float) -> None:
+    """max(0, 1 + alpha sign(A)): beyond 1 a weight stops at 0, and no advantage changes sign."""
     step = data(4)
     x, batch = Numbers(step), leaf_batch(step)
-    chain = es.entropic(0.3, controller=0.7, normaliser="all", select=select, threshold=0.6)
+    chain = es.entropic(0.3, controller=alpha, normaliser="all", select=select, threshold=0.6)
     surrogate = chain.apply(es.ppo(batch), batch, chain.init())
     chosen = {"probability": x.p > 0.6, "discriminator": x.d > 0, "all": np.ones_like(x.mask)}[select] & x.mask
-    weight = np.where(chosen, 1 + 0.7 * np.sign(x.a), 1.0)
+    weight = np.where(chosen, np.maximum(1 + alpha * np.sign(x.a), 0), 1.0)
     np.testing.assert_allclose(surrogate.weight_BT.numpy(), weight, rtol=1e-12)
     np.testing.assert_allclose(
         logp_gradient(surrogate, batch), weight * ppo_slope(x, x.a) * x.mask / x.n, rtol=1e-10, atol=1e-14
