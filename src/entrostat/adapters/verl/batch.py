@@ -70,9 +70,10 @@ def control_batch(control: EntropyControl, batch: TokenBatch, aggregation: str, 
     weight = token_weight(changed, batch, aggregation)
     advantages = changed.advantages_BT if weight is None else changed.advantages_BT * weight
     ratio_term, entropy_term = term_derivatives(changed.terms, batch) if changed.terms else (None, None)
+    ends = _clip(changed)
     return Update(
         advantages.masked_fill(~batch.mask, 0).detach(),
-        _clip(changed) if (changed.eps_low, changed.eps_high) != clip else None,
+        ends if ends != clip else None,
         ratio_term,
         entropy_term,
         metrics,
