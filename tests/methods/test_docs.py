@@ -59,7 +59,7 @@ def test_defaults_on_the_page_are_those_of_the_code(name: str) -> None:
         elif isinstance(default, str):
             assert cell == f'"{default}"'
         elif isinstance(default, bool) or default is None:
-            assert cell == str(default)
+            assert cell.lower() == str(default).lower()
         elif isinstance(default, tuple):
             assert tuple(float(x) for x in cell.strip("()").split(",")) == default
         else:
