@@ -37,3 +37,22 @@ def countdown_data(path: Path, count: int, split: str = "train", seed: int = 0) 
     ]
     Dataset.from_list(rows).to_parquet(str(path))
     return path
+
+
+def compose(*overrides: str):
+    """verl's own configuration with overrides, as its main would see it."""
+    from hydra import compose, initialize_config_module
+
+    with initialize_config_module("verl.trainer.config", version_base=None):
+        return compose("ppo_trainer", overrides=list(overrides))
+
+
+SMALL = (
+    "algorithm.adv_estimator=grpo",
+    "actor_rollout_ref.rollout.n=4",
+    "actor_rollout_ref.rollout.name=transformers",
+    "transfer_queue.enable=True",
+    "transfer_queue.backend.SimpleStorage.num_data_storage_units=1",
+    "transfer_queue.backend.SimpleStorage.total_storage_size=1000",
+    "trainer.v1.trainer_mode=entrostat_sync",
+)
