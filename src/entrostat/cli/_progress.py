@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+
+from entrostat.cli._closing import closing_table
 
 if TYPE_CHECKING:
     from entrostat.run.config import RunConfig
@@ -22,17 +23,17 @@ PLAIN_LINES = 20  # in a whole run, where there is no terminal
 
 
 class View:
-    """What the displays have in common: notes, the time left, and the closing words. Alone it shows no steps."""
+    """What the displays have in common: notes, the time left, and the closing words."""
 
-    def __init__(self, console: Console, total: int) -> None:
-        self.console, self.total = console, total
+    def __init__(self, console: Console, total: int, label: str = "") -> None:
+        self.console, self.total, self.label = console, total, label
         self.started: tuple[int, float] | None = None
 
     def note(self, text: str) -> None:
-        self.console.print(text, highlight=False)
+        self.console.print(text, highlight=False, markup=False)
 
     def step(self, step: int, metrics: Mapping[str, Any]) -> None:
-        pass
+        """An optimizer step has been recorded."""
 
     def left(self, step: int) -> str:
         """Time to the end at the pace of this session."""
@@ -51,7 +52,7 @@ class View:
 
 
 class Silent(View):
-    """Errors alone are worth a word."""
+    """Only an unfinished end is worth a word."""
 
     def note(self, text: str) -> None:
         pass
@@ -68,43 +69,57 @@ class Plain(View):
         left = self.left(step)
         if step % max(1, self.total // PLAIN_LINES) == 0 or step in (1, self.total):
             cells = "  ".join(f"{name} {value}" for name, value in facts(metrics).items())
-            self.note(f"step {step}/{self.total}  {cells}  left {left}")
+            self.note(f"{self.label}  step {step}/{self.total}  {cells}  left {left}".strip())
 
 
 class Panelled(View):
-    """A panel that is redrawn at every step."""
+    """A panel with the latest values, drawn by whoever holds it in a `rich.live.Live`."""
 
-    def __init__(self, console: Console, total: int, title: str) -> None:
-        super().__init__(console, total)
-        self.title = title
+    def __init__(self, console: Console, total: int, label: str = "") -> None:
+        super().__init__(console, total, label)
+        self.at, self.remaining = 0, "--:--"
         self.seen: dict[str, str] = {}
-        self.live = Live(self.panel(0), console=console, transient=True, auto_refresh=False)
 
     def step(self, step: int, metrics: Mapping[str, Any]) -> None:
+        self.at, self.remaining = step, self.left(step)
         self.seen |= facts(metrics)
-        self.live.update(self.panel(step), refresh=True)
 
-    def panel(self, step: int) -> Panel:
+    def __rich__(self) -> Panel:
         grid = Table.grid(padding=(0, 2))
-        grid.add_row("step", f"{step}/{self.total}  left {self.left(step)}")
-        grid.add_row("", ProgressBar(total=self.total, completed=step, width=40))
+        grid.add_row("step", f"{self.at}/{self.total}  left {self.remaining}")
+        grid.add_row("", ProgressBar(total=self.total, completed=self.at, width=30))
         for name, value in self.seen.items():
             grid.add_row(name, value)
-        return Panel(grid, title=self.title, title_align="left", expand=False)
+        return Panel(grid, title=self.label, title_align="left", expand=False)
+
+
+def views_for(console: Console, total: int, labels: list[str]) -> list[View]:
+    """One view per run, of the kind that suits where the output goes."""
+    kind = Panelled if console.is_terminal else Plain
+    return [kind(console, total, label) for label in labels]
+
+
+@contextmanager
+def live(console: Console, shown: RenderableType) -> Iterator[None]:
+    """Redraw `shown` while inside, on a terminal; elsewhere nothing."""
+    if not console.is_terminal:
+        yield
+        return
+    with Live(shown, console=console, transient=True, refresh_per_second=4):
+        yield
 
 
 @contextmanager
 def progress_for(config: RunConfig, quiet: bool = False) -> Iterator[View]:
-    """The display that suits where the output goes."""
+    """The display of one run."""
     console = Console(soft_wrap=True)
     if quiet:
         yield Silent(console, config.steps)
-    elif not console.is_terminal:
-        yield Plain(Console(file=sys.stdout, soft_wrap=True, width=200), config.steps)
-    else:
-        view = Panelled(console, config.steps, f"{config.method.name} on {config.task.name}, {config.model}")
-        with view.live:
-            yield view
+        return
+    title = f"{config.method.name} on {config.task.name}, {config.model}" if console.is_terminal else ""
+    (view,) = views_for(console, config.steps, [title])
+    with live(console, view):  # type: ignore[arg-type]  # drawn where it is a panel
+        yield view
 
 
 def facts(metrics: Mapping[str, Any]) -> dict[str, str]:
@@ -121,45 +136,6 @@ def facts(metrics: Mapping[str, Any]) -> dict[str, str]:
     if held_out:
         shown["held-out"] = ", ".join(held_out)
     return shown
-
-
-def closing_table(summaries: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Runs side by side, one row each."""
-    table = Table(title_justify="left")
-    for heading in (
-        "run",
-        "entropy start",
-        "end",
-        "target",
-        "rms error",
-        "reward start",
-        "end",
-        "held-out start",
-        "end",
-    ):
-        table.add_column(heading, justify="left" if heading == "run" else "right")
-    for name, summary in summaries.items():
-        entropy, reward = summary.get("entropy", {}), summary.get("reward", {})
-        error = entropy.get("second_half") or {}
-        rms = number(error.get("rms_error"))
-        if (relative := error.get("relative_rms_error")) is not None:
-            rms += f" ({relative:.1%})"
-        table.add_row(
-            name,
-            *(number(entropy.get(key)) for key in ("start", "end", "target_end")),
-            rms,
-            *(number(reward.get(key), 2) for key in ("start", "end")),
-            *(held_out(summary.get("eval", {}).get(key, {})) for key in ("start", "end")),
-        )
-    return table
-
-
-def held_out(values: Mapping[str, Any]) -> str:
-    return "\n".join(f"{name} {value:.2f}" for name, value in values.items() if name != "step") or "-"
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def clock(seconds: float) -> str:

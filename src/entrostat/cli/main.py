@@ -6,7 +6,6 @@ Those modules import what they need inside their functions, so that `entrostat -
 from __future__ import annotations
 
 import importlib
-import os
 import pkgutil
 import sys
 from typing import Annotated
@@ -28,6 +27,7 @@ app = typer.Typer(
 
 
 def _version(wanted: bool) -> None:
+    """Print the version and stop."""
     if wanted:
         typer.echo(__version__)
         raise typer.Exit
@@ -38,8 +38,7 @@ def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
 ) -> None:
-    # Read by main(), which is where an error arrives.
-    os.environ["ENTROSTAT_DEBUG"] = "1" if debug else os.environ.get("ENTROSTAT_DEBUG", "")
+    """Shown by `--help`; `main` takes `--debug` out before this, so that it may stand anywhere."""
 
 
 for _module in pkgutil.iter_modules(entrostat.cli.__path__):
@@ -47,12 +46,13 @@ for _module in pkgutil.iter_modules(entrostat.cli.__path__):
         app.command(_module.name)(importlib.import_module(f"entrostat.cli.{_module.name}").command)
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Run the command line: exit code 2 for a wrong setting, 1 for any other error of ours, 130 after Ctrl-C."""
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        app()
+        app([word for word in words if word != "--debug"])
     except EntrostatError as error:
-        if os.environ.get("ENTROSTAT_DEBUG"):
+        if "--debug" in words:
             raise
         typer.echo(f"error: {error}", err=True)
         sys.exit(2 if isinstance(error, ConfigError) else 1)

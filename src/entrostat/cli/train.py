@@ -24,19 +24,26 @@ def command(
     """
     from entrostat.cli._progress import progress_for
     from entrostat.cli._settings import for_new_run, for_resumed_run
-    from entrostat.report.figure import entropy_figure
-    from entrostat.run.folder import FIGURE, claim, default_path
-    from entrostat.run.record import Run
-    from entrostat.run.train import resolve, train
+    from entrostat.run.folder import FIGURE, check_free, claim, default_path
 
     config = for_resumed_run(resume, out, settings or []) if resume else for_new_run(settings or [])
+    folder = resume or out or default_path(config.method.name)
+    if not (resume or dry_run):
+        check_free(folder)  # before the heavy imports
+
+    from entrostat.run.train import resolve, train
+
     config = resolve(config)
     if dry_run:
         typer.echo(config.to_yaml(), nl=False)
         return
-    folder = resume or out or default_path(config.method.name)
-    with claim(folder, resume=resume is not None), progress_for(config, quiet) as progress:
-        outcome = train(config, folder, progress)
+
+    from entrostat.report.figure import entropy_figure
+    from entrostat.run.record import Run
+
+    with claim(folder, resume=resume is not None):
+        with progress_for(config, quiet) as progress:
+            outcome = train(config, folder, progress)
         entropy_figure([Run.load(folder)], folder / FIGURE)
         progress.close(outcome)
     if not outcome.finished:

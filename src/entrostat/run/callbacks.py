@@ -42,8 +42,8 @@ class Evaluate(TrainerCallback):
 class StopOnSignal(TrainerCallback):
     """Ctrl-C or SIGTERM: finish the optimizer step, save a checkpoint, stop. A second one stops at once."""
 
-    def __init__(self) -> None:
-        self.asked = False
+    def __init__(self, note: Callable[[str], None]) -> None:
+        self.asked, self.note = False, note
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.asked:
@@ -66,6 +66,7 @@ class StopOnSignal(TrainerCallback):
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
+        self.note("stopping after this step, with a checkpoint (again to stop at once)")
 
 
 class Record(TrainerCallback):

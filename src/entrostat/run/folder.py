@@ -32,6 +32,13 @@ def default_path(method: str, root: str | Path = "runs") -> Path:
     return Path(root) / f"{time.strftime('%Y%m%d-%H%M%S')}-{method}"
 
 
+def check_free(folder: Path) -> None:
+    """Refuse a folder that holds a run, with `ConfigError`."""
+    if (folder / CONFIG).exists():
+        state = "a finished run" if (folder / SUMMARY).exists() else "an unfinished run"
+        raise ConfigError(f"{folder} holds {state}: choose another --out, or go on with --resume {folder}")
+
+
 @contextmanager
 def claim(path: str | Path, resume: bool = False) -> Iterator[Path]:
     """Hold the folder while inside: a new one for a new run, one that holds a run to resume it.
@@ -53,9 +60,8 @@ def claim(path: str | Path, resume: bool = False) -> Iterator[Path]:
     except OSError as error:
         raise SaveError(f"cannot write into {folder}: {error.strerror or error}") from error
     try:
-        if not resume and (folder / CONFIG).exists():
-            state = "a finished run" if (folder / SUMMARY).exists() else "an unfinished run"
-            raise ConfigError(f"{folder} holds {state}: choose another --out, or go on with --resume {folder}")
+        if not resume:
+            check_free(folder)
         yield folder
     finally:
         lock.release()

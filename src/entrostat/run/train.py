@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from entrostat.run import checkpoints
 from entrostat.run.config import Named, RunConfig, blame
 from entrostat.run.folder import CHECKPOINTS, CONFIG, ENVIRONMENT, METRICS, SUMMARY, MetricsFile, write_json, write_text
 
-log = logging.getLogger(__name__)
+INITIAL_PROBLEMS = 32  # with eight completions each, where a target is `initial`
 
 
 class Progress(Protocol):
@@ -113,7 +112,7 @@ def _train(
     method = build_method(config.method.name, config.method.options)
     trainer = build_trainer(config, folder, policy, task, method)
     metrics = MetricsFile(folder / METRICS, found.step if found.newest else -1)
-    stop, record = StopOnSignal(), Record(metrics, progress.step)
+    stop, record = StopOnSignal(progress.note), Record(metrics, progress.step)
     if config.eval.problems:
         trainer.add_callback(Evaluate(trainer, _evaluation(config, policy, task), config.eval.every))
     trainer.add_callback(stop)
@@ -196,7 +195,7 @@ def _measure_initial(config: RunConfig, policy: Any, task: Any, progress: Progre
 
     if not names_initial(config.method.options):
         return config
-    problems = task.problems("train", 64, config.seed)
+    problems = task.problems("train", INITIAL_PROBLEMS, config.seed)
     temperature = config.trainer["temperature"]
     start = measure_start(policy.model, policy.tokenizer, task, problems, temperature=temperature, seed=config.seed)
     entropy = round(start.entropy, 4)

@@ -1,0 +1,68 @@
+"""Training runs in processes of their own, followed through their run folders."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from entrostat.run.folder import METRICS
+
+
+@dataclass
+class Child:
+    """`entrostat train` in a process of its own, on one thread; what it prints goes to `<folder>.log`."""
+
+    folder: Path
+    settings: Sequence[str]
+    process: subprocess.Popen[bytes] = field(init=False)
+    read: int = 0
+
+    def __post_init__(self) -> None:
+        command = [sys.executable, "-m", "entrostat.cli.main", "train", *self.settings, "--out", str(self.folder)]
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("wb") as log:
+            # A session of its own: Ctrl-C reaches it once, through `stop`, and not a second time from the terminal.
+            self.process = subprocess.Popen(
+                [*command, "--quiet"],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=os.environ | {"OMP_NUM_THREADS": "1"},
+                start_new_session=True,
+            )
+
+    @property
+    def log(self) -> Path:
+        return self.folder.with_name(self.folder.name + ".log")
+
+    @property
+    def running(self) -> bool:
+        return self.process.poll() is None
+
+    def news(self) -> Iterator[dict[str, Any]]:
+        """The lines of metrics that have come since the last call."""
+        path = self.folder / METRICS
+        if not path.exists():
+            return
+        with path.open("rb") as file:
+            file.seek(self.read)
+            fresh = file.read().rpartition(b"\n")[0]
+        if fresh:
+            self.read += len(fresh) + 1
+            yield from (json.loads(line) for line in fresh.splitlines())
+
+    def stop(self) -> None:
+        """Ask it to save a checkpoint and end, and wait until it has."""
+        if self.running:
+            self.process.send_signal(signal.SIGINT)
+        self.process.wait()
+
+    def last_words(self) -> str:
+        """The end of what it printed."""
+        return "\n".join(self.log.read_text(errors="replace").strip().splitlines()[-8:])

@@ -1,0 +1,88 @@
+"""`entrostat demo`: plain GRPO beside entropy control, from the same start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from entrostat.cli._children import Child
+
+PLAIN, HELD = "plain GRPO", "flow"
+
+
+def command(
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[CONFIG.yaml] [key.path=value ...]", help="As for train, for both runs."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of both runs [default: runs/<time>-demo].")] = None,
+    target: Annotated[float | None, typer.Option(help="Entropy to hold in nats [default: that of the start].")] = None,
+) -> None:
+    """Show what control does: plain GRPO and entropy held at a target, side by side in two processes."""
+    from rich.columns import Columns
+    from rich.console import Console
+
+    from entrostat.cli._children import Child
+    from entrostat.cli._closing import closing_table
+    from entrostat.cli._progress import live, views_for
+    from entrostat.cli._settings import for_new_run
+    from entrostat.errors import ConfigError
+    from entrostat.run.folder import FIGURE, check_free, default_path
+
+    words = settings or []
+    if any(word.startswith("method") for word in words):
+        raise ConfigError("method: the demo compares 'observe' with 'flow'; set the target with --target")
+    config = for_new_run(words)
+    folder = out or default_path("demo")
+    methods = {PLAIN: ["method=observe"], HELD: [f"method={{name: flow, target: {target or 'initial'}}}"]}
+    places = {name: folder / name.replace(" ", "-") for name in methods}
+    for place in places.values():
+        check_free(place)
+    console = Console(soft_wrap=True)
+    console.print(f"{config.steps} steps of {PLAIN} and of {HELD}, in two processes; the first step takes a moment")
+    children = {name: Child(places[name], [*words, "threads=1", *method]) for name, method in methods.items()}
+    views = dict(zip(children, views_for(console, config.steps, list(children)), strict=True))
+    try:
+        with live(console, Columns(list(views.values()))):  # type: ignore[arg-type]  # drawn where they are panels
+            _follow(children, views)
+    finally:
+        for child in children.values():
+            child.stop()
+    console.print(closing_table(_conclude(folder, places, folder / FIGURE)))
+    console.print(f"figure: {folder / FIGURE}\nrun folders: {', '.join(map(str, places.values()))}", highlight=False)
+
+
+def _follow(children: dict[str, Child], views: dict[str, Any]) -> None:
+    """Pass on what the runs record until both have ended; the first to fail ends this."""
+    import time
+
+    from entrostat.errors import EntrostatError
+
+    while True:
+        running = [child for child in children.values() if child.running]  # asked first, so that no news is missed
+        for name, child in children.items():
+            for row in child.news():
+                views[name].step(row["step"], row)
+            if child not in running and child.process.returncode:
+                raise EntrostatError(f"the run {name!r} failed: {child.last_words()}")
+        if not running:
+            return
+        time.sleep(0.25)
+
+
+def _conclude(folder: Path, places: dict[str, Path], figure: Path) -> dict[str, Any]:
+    """Both runs in one figure and one summary, the plain one measured against the other's target."""
+    from entrostat.report.figure import entropy_figure
+    from entrostat.run.folder import SUMMARY, write_json
+    from entrostat.run.record import Run
+    from entrostat.run.summary import summarise
+
+    runs = {name: Run.load(place) for name, place in places.items()}
+    target = runs[HELD].summary["entropy"]["target_end"]
+    summaries = {name: run.summary | summarise(run.metrics, target) for name, run in runs.items()}
+    entropy_figure(list(runs.values()), figure, labels=list(runs))
+    write_json(folder / SUMMARY, summaries)
+    return summaries
