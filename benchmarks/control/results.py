@@ -115,12 +115,13 @@ def _centring(finished: list[tuple[Case, Run]]) -> dict[str, Any]:
     ratios = {}
     for case, run in finished:
         if (case.study, case.label) == ("hold", "plain GRPO"):
-            s, d = (run.column(f"token_entropy/{k}")[1] for k in ("discriminator", "centred"))
+            s, d = (run.column(f"token_entropy/{k}")[1] for k in ("S", "D"))
+            deviation = math.sqrt(fmean(v * v for v in d))
             ratios[case.seed] = {
                 "mean_S": round(fmean(s), 6),
                 "mean_D": round(fmean(d), 6),
-                "rms_of_batch_mean_D": round(math.sqrt(fmean(v * v for v in d)), 6),
-                "S_over_rms_D": round(fmean(s) / math.sqrt(fmean(v * v for v in d)), 2),
+                "rms_of_batch_mean_D": round(deviation, 6),
+                "S_over_rms_D": round(fmean(s) / deviation, 2),
                 "S_over_mean_D": round(abs(fmean(s) / fmean(d)), 2),
             }
     return ratios

@@ -232,3 +232,29 @@ def test_step_control_reports_authority_too() -> None:
         apply(control, data(seed))
         metrics = control.step()
     assert metrics["entropy_control/authority_low"] > metrics["entropy_control/authority_high"]
+
+
+@pytest.mark.parametrize(
+    "name", sorted(set(es.methods.names()) - {"observe", "entropy_bonus", "skywork", "clip_higher"})
+)
+def test_every_method_that_reweights_tokens_reports_authority(name: str) -> None:
+    options = {"target": 0.4} if name in ("flow", "entropic") else {}
+    control = EntropyControl(es.make(name, **options))
+    apply(control, data(0))
+    metrics = control.step()
+    assert {f"entropy_control/{k}" for k in ("predicted", "uncontrolled", "authority")} <= metrics.keys()
+
+
+def test_authority_of_reward_weights_is_that_of_the_controlled_knob() -> None:
+    """Between its limits, the advantage of correct samples spans 1, that of wrong ones stays: brute force."""
+    limits = (0.0, 1.0)
+    control = EntropyControl(es.w_reinforce(positive=PI(0.4, kp=0.1, limits=limits)))
+    step = data(3)
+    batch = step.batch(control.method.requires)
+    control.apply(es.ppo(batch), batch)
+    metrics = control.step()
+    flow = -(batch.ratio * batch.stats.centred).detach()
+    reward = batch.rewards_B.unsqueeze(1)
+    for limit, key in zip(limits, ("authority_low", "authority_high"), strict=True):
+        change = (flow * (limit * reward - (1 - reward)))[batch.mask].mean().item()
+        assert metrics[f"entropy_control/{key}"] == pytest.approx(change, rel=1e-4)

@@ -300,7 +300,6 @@ def test_metrics_are_finite_and_well_named(case: Case) -> None:
         assert metrics.keys() >= {f"entropy_control/{m}" for m in ("target", "error", "output", "saturated")}
 
 
-@pytest.mark.xfail(strict=True, reason="token_entropy/discriminator holds the letters m, i, n")
 def test_no_statistic_is_named_like_an_extreme() -> None:
     control = EntropyControl(es.observe())
     batch = data(0).batch()

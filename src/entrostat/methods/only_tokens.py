@@ -9,9 +9,11 @@ import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from entrostat.control.knob import OpenLoop
 from entrostat.errors import ConfigError
+from entrostat.methods import authority
 from entrostat.methods.base import Link, MethodState
-from entrostat.types import Surrogate, TokenBatch
+from entrostat.types import Summary, Surrogate, TokenBatch
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class OnlyTokens(Link):
 
     name: ClassVar[str] = "only_tokens"
     writes: ClassVar[frozenset[str]] = frozenset({"weight_BT"})
-    requires: ClassVar[frozenset[str]] = frozenset({"logp", "entropy", "baseline"})
+    requires: ClassVar[frozenset[str]] = authority.REQUIRES
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -39,4 +41,10 @@ class OnlyTokens(Link):
         stats = batch.stats.detach()
         side = stats.discriminator if self.discriminator == "positive" else -stats.discriminator
         kept = batch.mask & (sample > 0) & (side > 0)
-        return dataclasses.replace(surrogate, weight_BT=kept.to(surrogate.advantages_BT.dtype))
+        sums = authority.authority_sums(surrogate, batch, lambda _: kept, OpenLoop(1.0), 1.0)
+        return dataclasses.replace(
+            surrogate, weight_BT=kept.to(surrogate.advantages_BT.dtype), sums={**surrogate.sums, **sums}
+        )
+
+    def report(self, summary: Summary) -> dict[str, float]:
+        return authority.report_authority(summary)

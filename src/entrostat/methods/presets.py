@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Literal
 
 from entrostat.control import PI, Knob, Schedule, Step
+from entrostat.methods.account import Account
 from entrostat.methods.base import Source
 from entrostat.methods.bonus import EntropyBonus
 from entrostat.methods.chain import Chain
@@ -36,22 +37,26 @@ def _chain(name: str, *links: object) -> Chain:
 
 
 @preset(Source("none", "plain policy optimisation", "measures, changes nothing"))
-def observe() -> Chain:
-    """Measure and log; leave the objective as the host made it."""
-    return _chain("observe")
+def observe(account: bool = True) -> Chain:
+    """Measure and log; leave the objective as the host made it.
+
+    Args:
+        account: log the entropy flow too, which needs the baseline statistic.
+    """
+    return _chain("observe", *([Account()] if account else []))
 
 
 @preset(
     Source(
         "Entrostat (joins 2511.15248 and 2602.03392)",
         "DESIGN 6; docs/methods/flow.md",
-        "kp 8, ki 0.4, output within (-2, 2), w_max 5",
+        "kp 30, ki 1, output within (-2, 2), w_max 5",
     )
 )
 def flow(
     target: Target,
-    kp: float = 8.0,
-    ki: float = 0.4,
+    kp: float = 30.0,
+    ki: float = 1.0,
     limits: tuple[float, float] = (-2.0, 2.0),
     w_max: float = 5.0,
     scope: Literal["step", "micro"] = "step",

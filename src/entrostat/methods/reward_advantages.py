@@ -12,11 +12,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
+from torch import Tensor
+
 from entrostat.control.base import Action
-from entrostat.control.knob import Knob
+from entrostat.control.knob import Knob, OpenLoop, is_feedback
 from entrostat.errors import DataError
+from entrostat.methods import authority
 from entrostat.methods.base import Link, MethodState, rewards
-from entrostat.types import Surrogate, TokenBatch
+from entrostat.types import Summary, Surrogate, TokenBatch
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class RewardAdvantages(Link):
     name: ClassVar[str] = "reward_advantages"
     actions: ClassVar[Mapping[str, Action]] = {"positive": "lower", "negative": "raise"}
     writes: ClassVar[frozenset[str]] = frozenset({"advantages_BT", "keep_BT"})
+    requires: ClassVar[frozenset[str]] = authority.REQUIRES
     needs_rewards: ClassVar[bool] = True
 
     def apply(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Surrogate:
@@ -41,11 +46,25 @@ class RewardAdvantages(Link):
         other = reward_B[(reward_B != 0) & (reward_B != 1)]
         if other.numel():
             raise DataError(f"{self.name} needs rewards of 0 or 1, got {other[0].item()}: threshold the reward first")
-        positive, negative = (state.knobs[k].output for k in ("positive", "negative"))
-        advantage_B = (positive * reward_B - negative * (1 - reward_B)).to(surrogate.advantages_BT.dtype)
-        keep_B = advantage_B != 0
+        levels = {knob: own.output for knob, own in state.knobs.items()}
+
+        def advantages(**changed: float) -> Tensor:
+            now = levels | changed
+            advantage_B = now["positive"] * reward_B - now["negative"] * (1 - reward_B)
+            return advantage_B.to(surrogate.advantages_BT.dtype).unsqueeze(1).expand_as(surrogate.advantages_BT)
+
+        # The knob that a measurement moves, if any: the range of the other is no command.
+        knob = next((name for name, own in self.knobs.items() if is_feedback(own)), "positive")
+        ones = dataclasses.replace(surrogate, advantages_BT=torch.ones_like(surrogate.advantages_BT))
+        sums = authority.authority_sums(ones, batch, lambda u: advantages(**{knob: u}), self.knobs[knob], levels[knob])
+        untouched = authority.authority_sums(surrogate, batch, lambda _: None, OpenLoop(1.0), 1.0)
+        changed = advantages()
         return dataclasses.replace(
             surrogate,
-            advantages_BT=advantage_B.unsqueeze(1).expand_as(surrogate.advantages_BT),
-            keep_BT=keep_B.unsqueeze(1).expand_as(batch.mask),
+            advantages_BT=changed,
+            keep_BT=changed != 0,
+            sums={**surrogate.sums, **sums, "authority/none": untouched["authority/none"]},
         )
+
+    def report(self, summary: Summary) -> dict[str, float]:
+        return authority.report_authority(summary)

@@ -14,7 +14,7 @@ def entropy_metrics(summary: Summary) -> dict[str, float]:
     * mean, std: of the entropy over tokens; positive, negative: over tokens of positive and of negative advantage
     * surprisal: mean -log p of the sampled tokens, the sampled estimate of the mean
     * near_certain: share of sampled tokens with p > 0.95
-    * discriminator, centred, centred_std: mean S, mean and standard deviation of D
+    * S, D, D_std: mean of the discriminator, mean and standard deviation of its centred form
     * flow: predicted first-order change of the mean entropy, per unit of step at the logits, and its four parts
     """
     if not summary.tokens:
@@ -35,9 +35,9 @@ def entropy_metrics(summary: Summary) -> dict[str, float]:
         metrics["near_certain"] = likely / summary.tokens
     if "centred" in have:
         centred = summary.mean("centred")
-        metrics["discriminator"] = summary.mean("discriminator")
-        metrics["centred"] = centred
-        metrics["centred_std"] = math.sqrt(max(summary.mean("centred_sq") - centred * centred, 0.0))
+        metrics["S"] = summary.mean("discriminator")
+        metrics["D"] = centred
+        metrics["D_std"] = math.sqrt(max(summary.mean("centred_sq") - centred * centred, 0.0))
         metrics["flow"] = summary.mean("flow")
         metrics |= {f"flow_{name}": summary.mean(f"flow/{name}") for name in QUADRANTS}
     return {f"token_entropy/{name}": value for name, value in metrics.items()}

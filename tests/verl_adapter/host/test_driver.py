@@ -196,7 +196,7 @@ def test_several_updates_between_two_synchronisations(mode):
     control.step(metrics, {})
     assert control.entropy_control.steps == 2
     first, second = control._reports
-    for key in ("entropy_control/measured", "token_entropy/discriminator", "entropy_control/output"):
+    for key in ("entropy_control/measured", "token_entropy/S", "entropy_control/output"):
         assert metrics[key] == pytest.approx((first[key] + second[key]) / 2)
 
 
