@@ -21,12 +21,12 @@ WAIT = 0.05  # seconds in which requests gather into one batch
 class Server:
     """A Ray actor with the policy's weights; samples all waiting requests together."""
 
-    def __init__(self, path, eos, seed):
+    def __init__(self, path, longest, eos, seed):
         from transformers import AutoConfig, AutoModelForCausalLM
 
         torch.set_num_threads(1)
         torch.manual_seed(seed)
-        self.seed = seed
+        self.seed, self.longest = seed, longest
         self.model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(path)).float().eval()
         self.eos, self.version = eos, None
         self.waiting, self.task = [], None
@@ -53,7 +53,13 @@ class Server:
             # In an order of their own: that of arrival differs from run to run.
             self.waiting.sort(key=lambda request: request[0])
             work, self.waiting = self.waiting[:TOGETHER], self.waiting[TOGETHER:]
-            for (_, _, done), output in zip(work, self._sample([w[0] for w in work], [w[1] for w in work]), strict=True):
+            try:
+                outputs = self._sample([prompt for prompt, _, _ in work], [params for _, params, _ in work])
+            except Exception as error:  # to whoever waits, or the run would hang
+                for _, _, done in work:
+                    done.set_exception(error)
+                raise
+            for (_, _, done), output in zip(work, outputs, strict=True):
                 done.set_result(output)
             await asyncio.sleep(0)
 
@@ -64,7 +70,7 @@ class Server:
         attention = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
         positions = (attention.cumsum(-1) - 1).clamp_min(0)
         temperature = torch.tensor([float(p.get("temperature", 1.0)) for p in params])[:, None]
-        most = torch.tensor([int(p["max_tokens"]) for p in params])
+        most = torch.tensor([int(p.get("max_tokens") or self.longest) for p in params])
         tokens, logps = [[] for _ in prompts], [[] for _ in prompts]
         alive, cache = torch.ones(len(prompts), dtype=torch.bool), None
         while alive.any():
@@ -105,7 +111,12 @@ class Replica(RolloutReplica):
         server = (
             ray.remote(Server)
             .options(name=f"{NAME}_server_{self.replica_rank}", max_concurrency=self.max_concurrency)
-            .remote(path, AutoTokenizer.from_pretrained(path).eos_token_id, self.config.seed + self.replica_rank)
+            .remote(
+                path,
+                self.config.response_length,
+                AutoTokenizer.from_pretrained(path).eos_token_id,
+                self.config.seed + self.replica_rank,
+            )
         )
         await server.set_global_steps.remote(None)
         self.servers, self._server_handle, self._server_address = [server], server, f"{NAME}:{self.replica_rank}"
