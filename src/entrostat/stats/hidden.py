@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 from entrostat.errors import ConfigError, DataError
 from entrostat.stats import triton_ops
 from entrostat.stats.logits import DEFAULT_WANT, check_size, check_targets, check_temperature, check_want, working_dtype
-from entrostat.stats.online import OnlineSoftmax
+from entrostat.stats.online import log_normaliser_of, stats_of
 from entrostat.stats.reference import reference_stats
 from entrostat.stats.shard import VocabularyShard
 from entrostat.stats.tiles import Head, Incoming, TileOps, Tiling, TorchOps
@@ -21,9 +21,9 @@ from entrostat.types import STATISTICS, TokenStats
 Implementation = Literal["auto", "torch", "triton", "reference"]
 IMPLEMENTATIONS = ("auto", "torch", "triton", "reference")
 
-# Tokens and vocabulary entries of a tile. On the CPU 4 MB of fp32: small enough for cache, large enough for the matrix
-# product to run at full speed. On an accelerator 64 MB, to fill it.
-_CPU_TILE = (512, 2048)
+# Tokens and vocabulary entries of a tile. On the CPU 8 MB of fp32, large enough for the matrix product to run at full
+# speed; on an accelerator 64 MB, to fill it.
+_CPU_TILE = (1024, 2048)
 _DEVICE_TILE = (4096, 4096)
 
 
@@ -170,12 +170,11 @@ class _HiddenStats(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         ctx.set_materialize_grads(False)
         start = 0 if shard is None else shard.start
-        softmax = OnlineSoftmax(0, want, tiling.dtype, hidden_Nd.device)
         with torch.autocast(hidden_Nd.device.type, enabled=False):
-            softmax.state = tiling.sums(ops, head, hidden_Nd, targets_N, start, want)
+            state = tiling.sums(ops, head, hidden_Nd, targets_N, start, want)
         if shard is not None:
-            softmax.state = shard.combine(softmax.state)
-        stats, log_normaliser = softmax.stats(want), softmax.log_normaliser()
+            state = shard.combine(state)
+        stats, log_normaliser = stats_of(state, want), log_normaliser_of(state)
         entropy = log_normaliser if stats.entropy is None else stats.entropy
         ctx.save_for_backward(hidden_Nd, weight_Vd, bias_V, targets_N, log_normaliser, entropy)
         ctx.head, ctx.tiling, ctx.ops, ctx.shard = (head.temperature, head.scale, head.softcap), tiling, ops, shard

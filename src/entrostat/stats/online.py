@@ -29,6 +29,9 @@ _FLOOR = -2000.0
 # the second-level cache. On other devices a tile is one block.
 _BLOCK = 1 << 17
 
+# Parts to collect before they are combined, which spares small operations.
+_PARTS = 16
+
 SUMS = ("shift", "target", "e", "ex", "e2", "e2x")
 """The rows of a state: the maximum m, the target's logit, and the four sums."""
 
@@ -40,77 +43,92 @@ class OnlineSoftmax:
         tokens: N.
         want: statistics wanted, of `types.STATISTICS`.
         dtype: dtype of the sums, fp32 or fp64.
-
-    Attributes:
-        state: (6, N), the rows named by `SUMS`; a sum that no wanted statistic needs stays 0.
     """
 
     def __init__(self, tokens: int, want: frozenset[str], dtype: torch.dtype, device: torch.device) -> None:
         self.first = bool(want & {"entropy", "baseline"})
         self.second = bool(want & {"baseline", "collision"})
         self.cross = "baseline" in want
-        self.state = _empty(tokens, dtype, device)
-        self._scratch: Tensor | None = None
+        empty = torch.zeros(len(SUMS), tokens, dtype=dtype, device=device)
+        empty[:2] = -torch.inf
+        self._parts = [empty]
+        self._scratch = empty.new_empty(0, 0)
 
-    def fold(self, tile_NV: Tensor, targets_N: Tensor, start: int) -> None:
-        """Add the logits of vocabulary entries `start` to `start + V`. Overwrites the tile, which has the sums' dtype."""
-        part = _empty(tile_NV.shape[0], tile_NV.dtype, tile_NV.device)
-        local = targets_N - start
-        here = (local >= 0) & (local < tile_NV.shape[1])
-        target = tile_NV.gather(1, local.clamp(0, tile_NV.shape[1] - 1).unsqueeze(1)).squeeze(1)
-        part[1] = torch.where(here, target, part[1])
+    @property
+    def state(self) -> Tensor:
+        """The sums so far, (6, N), the rows named by `SUMS`; a sum that no wanted statistic needs stays 0."""
+        if len(self._parts) > 1:
+            self._parts = [combine(torch.stack(self._parts))]
+        return self._parts[0]
+
+    def fold(self, tile_NV: Tensor, targets_N: Tensor, start: int, finite: bool = False) -> None:
+        """Add the logits of vocabulary entries `start` to `start + V`. Overwrites the tile, which has the sums' dtype.
+
+        finite: a promise that no logit is -inf, which spares a pass.
+        """
+        tokens, width = tile_NV.shape
+        part = tile_NV.new_zeros(len(SUMS), tokens, 1)
+        local = (targets_N - start).unsqueeze(1)
+        inside = local.clamp(0, width - 1)
+        part[1] = torch.where(inside == local, tile_NV.gather(1, inside), -torch.inf)
         rows = block_rows(tile_NV)
-        if self._scratch is None or self._scratch.numel() < rows * tile_NV.shape[1]:
-            self._scratch = tile_NV.new_empty(rows * tile_NV.shape[1])
+        if self._scratch.shape[0] < min(rows, tokens) or self._scratch.shape[1] != width:
+            self._scratch = tile_NV.new_empty(min(rows, tokens), width)
         for x, sums in zip(tile_NV.split(rows), part.split(rows, 1), strict=True):
-            self._sum_block(x, sums)
-        self.state = combine(torch.stack([self.state, part]))
+            self._sum_block(x, sums, finite)
+        self._parts.append(part.squeeze(2))
+        if len(self._parts) == _PARTS:
+            self._parts = [self.state]
 
-    def _sum_block(self, x: Tensor, sums_6N: Tensor) -> None:
-        """The sums of a block of logits, which it overwrites. Reduces in place: each pass is paid in memory traffic."""
-        assert self._scratch is not None
-        shift, _, sum_e, sum_ex, sum_e2, sum_e2x = sums_6N
-        e = self._scratch[: x.numel()].view_as(x)
-        torch.amax(x, 1, out=shift)
-        # A row of -inf keeps the finite maximum of an empty one, so that no infinity is subtracted from another.
-        x.sub_(shift.clamp_(min=torch.finfo(x.dtype).min).unsqueeze(1))
+    def _sum_block(self, x: Tensor, sums_6N1: Tensor, finite: bool) -> None:
+        """The sums of a block of logits, in its place. Every operation is a pass over memory: the fewer, the better."""
+        shift, _, sum_e, sum_ex, sum_e2, sum_e2x = sums_6N1.unbind()
+        e = self._scratch[: len(x)]
+        torch.amax(x, 1, True, out=shift)
+        if finite:
+            x.sub_(shift)
+        else:
+            # A row of -inf keeps its infinite maximum, but no infinity is subtracted from another.
+            x.sub_(shift.nan_to_num(nan=torch.nan, posinf=torch.inf, neginf=0.0)).clamp_(min=_FLOOR)
         torch.exp(x, out=e)
-        torch.sum(e, 1, out=sum_e)
+        torch.sum(e, 1, True, out=sum_e)
         if self.first:
-            # A logit of -inf is 0 * -inf = NaN here, which nansum leaves out; a NaN among the logits shows in sum_e.
-            torch.nansum(x.mul_(e), 1, out=sum_ex)
+            torch.sum(x.mul_(e), 1, True, out=sum_ex)
         if self.cross:
-            torch.nansum(x.mul_(e), 1, out=sum_e2x)
+            torch.sum(x.mul_(e), 1, True, out=sum_e2x)
         if self.second:
-            torch.sum(e.mul_(e), 1, out=sum_e2)
+            torch.sum(e.mul_(e), 1, True, out=sum_e2)
 
     def log_normaliser(self) -> Tensor:
         """log Z of each token, (N,)."""
-        return self.state[0] + self.state[2].log()
+        return log_normaliser_of(self.state)
 
     def stats(self, want: frozenset[str]) -> TokenStats:
         """The wanted statistics, (N,). A token without a finite logit, or with a NaN, gets NaN."""
-        shift, target, sum_e, sum_ex, sum_e2, sum_e2x = self.state
-        log_s = sum_e.log()
-        # The exact value is never negative; the difference can be, by a rounding error.
-        entropy = (log_s - sum_ex / sum_e).clamp_min(0) if self.first else log_s
-        collision = sum_e2 / sum_e.square()
-        baseline = entropy * collision + (sum_e2x - log_s * sum_e2) / sum_e.square()
-        return TokenStats(
-            logp=target - shift - log_s if "logp" in want else None,
-            entropy=entropy if "entropy" in want else None,
-            baseline=baseline if "baseline" in want else None,
-            collision=collision if "collision" in want else None,
-            top1=(target == shift).to(log_s.dtype) + 0 * log_s if "top1" in want else None,
-        )
+        return stats_of(self.state, want)
 
 
-def _empty(tokens: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The state of N tokens over no vocabulary at all."""
-    state = torch.zeros(len(SUMS), tokens, dtype=dtype, device=device)
-    state[0] = torch.finfo(dtype).min
-    state[1] = -torch.inf
-    return state
+def stats_of(state_6N: Tensor, want: frozenset[str]) -> TokenStats:
+    """The wanted statistics, (N,), from a whole vocabulary's state; see `OnlineSoftmax.stats`."""
+    shift, target, sum_e, sum_ex, sum_e2, sum_e2x = state_6N
+    # A maximum that is not finite makes everything NaN.
+    log_s = sum_e.log() + 0 * shift
+    # The exact value is never negative; the difference can be, by a rounding error.
+    entropy = (log_s - sum_ex / sum_e).clamp_min(0)
+    collision = sum_e2 / sum_e.square()
+    values = {
+        "logp": target - shift - log_s,
+        "entropy": entropy,
+        "baseline": entropy * collision + (sum_e2x - log_s * sum_e2) / sum_e.square(),
+        "collision": collision,
+        "top1": (target == shift).to(log_s.dtype) + 0 * shift,
+    }
+    return TokenStats(**{name: values[name] for name in want})
+
+
+def log_normaliser_of(state_6N: Tensor) -> Tensor:
+    """log Z of each token, (N,), from a whole vocabulary's state."""
+    return state_6N[0] + state_6N[2].log()
 
 
 def block_rows(tile_NV: Tensor) -> int:
@@ -127,7 +145,8 @@ def combine(parts_P6N: Tensor) -> Tensor:
     """
     shift, target, e, ex, e2, e2x = parts_P6N.unbind(1)
     top = shift.amax(0)
-    fall = (shift - top).clamp_(min=_FLOOR)
+    # -inf - -inf, where there is no finite logit yet, falls by nothing.
+    fall = (shift - top).clamp_(min=_FLOOR).nan_to_num_(nan=0.0)
     decay = fall.exp()
     squared = decay * decay
     return torch.stack(

@@ -83,7 +83,7 @@ class TorchOps:
     """Plain PyTorch: any device, and fp64."""
 
     def fold(self, softmax: OnlineSoftmax, tile_NV: Tensor, targets_N: Tensor, start: int, head: Head) -> None:
-        softmax.fold(head.logits_(tile_NV), targets_N, start)
+        softmax.fold(head.logits_(tile_NV), targets_N, start, finite=head.bias_V is None)
 
     def gradient(self, tile_NV: Tensor, targets_N: Tensor, start: int, head: Head, incoming: Incoming) -> Tensor:
         logits = head.logits_(tile_NV)
@@ -144,7 +144,8 @@ class Tiling:
         like = dict(dtype=self.dtype, device=hidden_Nd.device)
         # Sums over tiles are kept in the working dtype: rounding each to bf16 would bias the gradient.
         grad_hidden = torch.zeros(hidden_Nd.shape, **like) if need[0] else None  # type: ignore[call-overload]
-        grad_weight = torch.zeros(head.weight_Vd.shape, **like) if need[1] else None  # type: ignore[call-overload]
+        # Its rows are written by the first tokens, which spares clearing them.
+        grad_weight = torch.empty(head.weight_Vd.shape, **like) if need[1] else None  # type: ignore[call-overload]
         grad_bias = torch.zeros(len(head.weight_Vd), **like) if need[2] else None  # type: ignore[call-overload]
         buffer = self._buffer(head, hidden_Nd)
         for rows in _slices(len(hidden_Nd), self.tokens):
@@ -158,7 +159,7 @@ class Tiling:
                 if grad_hidden is not None:
                     _add_product(grad_hidden[rows], gradient, weight)
                 if grad_weight is not None:
-                    _add_product(grad_weight[columns], gradient.t(), hidden)
+                    _add_product(grad_weight[columns], gradient.t(), hidden, keep=rows.start > 0)
         return grad_hidden, grad_weight, grad_bias
 
     def _factor(self, factor: Tensor) -> Tensor:
@@ -183,12 +184,12 @@ class Tiling:
         return tile, weight
 
 
-def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
-    """total += left @ right, without rounding the product to the factors' dtype."""
+def _add_product(total: Tensor, left: Tensor, right: Tensor, keep: bool = True) -> None:
+    """total += left @ right, or total = left @ right, without rounding the product to the factors' dtype."""
     if left.dtype == total.dtype:
-        total.addmm_(left, right)
+        torch.addmm(total, left, right, beta=int(keep), out=total)
     else:
-        torch.addmm(total, left, right, out_dtype=total.dtype, out=total)
+        torch.addmm(total, left, right, out_dtype=total.dtype, beta=int(keep), out=total)
 
 
 def _slices(length: int, step: int) -> Iterator[slice]:

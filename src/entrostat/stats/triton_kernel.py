@@ -15,7 +15,6 @@ from entrostat.stats.online import OnlineSoftmax
 from entrostat.stats.tiles import Head, Incoming
 
 _FLOOR = tl.constexpr(-2000.0)
-_LOWEST = tl.constexpr(torch.finfo(torch.float32).min)
 
 
 @triton.jit
@@ -51,12 +50,14 @@ def _fold(
 
     old = state + row
     old_shift = tl.load(old)
-    shift = tl.maximum(tl.maximum(tl.max(z, axis=0), _LOWEST), old_shift)
-    fall = tl.maximum(old_shift - shift, _FLOOR)
+    shift = tl.maximum(tl.max(z, axis=0), old_shift)
+    # No infinity is subtracted from another where there is no finite logit yet.
+    centre = tl.where(shift == -float("inf"), 0.0, shift)
+    fall = tl.where(old_shift == shift, 0.0, tl.maximum(old_shift - centre, _FLOOR))
     decay = tl.exp(fall)
     # A NaN passes through exp() and shows in every sum, though maximum() may drop it.
-    e = tl.exp(z - shift)
-    x = tl.maximum(z - shift, _FLOOR)
+    e = tl.exp(z - centre)
+    x = tl.maximum(z - centre, _FLOOR)
     sum_e, sum_ex = tl.load(old + 2 * tokens), tl.load(old + 3 * tokens)
     sum_e2, sum_e2x = tl.load(old + 4 * tokens), tl.load(old + 5 * tokens)
     tl.store(old, shift)
