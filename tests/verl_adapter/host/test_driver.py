@@ -130,7 +130,9 @@ def test_weights_are_those_of_the_trl_adapter(name):
         batch = control._compute_advantage(put(rows, keys), {})
         ours, plain = got(batch, "advantages", "returns")
         weight = torch.where(mask[:, : ours.shape[1]], ours / plain, 0)
-        assert (weight - torch.tensor(expected)[:, : ours.shape[1]].masked_fill(~mask[:, : ours.shape[1]], 0)).abs().max() < 1e-5
+        assert (
+            weight - torch.tensor(expected)[:, : ours.shape[1]].masked_fill(~mask[:, : ours.shape[1]], 0)
+        ).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("gap", [False, True], ids=["whole", "tool output"])
@@ -264,7 +266,11 @@ def test_a_target_above_log_v_is_refused(monkeypatch):
 
 
 def test_strictly_on_policy_clip_ranges_are_warned_of():
-    settings = ("data.train_batch_size=8", "actor_rollout_ref.actor.ppo_mini_batch_size=8", "+entrostat.method=clip_higher")
+    settings = (
+        "data.train_batch_size=8",
+        "actor_rollout_ref.actor.ppo_mini_batch_size=8",
+        "+entrostat.method=clip_higher",
+    )
     with pytest.warns(UserWarning, match="strictly on-policy"):
         trainer(*settings)
 

@@ -139,7 +139,9 @@ class Run:
         for process in psutil.process_iter(["cmdline"]):
             if any(self.ray in part for part in process.info["cmdline"] or ()):
                 own.append(process.pid)
-        children = [c.pid for pid in own if psutil.pid_exists(pid) for c in psutil.Process(pid).children(recursive=True)]
+        children = [
+            c.pid for pid in own if psutil.pid_exists(pid) for c in psutil.Process(pid).children(recursive=True)
+        ]
         for pid in dict.fromkeys([*own, *children]):
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -157,7 +159,11 @@ def main() -> None:
     with Run(folder, *overrides, **{name: int(value) for name, value in plain.items()}) as run:
         for step, metrics in enumerate(run.wait(), 1):
             shown = {k: metrics.get(f"entropy_control/{k}") for k in ("measured", "output", "authority")}
-            print(step, {k: round(v, 4) for k, v in shown.items() if v is not None}, round(metrics["critic/score/mean"], 3))
+            print(
+                step,
+                {k: round(v, 4) for k, v in shown.items() if v is not None},
+                round(metrics["critic/score/mean"], 3),
+            )
     print(f"{time.monotonic() - started:.0f} s")
 
 
