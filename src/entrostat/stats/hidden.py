@@ -174,8 +174,8 @@ class _HiddenStats(torch.autograd.Function):
             state = tiling.sums(ops, head, hidden_Nd, targets_N, start, want)
         if shard is not None:
             state = shard.combine(state)
-        stats, log_normaliser = stats_of(state, want), log_normaliser_of(state)
-        entropy = log_normaliser if stats.entropy is None else stats.entropy
+        stats, log_normaliser = stats_of(state, want, tiling.dtype), log_normaliser_of(state)
+        entropy = log_normaliser.to(tiling.dtype) if stats.entropy is None else stats.entropy
         ctx.save_for_backward(hidden_Nd, weight_Vd, bias_V, targets_N, log_normaliser, entropy)
         ctx.head, ctx.tiling, ctx.ops, ctx.shard = (head.temperature, head.scale, head.softcap), tiling, ops, shard
         without = (stats.baseline, stats.collision, stats.top1)

@@ -12,7 +12,8 @@ Shifting x by the maximum keeps the sums near 1, which is what makes the small e
 fp32. A logit of -inf (masked vocabulary, top-p) has e = 0 and adds nothing.
 
 The sums of two parts of a vocabulary combine by shifting both to the larger maximum (`combine`), whether the parts are
-tiles, or shards on several ranks.
+tiles, or shards on several ranks. Parts are summed in fp32 and combined in fp64: at an entropy of 1e-4 nats the tail of
+one tile is less than the last digit of an fp32 sum near 1, and would be lost tile by tile.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from entrostat.stats.summarise import sum_dtype
 from entrostat.types import TokenStats
 
 # exp() of it is exactly zero in fp32 and in fp64, and zero times it is zero, where zero times -inf would be NaN.
@@ -42,21 +44,22 @@ class OnlineSoftmax:
     Args:
         tokens: N.
         want: statistics wanted, of `types.STATISTICS`.
-        dtype: dtype of the sums, fp32 or fp64.
+        dtype: dtype of the tiles and of the statistics, fp32 or fp64.
     """
 
     def __init__(self, tokens: int, want: frozenset[str], dtype: torch.dtype, device: torch.device) -> None:
         self.first = bool(want & {"entropy", "baseline"})
         self.second = bool(want & {"baseline", "collision"})
         self.cross = "baseline" in want
-        empty = torch.zeros(len(SUMS), tokens, dtype=dtype, device=device)
+        self.dtype = dtype
+        empty = torch.zeros(len(SUMS), tokens, dtype=sum_dtype(device), device=device)
         empty[:2] = -torch.inf
         self._parts = [empty]
-        self._scratch = empty.new_empty(0, 0)
+        self._scratch = torch.empty(0, 0, dtype=dtype, device=device)
 
     @property
     def state(self) -> Tensor:
-        """The sums so far, (6, N), the rows named by `SUMS`; a sum that no wanted statistic needs stays 0."""
+        """The sums so far, (6, N), fp64 where the device has it. Rows as in `SUMS`; a sum that nothing needs stays 0."""
         if len(self._parts) > 1:
             self._parts = [combine(torch.stack(self._parts))]
         return self._parts[0]
@@ -76,7 +79,7 @@ class OnlineSoftmax:
             self._scratch = tile_NV.new_empty(min(rows, tokens), width)
         for x, sums in zip(tile_NV.split(rows), part.split(rows, 1), strict=True):
             self._sum_block(x, sums, finite)
-        self._parts.append(part.squeeze(2))
+        self._parts.append(part.squeeze(2).to(self._parts[0].dtype))
         if len(self._parts) == _PARTS:
             self._parts = [self.state]
 
@@ -101,15 +104,15 @@ class OnlineSoftmax:
 
     def log_normaliser(self) -> Tensor:
         """log Z of each token, (N,)."""
-        return log_normaliser_of(self.state)
+        return log_normaliser_of(self.state).to(self.dtype)
 
     def stats(self, want: frozenset[str]) -> TokenStats:
         """The wanted statistics, (N,). A token without a finite logit, or with a NaN, gets NaN."""
-        return stats_of(self.state, want)
+        return stats_of(self.state, want, self.dtype)
 
 
-def stats_of(state_6N: Tensor, want: frozenset[str]) -> TokenStats:
-    """The wanted statistics, (N,), from a whole vocabulary's state; see `OnlineSoftmax.stats`."""
+def stats_of(state_6N: Tensor, want: frozenset[str], dtype: torch.dtype) -> TokenStats:
+    """The wanted statistics, (N,), in `dtype`, from a whole vocabulary's state; see `OnlineSoftmax.stats`."""
     shift, target, sum_e, sum_ex, sum_e2, sum_e2x = state_6N
     # A maximum that is not finite makes everything NaN.
     log_s = sum_e.log() + 0 * shift
@@ -123,12 +126,18 @@ def stats_of(state_6N: Tensor, want: frozenset[str]) -> TokenStats:
         "collision": collision,
         "top1": (target == shift).to(log_s.dtype) + 0 * shift,
     }
-    return TokenStats(**{name: values[name] for name in want})
+    return TokenStats(**{name: values[name].to(dtype) for name in want})
 
 
 def log_normaliser_of(state_6N: Tensor) -> Tensor:
     """log Z of each token, (N,), from a whole vocabulary's state."""
     return state_6N[0] + state_6N[2].log()
+
+
+def halves(value_N: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Two numbers of `dtype` whose sum is the value."""
+    high = value_N.to(dtype)
+    return high, (value_N - high).nan_to_num(nan=0.0).to(dtype)
 
 
 def block_rows(tile_NV: Tensor) -> int:
@@ -174,16 +183,19 @@ def logit_gradient(
 
     d logp_k / d z_j = 1[j = k] - p_j   and   d H / d z_j = -p_j (log p_j + H), with 0 where p_j = 0. So off the target
     the gradient is p_j (a log p_j + b) with a = -grad_entropy and b = -(grad_entropy * H + grad_logp).
+
+    The normaliser may be fp64: then log p near 0 is right to the last digit, where logits are large and entropy small.
     """
     slope = None if grad_entropy_N is None else -grad_entropy_N
-    level = torch.zeros_like(log_normaliser_N) if slope is None else slope * entropy_N
+    level = torch.zeros_like(entropy_N) if slope is None else slope * entropy_N
     if grad_logp_N is not None:
         level = level - grad_logp_N
+    high, low = halves(log_normaliser_N, logits_NV.dtype)
     rows = block_rows(logits_NV)
     scratch = logits_NV.new_empty(min(rows, len(logits_NV)), logits_NV.shape[1])
     for first in range(0, len(logits_NV), rows):
         block = slice(first, first + rows)
-        x = logits_NV[block].sub_(log_normaliser_N[block].unsqueeze(1)).clamp_(min=_FLOOR)
+        x = logits_NV[block].sub_(high[block].unsqueeze(1)).sub_(low[block].unsqueeze(1)).clamp_(min=_FLOOR)
         if slope is None:
             x.exp_().mul_(level[block].unsqueeze(1))
         else:

@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from entrostat.stats.online import OnlineSoftmax
+from entrostat.stats.online import OnlineSoftmax, halves
 from entrostat.stats.tiles import Head, Incoming
 
 _FLOOR = tl.constexpr(-2000.0)
@@ -48,9 +48,10 @@ def _fold(
     at_target = tl.arange(0, BLOCK) == local
     target = tl.where((local >= 0) & (local < columns), tl.sum(tl.where(at_target, z, 0.0), axis=0), -float("inf"))
 
+    # The state is fp64, and so is what is added to it; the row is fp32.
     old = state + row
     old_shift = tl.load(old)
-    shift = tl.maximum(tl.max(z, axis=0), old_shift)
+    shift = tl.maximum(tl.max(z, axis=0), old_shift.to(tl.float32))
     # No infinity is subtracted from another where there is no finite logit yet.
     centre = tl.where(shift == -float("inf"), 0.0, shift)
     fall = tl.where(old_shift == shift, 0.0, tl.maximum(old_shift - centre, _FLOOR))
@@ -72,13 +73,13 @@ def _fold(
 
 @triton.jit
 def _gradient(
-    tile, targets, log_normaliser, slope, level, grad_logp, columns, start, scale, softcap, temperature,
+    tile, targets, high, low, slope, level, grad_logp, columns, start, scale, softcap, temperature,
     SOFTCAP: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     offsets = tl.arange(0, BLOCK)
     z, tanh = _logits(tile, row, columns, scale, softcap, temperature, SOFTCAP, BLOCK)
-    logp = z - tl.load(log_normaliser + row)
+    logp = z - tl.load(high + row) - tl.load(low + row)
     p = tl.exp(logp)
     gradient = p * (tl.load(slope + row) * tl.maximum(logp, _FLOOR) + tl.load(level + row))
     at_target = offsets == tl.load(targets + row) - start
@@ -105,13 +106,14 @@ class TritonOps:
         tokens, columns = tile_NV.shape
         if tokens == 0:
             return tile_NV
-        zeros = torch.zeros_like(incoming.log_normaliser_N)
+        zeros = torch.zeros_like(incoming.entropy_N)
         grad_logp = zeros if incoming.grad_logp_N is None else incoming.grad_logp_N.contiguous()
         slope = zeros if incoming.grad_entropy_N is None else -incoming.grad_entropy_N
         level = slope * incoming.entropy_N - grad_logp
         with torch.cuda.device_of(tile_NV):
             _gradient[(tokens,)](
-                tile_NV, targets_N, incoming.log_normaliser_N, slope, level, grad_logp, columns, start, *_constants(head),
+                tile_NV, targets_N, *halves(incoming.log_normaliser_N, tile_NV.dtype), slope, level, grad_logp,
+                columns, start, *_constants(head),
                 SOFTCAP=head.softcap is not None, **_block(columns),
             )  # fmt: skip
         return tile_NV

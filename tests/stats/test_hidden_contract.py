@@ -1,0 +1,335 @@
+"""`token_stats_from_hidden`: one contract, kept by every implementation that can run here.
+
+The Triton kernels take part where there is CUDA, or under TRITON_INTERPRET=1 (see test_triton_interpreter.py).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+
+import pytest
+import torch
+from torch import Tensor
+
+from entrostat.stats import reference_stats, token_stats, token_stats_from_hidden
+from entrostat.types import STATISTICS, TokenStats
+
+torch.set_num_threads(1)
+TRITON = pytest.param(
+    "triton",
+    marks=pytest.mark.skipif(
+        os.environ.get("TRITON_INTERPRET") != "1" and not torch.cuda.is_available(),
+        reason="needs CUDA or the interpreter",
+    ),
+)
+EVERY = pytest.mark.parametrize("implementation", ["torch", TRITON, "reference"])
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def case(
+    tokens: int, vocabulary: int, width: int = 8, dtype: torch.dtype = torch.float32, seed: int = 0, scale: float = 1.0
+) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    hidden = torch.randn(tokens, width, generator=generator, dtype=torch.float64)
+    weight = scale * torch.randn(vocabulary, width, generator=generator, dtype=torch.float64)
+    targets = torch.randint(0, vocabulary, (tokens,), generator=generator)
+    return hidden.to(DEVICE, dtype), weight.to(DEVICE, dtype), targets.to(DEVICE)
+
+
+def loss(stats: TokenStats) -> Tensor:
+    """A policy-gradient term and an entropy term, with a weight of its own for each token."""
+    logp, entropy = stats.need("logp"), stats.need("entropy")
+    weights = torch.linspace(-1, 1, max(logp.numel(), 1), device=logp.device)[: logp.numel()].view(logp.shape)
+    return (weights * logp).sum() + entropy.square().sum()
+
+
+def by_definition(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    temperature: float = 1.0,
+    bias: Tensor | None = None,
+    scale: float = 1.0,
+    softcap: float | None = None,
+) -> TokenStats:
+    z = hidden.double() @ weight.double().t()
+    z = scale * (z if bias is None else z + bias.double())
+    z = z if softcap is None else softcap * torch.tanh(z / softcap)
+    return reference_stats(z, targets, temperature)
+
+
+@EVERY
+@pytest.mark.parametrize("shape", [(5, 7), (1, 300), (33, 65), (3, 1), (0, 7), (2, 151_936)])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"temperature": 0.7, "bias_V": True},
+        {"logit_scale": 0.3, "softcap": 5.0, "bias_V": True, "temperature": 1.3},
+    ],
+    ids=["plain", "bias", "softcap"],
+)
+def test_values_and_gradients(implementation: str, shape: tuple[int, int], options: dict) -> None:
+    hidden, weight, targets = case(*shape)
+    bias = torch.linspace(-1, 1, shape[1], device=DEVICE).requires_grad_() if options.get("bias_V") else None
+    inputs = [hidden.requires_grad_(), weight.requires_grad_()] + ([] if bias is None else [bias])
+    ours = token_stats_from_hidden(
+        hidden,
+        weight,
+        targets,
+        STATISTICS,
+        implementation=implementation,
+        tile_vocabulary=tile(implementation),
+        **(options | {"bias_V": bias}),
+    )
+    truth = by_definition(
+        hidden,
+        weight,
+        targets,
+        options.get("temperature", 1.0),
+        bias,
+        options.get("logit_scale", 1.0),
+        options.get("softcap"),
+    )
+    for name in STATISTICS:
+        value = ours.need(name)
+        assert value.shape == shape[:1] and value.dtype == torch.float32
+        assert value.requires_grad == (name in ("logp", "entropy")), name
+        torch.testing.assert_close(value.double(), truth.need(name), rtol=2e-5, atol=5e-6)
+    grads = torch.autograd.grad(loss(ours), inputs)
+    for grad, expected in zip(grads, torch.autograd.grad(loss(truth), inputs), strict=True):
+        torch.testing.assert_close(grad, expected, rtol=1e-4, atol=1e-5)
+
+
+@EVERY
+def test_only_what_is_wanted_is_there(implementation: str) -> None:
+    hidden, weight, targets = case(4, 50)
+    for name in STATISTICS:
+        stats = token_stats_from_hidden(hidden, weight, targets, name, implementation=implementation)
+        assert stats.available() == {name}
+        torch.testing.assert_close(
+            stats.need(name).double(), by_definition(hidden, weight, targets).need(name), rtol=1e-5, atol=2e-6
+        )
+    assert token_stats_from_hidden(hidden, weight, targets, implementation=implementation).available() == {
+        "logp",
+        "entropy",
+    }
+    assert (
+        token_stats_from_hidden(hidden, weight, targets, (), implementation=implementation).available() == frozenset()
+    )
+
+
+@EVERY
+@pytest.mark.parametrize("name", ["logp", "entropy"])
+def test_gradient_of_one_statistic_alone(implementation: str, name: str) -> None:
+    hidden, weight, targets = case(6, 40)
+    hidden.requires_grad_()
+    ours = token_stats_from_hidden(hidden, weight, targets, STATISTICS, implementation=implementation).need(name).sum()
+    expected = by_definition(hidden, weight, targets).need(name).sum()
+    torch.testing.assert_close(
+        torch.autograd.grad(ours, hidden)[0], torch.autograd.grad(expected, hidden)[0], rtol=1e-4, atol=1e-5
+    )
+
+
+@EVERY
+def test_tiles_do_not_matter(implementation: str) -> None:
+    hidden, weight, targets = case(4, 23)
+    hidden.requires_grad_(), weight.requires_grad_()
+    whole = token_stats_from_hidden(hidden, weight, targets, STATISTICS, implementation=implementation)
+    for tile_tokens, tile_vocabulary in ((3, 5), (4, 22), (2, 1000)):
+        tiled = token_stats_from_hidden(
+            hidden, weight, targets, STATISTICS, implementation=implementation,
+            tile_tokens=tile_tokens, tile_vocabulary=tile_vocabulary,
+        )  # fmt: skip
+        for name in STATISTICS:
+            torch.testing.assert_close(tiled.need(name), whole.need(name), rtol=1e-5, atol=1e-6)
+        for a, b in zip(
+            torch.autograd.grad(loss(tiled), (hidden, weight)),
+            torch.autograd.grad(loss(whole), (hidden, weight), retain_graph=True),
+            strict=True,
+        ):
+            torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+@EVERY
+def test_mask(implementation: str) -> None:
+    hidden, weight, targets = case(6, 40)
+    hidden[1] = torch.nan  # what lies under a masked token does not matter
+    mask = torch.tensor([[1, 0, 1], [0, 1, 1]], device=DEVICE)
+    hidden_BTd = hidden.view(2, 3, -1).requires_grad_()
+    hidden_BTd.data[1, 0] = torch.nan
+    stats = token_stats_from_hidden(
+        hidden_BTd, weight, targets.view(2, 3), STATISTICS, mask_BT=mask, implementation=implementation
+    )
+    rows = mask.view(-1).bool()
+    truth = by_definition(hidden.view(6, -1)[rows], weight, targets[rows])
+    for name in STATISTICS:
+        value = stats.need(name)
+        assert value.shape == (2, 3) and (value[mask == 0] == 0).all()
+        torch.testing.assert_close(value[mask == 1].double(), truth.need(name), rtol=1e-5, atol=2e-6)
+    (grad,) = torch.autograd.grad(loss(stats), hidden_BTd)
+    assert grad.isfinite().all() and (grad[mask == 0] == 0).all()
+
+
+@EVERY
+def test_nothing_left_by_the_mask(implementation: str) -> None:
+    hidden, weight, targets = case(3, 11)
+    hidden.requires_grad_(), weight.requires_grad_()
+    stats = token_stats_from_hidden(
+        hidden, weight, targets, STATISTICS, mask_BT=torch.zeros(3, device=DEVICE), implementation=implementation
+    )
+    assert all((stats.need(name) == 0).all() for name in STATISTICS)
+    assert all((grad == 0).all() for grad in torch.autograd.grad(loss(stats), (hidden, weight)))
+
+
+@EVERY
+def test_tied_embedding_adds_both_gradients(implementation: str) -> None:
+    embedding = torch.randn(9, 4, generator=torch.Generator().manual_seed(1)).to(DEVICE).requires_grad_()
+    ids, targets = torch.tensor([1, 4, 4], device=DEVICE), torch.tensor([4, 0, 8], device=DEVICE)
+    ours = token_stats_from_hidden(embedding[ids], embedding, targets, implementation=implementation)
+    truth = by_definition(embedding[ids], embedding, targets)
+    torch.testing.assert_close(
+        torch.autograd.grad(loss(ours), embedding)[0],
+        torch.autograd.grad(loss(truth), embedding)[0],
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+@EVERY
+def test_masked_vocabulary_is_as_if_it_were_not_there(implementation: str) -> None:
+    hidden, weight, targets = case(3, 30)
+    targets = targets.clamp(max=9) + 10  # entries 10 to 19 stay; the first tile of the loop below has none
+    bias = torch.full((30,), -torch.inf, device=DEVICE)
+    bias[10:20] = 0.5
+    hidden.requires_grad_(), weight.requires_grad_(), bias.requires_grad_()
+    truth = by_definition(hidden, weight[10:20], targets - 10)
+    for tile in (8, 30):
+        ours = token_stats_from_hidden(
+            hidden, weight, targets, STATISTICS, bias_V=bias, tile_vocabulary=tile, implementation=implementation
+        )
+        for name in STATISTICS:
+            torch.testing.assert_close(ours.need(name).double(), truth.need(name), rtol=1e-5, atol=2e-6)
+        ours_grad = torch.autograd.grad(loss(ours), (hidden, weight, bias))
+        truth_grad = torch.autograd.grad(loss(truth), (hidden, weight), retain_graph=True)
+        torch.testing.assert_close(ours_grad[0], truth_grad[0], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(ours_grad[1], truth_grad[1], rtol=1e-4, atol=1e-5)
+        assert (ours_grad[2][:10] == 0).all() and (ours_grad[2][20:] == 0).all()
+
+
+@EVERY
+def test_sampling_a_masked_token(implementation: str) -> None:
+    hidden, weight, _ = case(2, 5)
+    bias = torch.tensor([0.0, -torch.inf, 0, 0, 0], device=DEVICE)
+    stats = token_stats_from_hidden(
+        hidden, weight, torch.tensor([1, 1], device=DEVICE), STATISTICS, bias_V=bias, implementation=implementation
+    )
+    assert stats.need("logp").tolist() == [-math.inf] * 2 and stats.need("top1").tolist() == [0, 0]
+    assert stats.centred.isfinite().all()
+
+
+@EVERY
+def test_nan_and_rows_without_a_finite_logit(implementation: str) -> None:
+    hidden, weight, targets = case(3, 40)
+    hidden[1, 2] = torch.nan
+    for tile in (7, 40):
+        stats = token_stats_from_hidden(
+            hidden, weight, targets, STATISTICS, tile_vocabulary=tile, implementation=implementation
+        )
+        empty = token_stats_from_hidden(
+            hidden[::2], weight, targets[::2], STATISTICS, bias_V=torch.full((40,), -torch.inf, device=DEVICE),
+            tile_vocabulary=tile, implementation=implementation,
+        )  # fmt: skip
+        for name in STATISTICS:
+            assert stats.need(name).isnan().tolist() == [False, True, False], name
+            assert empty.need(name).isnan().all(), name
+
+
+@EVERY
+def test_top1_counts_ties(implementation: str) -> None:
+    hidden = torch.ones(3, 1, device=DEVICE)
+    weight = torch.tensor([[1.0], [3.0], [3.0], [2.0]], device=DEVICE)
+    for tile in (1, 4):
+        stats = token_stats_from_hidden(
+            hidden,
+            weight,
+            torch.tensor([1, 2, 3], device=DEVICE),
+            "top1",
+            tile_vocabulary=tile,
+            implementation=implementation,
+        )
+        assert stats.need("top1").tolist() == [1, 1, 0]
+
+
+# ---- accuracy
+
+# Entropies of about 1e-4, 1e-2, 1, and 10 nats (V = 151,936), by how far one token stands out.
+# Wide tiles: Triton's interpreter takes its time for every row of every tile.
+WIDE = 1 << 16
+PEAKS = [(26.0, 1e-4), (21.0, 1e-2), (15.5, 1.0), (0.0, 10.0)]
+
+
+def tile(implementation: str) -> int | None:
+    return WIDE if implementation == "triton" else None
+
+
+def peaked(dtype: torch.dtype, peak: float) -> tuple[Tensor, Tensor, Tensor]:
+    hidden, weight, targets = case(4, 151_936, 16, scale=0.25)
+    hidden[:, 0], weight[:, 0] = 2.0, 0.0
+    weight[77_000, 0] = peak / 2
+    targets[:2] = 77_000
+    return hidden.to(dtype), weight.to(dtype), targets
+
+
+@pytest.mark.parametrize("implementation", ["torch", TRITON])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_error_budget(implementation: str, dtype: torch.dtype) -> None:
+    """No further from fp64 on the same rounded factors than the naive code in fp32, times 2: whatever the factors' dtype."""
+    for peak, entropy in PEAKS:
+        hidden, weight, targets = peaked(dtype, peak)
+        exact = by_definition(hidden, weight, targets)
+        assert entropy / 5 < exact.need("entropy").mean() < 5 * entropy
+        naive = reference_stats(hidden.float() @ weight.float().t(), targets)
+        ours = token_stats_from_hidden(
+            hidden, weight, targets, STATISTICS, implementation=implementation, tile_vocabulary=tile(implementation)
+        )
+        for name in STATISTICS:
+            truth = exact.need(name)
+            allowed = (
+                2 * (naive.need(name) - truth).abs().max() + 2 * torch.finfo(torch.float32).eps * truth.abs().max()
+            )
+            assert (ours.need(name) - truth).abs().max() <= allowed, (name, entropy)
+
+
+@pytest.mark.parametrize("implementation", ["torch", TRITON])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_gradient_error_budget(implementation: str, dtype: torch.dtype) -> None:
+    """No further from fp64 than the naive code in the factors' own dtype: logits and their gradient rounded to it."""
+    for peak, _ in PEAKS[1:3]:
+        hidden, weight, targets = peaked(dtype, peak)
+        hidden.requires_grad_(), weight.requires_grad_()
+        exact = torch.autograd.grad(loss(by_definition(hidden, weight, targets)), (hidden, weight))
+        naive = torch.autograd.grad(loss(reference_stats((hidden @ weight.t()).float(), targets)), (hidden, weight))
+        ours = torch.autograd.grad(
+            loss(
+                token_stats_from_hidden(
+                    hidden, weight, targets, implementation=implementation, tile_vocabulary=tile(implementation)
+                )
+            ),
+            (hidden, weight),
+        )
+        for mine, theirs, truth in zip(ours, naive, exact, strict=True):
+            assert mine.dtype == dtype
+            floor = torch.finfo(dtype).eps * truth.double().norm()
+            assert (mine.double() - truth).norm() <= 2 * (theirs.double() - truth).norm() + floor
+
+
+def test_small_entropy_in_bf16_is_no_worse_than_in_fp32() -> None:
+    """The logits are never rounded to bf16, which moves an entropy of 0.01 nats by several per cent."""
+    hidden, weight, targets = peaked(torch.bfloat16, 21.0)
+    exact = by_definition(hidden, weight, targets).need("entropy")
+    ours = token_stats_from_hidden(hidden, weight, targets).need("entropy")
+    rounded = token_stats(hidden @ weight.t(), targets).need("entropy")
+    assert ((ours - exact) / exact).abs().max() < 1e-4
+    assert ((rounded - exact) / exact).abs().max() > 1e-3
