@@ -23,7 +23,7 @@ help:
 	touch $@
 
 train: .venv/ready
-	$(BIN)/entrostat demo --out runs/demo
+	$(BIN)/entrostat demo
 
 test: .venv/ready
 	$(BIN)/python -m pytest -n 2 --dist worksteal

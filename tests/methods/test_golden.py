@@ -371,7 +371,7 @@ def test_flow_moves_entropy_by_the_rms_of_its_gain(u: float) -> None:
 def test_flow_defaults_are_those_of_its_source() -> None:
     link = es.flow(0.3).links[0]
     assert isinstance(link.u, PI)
-    assert (link.u.kp, link.u.ki, link.u.limits, link.w_max, link.scope) == (30.0, 1.0, (-2.0, 2.0), 5.0, "step")
+    assert (link.u.kp, link.u.ki, link.u.limits, link.w_max, link.scope) == (20.0, 0.4, (-2.0, 2.0), 5.0, "step")
 
 
 def test_only_tokens() -> None:

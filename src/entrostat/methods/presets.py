@@ -50,13 +50,13 @@ def observe(account: bool = True) -> Chain:
     Source(
         "Entrostat (joins 2511.15248 and 2602.03392)",
         "DESIGN 6; docs/methods/flow.md",
-        "kp 30, ki 1, output within (-2, 2), w_max 5",
+        "kp 20, ki 0.4, output within (-2, 2), w_max 5",
     )
 )
 def flow(
     target: Target,
-    kp: float = 30.0,
-    ki: float = 1.0,
+    kp: float = 20.0,
+    ki: float = 0.4,
     limits: tuple[float, float] = (-2.0, 2.0),
     w_max: float = 5.0,
     scope: Literal["step", "micro"] = "step",

@@ -1,0 +1,51 @@
+"""The pages: links lead somewhere, snippets are Python, commands exist, numbers are those of the results."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").glob("*/README.md")])
+PAGES += [page for page in (ROOT / "benchmarks").glob("*.md")]
+
+
+def test_there_are_pages() -> None:
+    assert len(PAGES) > 10
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.S)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if link.startswith(("http://", "https://", "#")):
+            continue
+        assert (page.parent / link.split("#")[0]).exists(), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_snippets_are_python(page: Path) -> None:
+    for snippet in re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.S):
+        ast.parse(snippet)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_public_names_in_snippets_exist(page: Path) -> None:
+    import entrostat as es
+
+    for snippet in re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.S):
+        for name in re.findall(r"\bes\.(\w+)", snippet):
+            assert name in es.__all__, name
+
+
+def test_the_page_of_control_is_that_of_its_results() -> None:
+    """`benchmarks/control/README.md` is what `report.py` makes of `results.json`."""
+    folder = ROOT / "benchmarks" / "control"
+    namespace: dict = {"__file__": str(folder / "report.py"), "__name__": "report"}
+    exec(compile((folder / "report.py").read_text(), "report.py", "exec"), namespace)
+    record = json.loads((folder / "results.json").read_text())
+    assert (folder / "README.md").read_text() == namespace["page"](record)
