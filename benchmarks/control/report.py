@@ -19,7 +19,7 @@ Written by `report.py` from `results.json`, which `run.py` makes; every run's ov
 mean ± standard deviation over the seeds {seeds}. GRPO on countdown, AdamW, constant learning rate 1e-4, 32 prompts x 8
 completions a step, 120 steps; the policy starts at {start} nats. Errors are of the measured entropy of each step's batch
 against the target, over the second half of the run, so they include the batch's own sampling noise. Evaluation: 100 held-out
-problems x 8 samples at temperature 1. In study 2, 512 completions serve four updates of 128 at a learning rate of 2e-4, 160 steps.
+problems x 8 samples at temperature 1. In study 2, 512 completions serve four updates of 128, learning rate 2e-4, 160 steps.
 
 Machine: {machine}. Versions: {versions}.
 """
