@@ -142,7 +142,8 @@ def test_what_is_written_is_the_arithmetic_of_what_was_read(gap):
     for seed in range(3):
         rows, keys = random_rows(seed, gap=gap)
         batch = put(rows, keys)
-        after = control._compute_advantage(batch, {})
+        metrics = {}
+        after = control._compute_advantage(batch, metrics)
         assert after.keys == keys
         ours, plain, mask = got(after, "advantages", "returns", "response_mask")
         stats = {n: torch.zeros(mask.shape) for n in NAMES}
@@ -152,7 +153,7 @@ def test_what_is_written_is_the_arithmetic_of_what_was_read(gap):
         expected = control_batch(twin, TokenBatch(TokenStats(**stats), plain, mask), "token-mean", (0.2, 0.2))
         assert torch.equal(ours, expected.advantages_BT)
         assert twin.state == control.entropy_control.state
-        assert control._reports[-1] == expected.metrics
+        assert expected.metrics.items() <= metrics.items()
     assert control.entropy_control.steps == 3
 
 
@@ -188,18 +189,23 @@ def test_several_updates_between_two_synchronisations(mode):
     assert control.parameter_sync_step == 2
     control.prepare_step = dict
 
+    reports = []
+
     def once(metrics, timing, size):
-        rows, keys = random_rows(control.entropy_control.steps)
-        batch = put(rows, [f"{control.entropy_control.steps}{key}" for key in keys])
-        return control._compute_advantage(batch, metrics)
+        rows, keys = random_rows(len(reports))
+        batch = control._compute_advantage(put(rows, [f"{len(reports)}{key}" for key in keys]), metrics)
+        reports.append(dict(metrics))
+        return batch
 
     control._step_once = once
     metrics = {}
     control.step(metrics, {})
     assert control.entropy_control.steps == 2
-    first, second = control._reports
-    for key in ("entropy_control/measured", "token_entropy/S", "entropy_control/output"):
-        assert metrics[key] == pytest.approx((first[key] + second[key]) / 2)
+    ours = [key for key in reports[0] if key.startswith(("entropy_control/", "token_entropy/"))]
+    assert len(ours) > 20
+    # verl takes a minimum, a maximum or a sum where a key reads like one; none of ours does.
+    for key in ours:
+        assert metrics[key] == pytest.approx((reports[0][key] + reports[1][key]) / 2), key
 
 
 def test_an_engine_without_statistics_is_refused_before_the_first_update():

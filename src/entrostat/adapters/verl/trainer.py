@@ -10,7 +10,6 @@ Importing this module registers the trainers `entrostat_sync` and `entrostat_col
 from __future__ import annotations
 
 import os
-import statistics
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,7 +52,6 @@ class Controlled:
         self.entropy_control = EntropyControl(settings.method, on_policy=one_step)
         self.resume_state = settings.resume_state
         self._clip: tuple[float, float] | None = None
-        self._reports: list[dict[str, float]] = []
         super().__init__(config)  # type: ignore[call-arg]
 
     # -- setting up ----------------------------------------------------------------------------------------------------
@@ -83,7 +81,7 @@ class Controlled:
         token_batch, like = self._read(batch)
         update = control_batch(self.entropy_control, token_batch, actor.loss_agg_mode, clip_range(actor))
         self._clip = update.clip
-        self._reports.append(update.metrics)
+        metrics.update(update.metrics)
         return self._write(batch, update, like)
 
     def _read(self, batch: Any) -> tuple[TokenBatch, Any]:
@@ -120,14 +118,6 @@ class Controlled:
         if self._clip is not None:
             batch.extra_info[fields.CLIP] = self._clip
         return super()._update_actor(batch, metrics)  # type: ignore[misc]
-
-    def step(self, metrics: dict[str, Any], timing_raw: dict[str, Any]) -> Any:
-        self._reports = []
-        batch = super().step(metrics, timing_raw)  # type: ignore[misc]
-        # Around verl's aggregator, which takes minimum or maximum where a key reads like one ("discriminator").
-        for name in sorted({name for report in self._reports for name in report}):
-            metrics[name] = statistics.fmean(report[name] for report in self._reports if name in report)
-        return batch
 
     # -- checkpoints ---------------------------------------------------------------------------------------------------
 

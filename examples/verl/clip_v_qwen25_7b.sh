@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Clip_V (2602.03392) on Qwen2.5-7B-Instruct, as its paper ran it: mu 8.5, learning rate 1e-6, 64 prompts of 16 rollouts each.
+# More overrides of verl may follow on the command line.
+set -euo pipefail
+source "$(dirname "$0")/common.sh"
+
+train \
+  +entrostat.method.name=clip_v \
+  +entrostat.method.mu=8.5 \
+  actor_rollout_ref.model.path=Qwen/Qwen2.5-7B-Instruct \
+  data.train_batch_size=64 \
+  actor_rollout_ref.actor.ppo_mini_batch_size=64 \
+  actor_rollout_ref.rollout.n=16 \
+  data.max_prompt_length=1024 \
+  data.max_response_length=8192 \
+  trainer.experiment_name=clip_v-qwen2.5-7b-instruct \
+  "$@"
