@@ -19,7 +19,7 @@ def command(
         typer.Argument(metavar="[CONFIG.yaml] [key.path=value ...]", help="As for train, for both runs."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of both runs [default: runs/<time>-demo].")] = None,
-    target: Annotated[float | None, typer.Option(help="Entropy to hold in nats [default: that of the start].")] = None,
+    target: Annotated[float, typer.Option(help="Entropy to hold [nats per token].")] = 0.2,
 ) -> None:
     """Show what control does: plain GRPO and entropy held at a target, side by side in two processes."""
     from rich.columns import Columns
@@ -37,7 +37,7 @@ def command(
         raise ConfigError("method: the demo compares 'observe' with 'flow'; set the target with --target")
     config = for_new_run(words)
     folder = out or default_path("demo")
-    methods = {PLAIN: ["method=observe"], HELD: [f"method={{name: flow, target: {target or 'initial'}}}"]}
+    methods = {PLAIN: ["method=observe"], HELD: [f"method={{name: flow, target: {target}}}"]}
     places = {name: folder / name.replace(" ", "-") for name in methods}
     for place in places.values():
         check_free(place)

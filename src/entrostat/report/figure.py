@@ -37,7 +37,8 @@ def entropy_figure(runs: Sequence[Run], path: str | Path, labels: Sequence[str] 
             _line(axes, run, key, name, style)
         _dress(axes, key)
     _targets(all_axes[0], runs)
-    all_axes[0].legend(loc="best", frameon=False)
+    if all_axes[0].lines:
+        all_axes[0].legend(loc="best", frameon=False)
     all_axes[-1].set_xlabel("optimizer step")
     with saving(Path(path)):
         figure.savefig(path)

@@ -29,8 +29,10 @@ RESERVED = {
     "disable_tqdm": "the run has its own progress display",
 }
 
-# A constant learning rate, since a schedule would change the loop's gain while the controller holds it.
+# A constant learning rate, since a schedule would change the loop's gain while the controller holds it. No pull towards
+# a reference policy, which is TRL's default for GRPO and not for RLOO.
 COMMON = {
+    "beta": 0.0,
     "lr_scheduler_type": "constant",
     "gradient_checkpointing": False,
     "save_strategy": "steps",
@@ -39,9 +41,9 @@ COMMON = {
     "report_to": "none",
 }
 TINY = {
-    "learning_rate": 5e-4,
-    "per_device_train_batch_size": 128,
-    "num_generations": 8,
+    "learning_rate": 1.5e-4,
+    "per_device_train_batch_size": 256,
+    "num_generations": 16,
 }
 
 
@@ -66,6 +68,11 @@ def trl_arguments(config: RunConfig, checkpoints: Path) -> Any:
 
     kind: Any = GRPOConfig if config.algorithm == "grpo" else RLOOConfig
     _check(kind, config.trainer)
+    if config.model == "tiny" and config.trainer.get("beta"):
+        raise ConfigError(
+            f"trainer.beta: {config.trainer['beta']} needs a reference policy, which TRL loads from a folder or the hub; "
+            "the built-in 'tiny' is in neither. Use 0"
+        )
     ours = {
         "output_dir": str(checkpoints),
         "max_steps": config.steps,

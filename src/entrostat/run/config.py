@@ -51,7 +51,7 @@ class RunConfig(_Section):
     task: Named = Named(name="countdown")
     method: Named = Named(name="flow")
     algorithm: Literal["grpo", "rloo"] = "grpo"
-    steps: PositiveInt = 150
+    steps: PositiveInt = 100
     seed: NonNegativeInt = 0
     train_problems: PositiveInt | None = None
     threads: PositiveInt | None = None
@@ -98,9 +98,12 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
 def check_config(values: Any) -> RunConfig:
     """The checked configuration behind plain values."""
     try:
-        return RunConfig.model_validate(values)
+        config = RunConfig.model_validate(values)
     except ValidationError as error:
         raise ConfigError("; ".join(_complaint(each) for each in error.errors())) from error
+    if config.eval.samples < (largest := max(config.eval.ks, default=0)):
+        raise ConfigError(f"eval.ks: pass@{largest} needs eval.samples >= {largest}, got {config.eval.samples}")
+    return config
 
 
 def blame(section: str, options: Mapping[str, Any], error: Exception) -> ConfigError:

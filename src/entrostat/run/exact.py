@@ -6,14 +6,13 @@ checkpoint made in the middle of a buffer would go on with other completions. Bo
 
 from __future__ import annotations
 
-import errno
 import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from entrostat.errors import SaveError, StateError
+from entrostat.errors import EntrostatError, SaveError, StateError
 from entrostat.run.checkpoints import GENERATION
 
 
@@ -33,14 +32,15 @@ class _Exact:
         folder = Path(host.args.output_dir) / f"checkpoint-{host.state.global_step}"
         try:
             super()._save_checkpoint(model, trial)  # type: ignore[misc]
+        except EntrostatError:
+            raise
         except Exception as error:
-            if not _is_write_failure(error):
-                raise
+            # A full disk has many faces: OSError, safetensors' own error, a RuntimeError of torch that gives no reason.
             # The host removes older checkpoints only after the new one is whole, so the last good one is still there.
             shutil.rmtree(folder, ignore_errors=True)
             raise SaveError(
-                f"cannot save the checkpoint at step {host.state.global_step} in {host.args.output_dir}: {error}. Free "
-                "space or choose another --out; earlier checkpoints are whole, and --resume goes on from the newest"
+                f"cannot save the checkpoint at step {host.state.global_step} in {host.args.output_dir}: {error}. "
+                "Is the disk full? Earlier checkpoints are whole, and --resume goes on from the newest"
             ) from error
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
@@ -67,11 +67,3 @@ class _Exact:
     def _file(self, checkpoint: str) -> Path:
         host: Any = self
         return Path(checkpoint) / GENERATION.format(rank=host.accelerator.process_index)
-
-
-def _is_write_failure(error: Exception) -> bool:
-    """An OSError, or what safetensors and torch make of one."""
-    if isinstance(error, OSError):
-        return True
-    text = str(error)
-    return "os error" in text or "PytorchStreamWriter" in text or errno.errorcode[errno.ENOSPC] in text

@@ -45,14 +45,11 @@ def resolve(config: RunConfig) -> RunConfig:
     from entrostat.run.method import build_method, with_default_target, with_initial
     from entrostat.run.quiet import quiet
 
-    if excessive := [k for k in config.eval.ks if k > config.eval.samples]:
-        raise ConfigError(
-            f"eval.ks: pass@{excessive[0]} needs eval.samples >= {excessive[0]}, got {config.eval.samples}"
-        )
     options = with_default_target(config.method.name, config.method.options)
     build_method(config.method.name, with_initial(options, 1e-3))
+    task = load(config)
     with quiet():
-        trainer = complete(config, load(config))
+        trainer = complete(config, task)
         resolved = config.model_copy(update={"method": _named(config.method.name, options), "trainer": trainer})
         trl_arguments(resolved, Path(CHECKPOINTS))
     return resolved
@@ -66,7 +63,7 @@ def load(config: RunConfig) -> Any:
     try:
         return load_task(config.task.name, **config.task.options)
     except (ConfigError, DataError) as error:
-        raise blame("task", {"name": "", **config.task.options}, error) from error
+        raise blame("task", config.task.options, error) from error
 
 
 def train(config: RunConfig, folder: Path, progress: Progress) -> Outcome:

@@ -1,0 +1,55 @@
+"""The figure is a PNG with a panel for each thing that was logged; drawing it needs no torch."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib.image
+import pytest
+
+from entrostat.errors import SaveError
+from entrostat.report.figure import entropy_figure, smoothed
+from entrostat.run.record import Run
+
+
+def made_up(name: str, controlled: bool, path: Path) -> Run:
+    rows = []
+    for step in range(1, 40):
+        row = {"step": step, "entropy_control/measured": 0.3 * math.exp(-step / 30), "reward": 0.01 * step}
+        if controlled:
+            row |= {"entropy_control/target": 0.3, "entropy_control/output": math.sin(step)}
+        rows.append(row)
+    return Run(path / name, rows, {"method": {"name": name}}, {}, {})
+
+
+def test_one_run_and_several(tmp_path: Path) -> None:
+    plain, held = made_up("observe", False, tmp_path), made_up("flow", True, tmp_path)
+    shapes = []
+    for index, runs in enumerate(([plain], [held], [plain, held])):
+        path = entropy_figure(runs, tmp_path / f"{index}.png")
+        image = matplotlib.image.imread(path)  # decodes the whole file
+        assert image.std() > 0
+        shapes.append(image.shape)
+    assert shapes[0][0] < shapes[1][0] == shapes[2][0]  # no panel for an output that there is not
+
+
+def test_a_run_without_steps_still_draws(tmp_path: Path) -> None:
+    assert entropy_figure([Run(tmp_path, [], {}, {}, {})], tmp_path / "empty.png").exists()
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(SaveError, match=r"nowhere"):
+        entropy_figure([made_up("flow", True, tmp_path)], tmp_path / "nowhere" / "a.png")
+
+
+def test_smoothing_starts_at_the_first_value_and_keeps_a_constant() -> None:
+    assert smoothed([2.0, 2.0, 2.0]) == pytest.approx([2.0, 2.0, 2.0])
+    assert smoothed([1.0, 0.0])[0] == 1.0
+
+
+def test_no_torch() -> None:
+    script = "import sys, entrostat.report.figure; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True)

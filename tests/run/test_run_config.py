@@ -1,0 +1,106 @@
+"""Configurations: precedence, and errors that name the dotted key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from run.small_run import THIRD_PARTY
+
+from entrostat.errors import ConfigError
+from entrostat.run.config import load_config
+from entrostat.run.train import resolve
+
+pytestmark = [pytest.mark.filterwarnings(each) for each in THIRD_PARTY]
+
+
+def test_defaults_then_file_then_overrides(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("steps: 7\nseed: 3\nmethod: observe\ntrainer: {learning_rate: 1e-3}\n")
+    config = load_config(file, ["steps=9", "eval.ks=[1,2]", "trainer.num_generations=4"])
+    assert (config.steps, config.seed, config.method.name, config.model) == (9, 3, "observe", "tiny")
+    assert config.eval.ks == [1, 2]
+    assert config.trainer == {"learning_rate": 1e-3, "num_generations": 4}
+
+
+def test_the_resolved_configuration_reads_back_as_itself(tmp_path: Path) -> None:
+    schedule = "method.target={linear: {start: 0.3, end: 0.2, steps: 50}}"
+    resolved = resolve(load_config(None, [schedule, "trainer.learning_rate=2e-4"]))
+    file = tmp_path / "config.yaml"
+    file.write_text(resolved.to_yaml())
+    again = load_config(file)
+    assert again == resolved == resolve(again)
+    assert again.trainer["learning_rate"] == 2e-4
+    assert again.trainer["max_completion_length"] == 16  # the task's hint
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("stepz=3", r"^stepz: unknown key \(did you mean 'steps'\?\)"),
+        ("eval.sample=3", r"^eval\.sample: unknown key \(did you mean 'samples'\?\)"),
+        ("steps=0", r"^steps: .*greater than 0, got 0"),
+        ("steps=many", r"^steps: .*valid integer, got 'many'"),
+        ("seed=1.5", r"^seed: .*got 1\.5"),
+        ("eval.ks=[1,0]", r"^eval\.ks\.1: .*got 0"),
+        ("eval.ks=[1,16]", r"^eval\.ks: pass@16 needs eval\.samples >= 16, got 8"),
+        ("algorithm=ppo", r"^algorithm: .*'grpo' or 'rloo', got 'ppo'"),
+        ("method=[1]", r"^method: "),
+        ("steps", r"'steps' is not of the form key.path=value"),
+        ("method={name: flow", r"^method: cannot read"),
+    ],
+)
+def test_wrong_keys_and_values_are_named(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(None, [override])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("task.numberz=3", r"^task\.numberz: "),
+        ("task.numbers=9", r"^task\.numbers: numbers is 9"),
+        ("task.name=nothing", r"^task.*no task is called 'nothing'"),
+        ("method.name=flo", r"^method\.name: .*did you mean 'flow'"),
+        ("method.tarjet=0.2", r"^method\.tarjet: unknown key \(did you mean 'target'\?\)"),
+        ("method.target=-0.2", r"^method\.target: .*-0\.2"),
+        ("method.kp=-1", r"^method\.kp: .*-1"),
+        ("method.target={linea: {}}", r"^method\.target\.linea: unknown \(did you mean 'linear'\?\)"),
+        ("method.target={linear: {start: 1}}", r"^method\.target\.linear\.end: is needed"),
+        ("method.target={linear: 3}", r"^method\.target\.linear: .*as a mapping, got 3"),
+        ("method.controller={pi: {target: 0.2, kd: 1}}", r"^method\.controller\.pi\.kd: unknown key"),
+        ("trainer.learning_rte=1", r"^trainer\.learning_rte: GRPOConfig has no such .*'learning_rate'"),
+        ("trainer.learning_rate=fast", r"^trainer\.learning_rate: .*got 'fast'"),
+        ("trainer.max_steps=3", r"^trainer\.max_steps: is set by the run: use steps"),
+        ("trainer.num_generations=3", r"^trainer\.num_generations: .*divisible"),
+        ("trainer.beta=0.1", r"^trainer\.beta: .*reference policy"),
+    ],
+)
+def test_what_only_resolving_finds_is_named_too(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        resolve(load_config(None, [override]))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "cannot read"), ("- 1\n", "holds a list"), ("steps: [1\n", "not valid YAML"), ("stepz: 1\n", "stepz")],
+)
+def test_files_that_are_no_configuration(tmp_path: Path, content: str | None, message: str) -> None:
+    file = tmp_path / "run.yaml"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(ConfigError, match=message):
+        load_config(file)
+
+
+def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("")
+    assert load_config(file) == load_config()
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "examples").glob("*.yaml")), ids=lambda p: p.stem)
+def test_the_examples_are_valid(path: Path) -> None:
+    config = load_config(path)
+    if config.task.name == "countdown":
+        resolve(config)
