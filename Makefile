@@ -6,11 +6,12 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 export MPLBACKEND := Agg
 
-.PHONY: help train test bench lint types ci clean
+.PHONY: help train test test-verl bench lint types ci clean
 
 help:
 	@echo "make train   train a small policy with its entropy held at a target, beside plain GRPO (about 3 minutes)"
 	@echo "make test    run the whole test suite"
+	@echo "make test-verl   the verl adapter's tests, in verl's own environment (Ray, FSDP2 on CPU; under 15 minutes)"
 	@echo "make bench   measure again what benchmarks/ holds (hours; resumable)"
 	@echo "make lint    ruff;  make types    mypy"
 
@@ -22,11 +23,23 @@ help:
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
+# verl pins an older transformers than TRL's side uses, so it has an environment of its own.
+.venv-verl/ready: pyproject.toml tests/verl_adapter/requirements.txt
+	$(PYTHON) -m venv .venv-verl
+	.venv-verl/bin/python -m pip install --quiet --no-index --no-deps torch==2.13.0 2>/dev/null || true
+	.venv-verl/bin/python -m pip install --quiet --requirement tests/verl_adapter/requirements.txt
+	.venv-verl/bin/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
 train: .venv/ready
 	$(BIN)/entrostat demo
 
 test: .venv/ready
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# VERL_TESTS=short leaves out the whole training runs but one short one.
+test-verl: .venv-verl/ready
+	.venv-verl/bin/python -m pytest tests/verl_adapter -W default --disable-warnings
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/statistics/run.py
@@ -42,4 +55,4 @@ types: .venv/ready
 ci: test lint types
 
 clean:
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-verl build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

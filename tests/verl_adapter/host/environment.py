@@ -20,6 +20,8 @@ def for_cpu(environment: Mapping[str, str]) -> dict[str, str]:
         "VERL_ENGINE_VENDOR": "nvidia",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_DEDUP_LOGS": "0",
+        # Ray starts its workers with a niceness of 15, at which a busy machine leaves them nothing.
+        "RAY_worker_niceness": "0",
         "HYDRA_FULL_ERROR": "1",
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
