@@ -60,8 +60,12 @@ def test_incomplete_checkpoints_are_skipped_and_named_and_a_finished_run_can_go_
     assert go_on(tmp_path, "steps=3", progress=progress).finished
     assert any("checkpoint-9" in note for note in progress.notes)
     assert [row["step"] for row in Run.load(tmp_path).metrics] == [0, 1, 2, 3]
+    summary = Run.load(tmp_path).summary
     with pytest.raises(ConfigError, match="finished its 3 steps"):
         go_on(tmp_path)
+    (tmp_path / "summary.json").unlink()  # as when the run is killed between its last checkpoint and its summary
+    assert go_on(tmp_path).finished
+    assert Run.load(tmp_path).summary == summary
 
 
 def test_a_run_without_any_checkpoint_starts_again(tmp_path: Path) -> None:

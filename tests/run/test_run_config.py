@@ -71,6 +71,7 @@ def test_wrong_keys_and_values_are_named(override: str, message: str) -> None:
         ("method.controller={pi: {target: 0.2, kd: 1}}", r"^method\.controller\.pi\.kd: unknown key"),
         ("trainer.learning_rte=1", r"^trainer\.learning_rte: GRPOConfig has no such .*'learning_rate'"),
         ("trainer.learning_rate=fast", r"^trainer\.learning_rate: .*got 'fast'"),
+        ("trainer.learning_rate='1e-3'", r"^trainer\.learning_rate: .*got '1e-3'"),
         ("trainer.max_steps=3", r"^trainer\.max_steps: is set by the run: use steps"),
         ("trainer.num_generations=3", r"^trainer\.num_generations: .*divisible"),
         ("trainer.beta=0.1", r"^trainer\.beta: .*reference policy"),

@@ -99,7 +99,7 @@ def _check(kind: Any, trainer: Mapping[str, Any]) -> None:
         if key not in known:
             raise ConfigError(f"trainer.{key}: {kind.__name__} has no such setting{did_you_mean(str(key), known)}")
         try:
-            TypeAdapter(hints[key]).validate_python(value)
+            TypeAdapter(hints[key]).validate_python(value, strict=True)
         except ValidationError as error:
             message = error.errors()[0]["msg"].lower()
             raise ConfigError(f"trainer.{key}: {message}, got {value!r}") from error

@@ -77,14 +77,10 @@ class Record(TrainerCallback):
         self.before = float(metrics.last.get("elapsed", 0.0))
         self.started = time.perf_counter()
 
-    @property
-    def elapsed(self) -> float:
-        """Seconds of training, over all sessions of a resumed run."""
-        return self.before + time.perf_counter() - self.started
-
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         if not logs or "train_runtime" in logs:  # the host's closing summary belongs to no step
             return
-        row = {"step": state.global_step, **logs, "elapsed": round(self.elapsed, 3)}
+        elapsed = self.before + time.perf_counter() - self.started  # over all sessions of a resumed run
+        row = {"step": state.global_step, **logs, "elapsed": round(elapsed, 3)}
         self.metrics.append(row)
         self.on_step(state.global_step, row)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from entrostat.errors import ConfigError
+from entrostat.errors import ConfigError, DataError
 from entrostat.run import checkpoints
 from entrostat.run.config import Named, RunConfig, blame
 from entrostat.run.folder import CHECKPOINTS, CONFIG, ENVIRONMENT, METRICS, SUMMARY, MetricsFile, write_json, write_text
@@ -47,17 +47,18 @@ def resolve(config: RunConfig) -> RunConfig:
 
     options = with_default_target(config.method.name, config.method.options)
     build_method(config.method.name, with_initial(options, 1e-3))
-    task = load(config)
+    task = checked_task(config)
     with quiet():
         trainer = complete(config, task)
-        resolved = config.model_copy(update={"method": _named(config.method.name, options), "trainer": trainer})
+        threads = config.threads or (1 if config.model == "tiny" else None)  # more threads do not make it faster
+        method = _named(config.method.name, options)
+        resolved = config.model_copy(update={"method": method, "trainer": trainer, "threads": threads})
         trl_arguments(resolved, Path(CHECKPOINTS))
     return resolved
 
 
-def load(config: RunConfig) -> Any:
-    """The task."""
-    from entrostat.errors import DataError
+def checked_task(config: RunConfig) -> Any:
+    """The task; `ConfigError` where it refuses its options."""
     from entrostat.tasks import load_task
 
     try:
@@ -83,12 +84,14 @@ def train(config: RunConfig, folder: Path, progress: Progress) -> Outcome:
     for path in found.skipped:
         progress.note(f"skipped {path.name}: it is incomplete")
     if found.step >= config.steps:
-        raise ConfigError(f"{folder} has finished its {config.steps} steps: to go on, resume with a larger steps=...")
+        if (folder / SUMMARY).exists():
+            raise ConfigError(f"{folder} has finished its {config.steps} steps: to go on, resume with more steps=...")
+        return _conclude(config, folder, found.step)  # it was stopped between its last checkpoint and its summary
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     with quiet():
-        policy, task = load_policy(config.model), load(config)
+        policy, task = load_policy(config.model), checked_task(config)
         if found.newest is None:
             config = _measure_initial(config, policy, task, progress)
         write_text(folder / CONFIG, config.to_yaml())
@@ -100,20 +103,17 @@ def train(config: RunConfig, folder: Path, progress: Progress) -> Outcome:
 def _train(
     config: RunConfig, folder: Path, progress: Progress, policy: Any, task: Any, found: checkpoints.Found
 ) -> Outcome:
-    from entrostat.methods import fingerprint
     from entrostat.run.callbacks import Evaluate, Record, StopOnSignal
     from entrostat.run.method import build_method
-    from entrostat.run.record import Run
-    from entrostat.run.summary import summarise
 
     method = build_method(config.method.name, config.method.options)
     trainer = build_trainer(config, folder, policy, task, method)
     metrics = MetricsFile(folder / METRICS, found.step if found.newest else -1)
-    stop, record = StopOnSignal(progress.note), Record(metrics, progress.step)
+    stop = StopOnSignal(progress.note)
     if config.eval.problems:
         trainer.add_callback(Evaluate(trainer, _evaluation(config, policy, task), config.eval.every))
     trainer.add_callback(stop)
-    trainer.add_callback(record)
+    trainer.add_callback(Record(metrics, progress.step))
     if found.newest is not None:
         progress.note(f"going on from step {found.step}")
     try:
@@ -122,10 +122,20 @@ def _train(
     finally:
         metrics.close()
     step = trainer.state.global_step
-    if step < config.steps:
-        return Outcome(folder, step, False, {})
+    return _conclude(config, folder, step) if step >= config.steps else Outcome(folder, step, False, {})
+
+
+def _conclude(config: RunConfig, folder: Path, step: int) -> Outcome:
+    """Write the summary of a finished run from what its folder holds."""
+    from entrostat.methods import fingerprint
+    from entrostat.run.method import build_method
+    from entrostat.run.record import Run
+    from entrostat.run.summary import summarise
+
+    metrics = Run.load(folder).metrics
+    method = build_method(config.method.name, config.method.options)
     identity = {"method": config.method.name, "fingerprint": fingerprint(method), "seed": config.seed}
-    summary = identity | summarise(Run.load(folder).metrics) | {"train_seconds": round(record.elapsed, 1)}
+    summary = identity | summarise(metrics) | {"train_seconds": round(metrics[-1]["elapsed"], 1)}
     write_json(folder / SUMMARY, summary)
     return Outcome(folder, step, True, summary)
 
