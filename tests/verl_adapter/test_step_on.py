@@ -72,6 +72,15 @@ def test_weights_act_in_the_first_step_already() -> None:
     assert not torch.equal(changed.weight_BT, torch.ones_like(changed.weight_BT))
 
 
+@every
+def test_a_batch_of_many_rows_is_summed_in_parts(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, parts = EntropyControl(case()), EntropyControl(case())
+    _, expected = step_on(whole, data(0))
+    monkeypatch.setattr("entrostat.adapters.loop._ROWS", 3)
+    _, metrics = step_on(parts, data(0))
+    assert metrics == pytest.approx(expected, rel=1e-12, abs=1e-15)
+
+
 def test_an_empty_step_moves_nothing() -> None:
     control = EntropyControl(es.flow(target=0.1))
     before = plain(control)

@@ -23,7 +23,20 @@ from entrostat.control import Schedule
 from entrostat.errors import ConfigError
 from entrostat.methods import Chain, Link, chain
 from entrostat.stats import entropy_metrics, summarise
-from entrostat.types import Summary, Surrogate, TokenBatch
+from entrostat.types import STATISTICS, Summary, Surrogate, TokenBatch, TokenStats
+
+_ROWS = 64  # summed at once of a whole batch: its columns in fp64 would be many times the batch itself
+
+
+def _summary(batch: TokenBatch) -> Summary:
+    """`summarise` of a batch of any size, some rows at a time."""
+    total = Summary()
+    for first in range(0, max(len(batch.mask_BT), 1), _ROWS):
+        rows = slice(first, first + _ROWS)
+        have = {n: value[rows] for n in STATISTICS if (value := getattr(batch.stats, n)) is not None}
+        old = None if batch.old_logp_BT is None else batch.old_logp_BT[rows]
+        total = total + summarise(TokenBatch(TokenStats(**have), batch.advantages_BT[rows], batch.mask_BT[rows], old))
+    return total
 
 
 def _sum_over_ranks(vector: Tensor) -> Tensor:
@@ -126,7 +139,7 @@ class EntropyControl:
         """
         for name in sorted(self.method.requires):
             batch.stats.need(name)
-        account = summarise(batch).reduced()
+        account = _summary(batch).reduced()
         if not account.tokens:
             return surrogate, {"entropy_control/empty_step": 1.0}
         before = self.state
