@@ -11,12 +11,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 HERE = Path(__file__).parent
-COLOURS = {"flow": "#0072B2", "plain": "#D55E00", "released": "#009E73", "D > 0": "#CC79A7", "p > 0.95": "#E69F00"}
+COLOURS = {"flow": "#0072B2", "plain": "#D55E00", "released": "#009E73", "D > 0": "#CC79A7"}
 
 INTRODUCTION = """# Entropy control on the tiny policy
 
 Written by `report.py` from `results.json`, which `run.py` makes; every run's overrides and series are in it. Values are
-mean ± standard deviation over the seeds {seeds}. GRPO on countdown, AdamW, constant learning rate 1e-4, 32 prompts x 8
+mean ± standard deviation over the seeds {seeds}. GRPO on countdown, AdamW, constant learning rate 1e-4, 48 prompts x 8
 completions a step, 120 steps; the policy starts at {start} nats. Errors are of the measured entropy of each step's batch
 against the target, over the second half of the run, so they include the batch's own sampling noise. Evaluation: 100 held-out
 problems x 8 samples at temperature 1. In study 2, 512 completions serve four updates of 128, learning rate 2e-4, 160 steps.

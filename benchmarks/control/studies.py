@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 SEEDS = (0, 1, 2)
-# The shipped policy starts at 0.26 nats; 32 prompts x 8 completions keep the batch's own noise below the bound.
+# The shipped policy starts at 0.26 nats. With 32 prompts x 8 completions a step, the batch's own noise alone is about 0.008
+# nats; 48 prompts keep it below 5 % of the lowest target.
 COMMON = (
     "model=tiny",
     "task=countdown",
     "threads=1",
     "steps=120",
     "trainer.learning_rate=1e-4",
-    "trainer.per_device_train_batch_size=256",
+    "trainer.per_device_train_batch_size=384",
     "trainer.num_generations=8",
     "trainer.save_steps=1000",
     "eval.every=0",
@@ -56,22 +57,24 @@ class Case:
 
 
 def hold(seed: int) -> list[Case]:
-    """Study 1: plain GRPO, flow at three targets, EntroPIC as released and two variants with flow's gains."""
+    """Study 1: plain GRPO, and flow at three targets."""
     cases = [Case("hold", "plain GRPO", seed, ("method.name=observe",))]
     cases += [Case("hold", "flow", seed, ("method.name=flow", *GAINS), target) for target in TARGETS]
-    strong = (*GAINS, "method.normaliser=all", "method.anti_windup=true")
-    variants = {
-        "entropic as released": (),
-        "entropic D > 0 strong gains": (*strong, "method.select=discriminator"),
-        "entropic p > 0.95 strong gains": strong,
-    }
-    cases += [Case("hold", label, seed, ("method.name=entropic", *o), TARGETS[0]) for label, o in variants.items()]
     return cases
+
+
+def entropic(seed: int) -> list[Case]:
+    """Study 1, beside it: EntroPIC as released, and its variant with authority under flow's gains, at the lowest target."""
+    variant = (*GAINS, "method.normaliser=all", "method.anti_windup=true", "method.select=discriminator")
+    return [
+        Case("hold", label, seed, ("method.name=entropic", *options), TARGETS[0])
+        for label, options in {"entropic as released": (), "entropic D > 0 strong gains": variant}.items()
+    ]
 
 
 def off_policy(seed: int) -> list[Case]:
     """Study 2: four updates per batch, P alone and PI, with the same proportional gain."""
-    cases = [Case("off_policy", "plain GRPO", seed, ("method.name=observe", *OFF_POLICY))]
+    cases = []
     for label, gains in {
         "flow P": ("method.kp=10", "method.ki=0"),
         "flow PI": ("method.kp=10", "method.ki=0.3"),
@@ -82,7 +85,7 @@ def off_policy(seed: int) -> list[Case]:
 
 def interventions(seed: int) -> list[Case]:
     """Study 3: training on one kind of token alone, as the theorem's authors do."""
-    short = ("steps=30", "eval.problems=0")
+    short = ("steps=30", "eval.problems=0", "trainer.per_device_train_batch_size=192")
     return [
         Case(
             "interventions",
@@ -95,9 +98,9 @@ def interventions(seed: int) -> list[Case]:
     ]
 
 
-STUDIES = {"hold": hold, "off_policy": off_policy, "interventions": interventions}
+STUDIES = {"hold": hold, "off_policy": off_policy, "interventions": interventions, "entropic": entropic}
 
 
 def all_cases(studies: tuple[str, ...] = tuple(STUDIES)) -> list[Case]:
-    """Every run, seed by seed, so that one seed of everything is there before the second begins."""
-    return [case for seed in SEEDS for study in studies for case in STUDIES[study](seed)]
+    """Every run, study by study."""
+    return [case for study in studies for seed in SEEDS for case in STUDIES[study](seed)]
