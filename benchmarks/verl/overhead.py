@@ -17,7 +17,9 @@ import time
 from pathlib import Path
 
 ROWS, TOKENS = 1024, 8192
-CASES = [(method, rows) for method in ("observe", "flow", "clip_b", "entropic") for rows in (ROWS // 4, ROWS // 2, ROWS)]
+CASES = [
+    (method, rows) for method in ("observe", "flow", "clip_b", "entropic") for rows in (ROWS // 4, ROWS // 2, ROWS)
+]
 OUT = Path(__file__).with_name("overhead.json")
 
 
@@ -68,7 +70,9 @@ def main() -> None:
     results = []
     for name, rows in CASES:
         command = [sys.executable, __file__, name, str(rows)]
-        done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "2"}, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            command, env=os.environ | {"OMP_NUM_THREADS": "2"}, capture_output=True, text=True, check=True
+        )
         results.append(json.loads(done.stdout))
         print(results[-1], flush=True)
     OUT.write_text(json.dumps(results, indent=1) + "\n")
