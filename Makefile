@@ -32,7 +32,7 @@ help:
 	touch $@
 
 train: .venv/ready
-	$(BIN)/entrostat demo
+	$(BIN)/entrostat demo --target 0.2
 
 test: .venv/ready
 	$(BIN)/python -m pytest -n 2 --dist worksteal
