@@ -1,6 +1,6 @@
 """How long statistics from hidden states take, and how much memory, beside full logits, the matrix product, and TRL's head.
 
-    python benchmarks/statistics/run.py [--quick] [--threads 1 2] [--repeats 7] [--out results.json]
+    python benchmarks/statistics/run.py [--quick] [--threads 1 2] [--repeats 7] [--only step] [--out results.json]
 
 Cases, each with its sides run in turn in one process; a ratio is the median over turns of a side's time to ours:
 
@@ -210,19 +210,22 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small sizes, one turn: for tests")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--only", nargs="+", help="names of cases; all by default")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results.json"))
     parser.add_argument("--memory", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.memory:
         print(peak_of(options.memory, options.threads[0]))
         return
-    rows = []
+    rows: list[dict[str, Any]] = []
     for threads in options.threads:
         for case in cases(options.quick):
+            if options.only and case["case"] not in options.only:
+                continue
             for row in measure(case, threads, 1 if options.quick else options.repeats):
                 rows.append(row)
                 print(" ".join(f"{name}={value}" for name, value in row.items()), flush=True)
-    options.out.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
+            options.out.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,27 @@
+"""The benchmark of the statistics runs, and its memory bounds hold. Times are not looked at: a test machine is busy."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is measured on Linux only")
+def test_quick_benchmark(tmp_path: Path) -> None:
+    out = tmp_path / "results.json"
+    script = ROOT / "benchmarks" / "statistics" / "run.py"
+    subprocess.run([sys.executable, script, "--quick", "--threads", "1", "--out", out], check=True, capture_output=True)
+    results = json.loads(out.read_text())
+    assert {"cpu", "cores", "torch", "entrostat"} <= results["machine"].keys()
+    memory = {(row["case"], row["side"]): row["extra_mb"] for row in results["rows"]}
+    # 256 x 49,152 logits in fp32 take 50 MB, and every statistic from them another copy or two.
+    assert memory["forward", "full"] > 100
+    assert memory["forward", "ours"] < 16
+    # Four times the vocabulary, the same memory.
+    assert memory["vocabulary", "ours"] < memory["forward", "ours"] + 4
