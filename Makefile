@@ -44,6 +44,9 @@ test-verl: .venv-verl/ready
 bench: .venv/ready
 	$(BIN)/python benchmarks/statistics/run.py
 	$(BIN)/python benchmarks/control/run.py
+	$(BIN)/python benchmarks/control/report.py
+	$(BIN)/python benchmarks/overhead/run.py
+	$(BIN)/python benchmarks/overhead/startup.py
 
 lint: .venv/ready
 	$(BIN)/ruff check .
