@@ -1,4 +1,4 @@
-"""The step rule against the formula of Skywork-OR1 (2505.22312; METHODS 1.2)."""
+"""The step rule against the formula of Skywork-OR1 (2505.22312)."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class Numbers:
 
 
 def ppo_loss(x: Numbers, a: np.ndarray, low: float = 0.2, high: float = 0.2, dual: float | None = None) -> np.ndarray:
-    """METHODS 0: max(-A r, -A clip(r)), with the dual clip where A < 0."""
+    """The objective: max(-A r, -A clip(r)), with the dual clip where A < 0."""
     loss = np.maximum(-a * x.r, -a * np.clip(x.r, 1 - low, 1 + high))
     return loss if dual is None else np.where(a < 0, np.minimum(loss, -a * dual), loss)
 
@@ -85,7 +85,7 @@ def follow(chain: Any, entropies: list[float]) -> list[Any]:
 
 
 def test_entropic_controller_has_the_released_arithmetic() -> None:
-    """METHODS 2.2: alpha = clip(Kp err + Ki I, -1, 1); then I += err. No anti-windup."""
+    """2511.15248: alpha = clip(Kp err + Ki I, -1, 1); then I += err. No anti-windup."""
     target, kp, ki = 0.1, 1.0, 0.01
     entropies = [0.9, 0.5, 3.0, 4.0, 3.5, 0.05, 0.02, 0.0, 0.1, 0.3, *np.random.default_rng(0).uniform(0, 6, 200)]
     integral, alphas = 0.0, []
@@ -135,7 +135,7 @@ def test_entropic_weights_over_all_tokens(select: Any, alpha: float) -> None:
 
 
 def clip_masks(x: Numbers, name: str, mu: float, share: float, two_sided: bool, last: Numbers | None) -> np.ndarray:
-    """METHODS 4.5, with mean and deviation of the batch `last`, or of this one."""
+    """2602.03392, Section 4, with mean and deviation of the batch `last`, or of this one."""
     ref = last or x
     statistic, reference = (x.s, ref.s) if name == "clip_b" else (x.baseline - x.s, ref.baseline - ref.s)
     mean = ref.mean(reference)
@@ -186,7 +186,7 @@ def test_clipped_tokens(name: str, mu: float, two_sided: bool, share: float) -> 
 @pytest.mark.parametrize("name", ["clip_b", "clip_v"])
 @pytest.mark.parametrize("scope", ["micro", "step"])
 def test_a_statistic_without_spread_keeps_everything(name: str, scope: str) -> None:
-    """METHODS 4.5: sd < 1e-12 keeps all. A constant S of 0.1 leaves only rounding, on either path to the deviation."""
+    """2602.03392, Section 4: sd < 1e-12 keeps all. A constant S of 0.1 leaves only rounding, on either path to the deviation."""
     control = EntropyControl(es.make(name, mu=0.0, scope=scope))
     p = 0.7
     logp, entropy = torch.full((4, 50), math.log(p)).double(), torch.full((4, 50), 0.1 / p - math.log(p)).double()
@@ -240,7 +240,7 @@ def test_the_fixture_of_trinity_drops_tokens() -> None:
 
 
 def test_skywork_coefficient_and_gate() -> None:
-    """METHODS 1.2: coef moves by delta after the update; the bonus is on only below the target; on at the first step."""
+    """2505.22312: coef moves by delta after the update; the bonus is on only below the target; on at the first step."""
     target, delta, low, high, start = 0.2, 1e-4, 0.0, 5e-4, 0.0
     entropies = [0.1] * 8 + [0.2, 0.5, 0.19, 0.3, 0.3] + [0.4] * 9 + [0.0, 0.1]
     coef, expected = start, [start]
@@ -259,7 +259,7 @@ def test_skywork_defaults_are_the_released_ones() -> None:
 
 @pytest.mark.parametrize("coef", [0.3, -0.2])
 def test_entropy_bonus(coef: float) -> None:
-    """METHODS 1.1: loss = pg - c agg(H, m); at the logits the bonus alone has the gradient c p (log p + H) / N."""
+    """The bonus: loss = pg - c agg(H, m); at the logits the bonus alone has the gradient c p (log p + H) / N."""
     step = data(2)
     x, batch = Numbers(step), step.batch()
     chain = es.entropy_bonus(coef)
@@ -272,7 +272,7 @@ def test_entropy_bonus(coef: float) -> None:
 
 
 def test_clip_higher_is_dapo() -> None:
-    """METHODS 3.1: clip(r, 1 - 0.2, 1 + 0.28), dual clip 3 or 10 from the host's objective."""
+    """2503.14476: clip(r, 1 - 0.2, 1 + 0.28), dual clip 3 or 10 from the host's objective."""
     step = data(6).replace(old_logp_BT=data(6).old_logp_BT - 0.2)
     x, batch = Numbers(step), leaf_batch(step)
     chain = es.clip_higher()
@@ -308,7 +308,7 @@ def test_clip_higher_leaves_the_ends_that_it_does_not_set() -> None:
 def test_reward_advantages(
     name: str, options: dict[str, float], positive: float, negative: float, objective: str
 ) -> None:
-    """METHODS 2.1: A = positive R - negative (1 - R); PSR and NSR are the loss of the batch trimmed to their rows."""
+    """2506.01347: A = positive R - negative (1 - R); PSR and NSR are the loss of the batch trimmed to their rows."""
     step = data(7)
     step = step.replace(rewards_B=torch.tensor([1.0, 0, 0, 1, 0, 0, 1, 0]).double())
     x, batch = Numbers(step), step.batch()

@@ -6,7 +6,7 @@ The controller's output u says how much the entropy should move, the flow throug
 
 u > 0 gives weight to the tokens that lower the entropy and takes it from those that raise it; the predicted change per
 unit of u is -rms(A D) per token, whatever the batch: never the wrong sign. No weight is negative, so no correct
-token is punished. Source: DESIGN 6; D from 2602.03392, Eq. 8.
+token is punished. Source: docs/methods/flow.md; D from 2602.03392, Eq. 8.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def observe(account: bool = True) -> Chain:
 @preset(
     Source(
         "Entrostat (joins 2511.15248 and 2602.03392)",
-        "DESIGN 6; docs/methods/flow.md",
+        "docs/methods/flow.md",
         "kp 20, ki 0.4, output within (-2, 2), w_max 5",
     )
 )

@@ -76,7 +76,7 @@ def token_stats_from_hidden(
             that is not above zero.
         DataError: shapes that do not fit, token ids outside the vocabulary.
 
-    Source: DESIGN 2; discriminator and baseline from 2602.03392, Eqs. 5 to 8.
+    Source: docs/theory.md; discriminator and baseline from 2602.03392, Eqs. 5 to 8.
     """
     wanted = check_want(want)
     if softcap is not None and not softcap > 0:

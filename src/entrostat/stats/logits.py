@@ -86,7 +86,7 @@ def token_stats(
         ConfigError: an unknown statistic, a temperature that is not finite and above zero, an empty chunk.
         DataError: shapes that do not fit, token ids outside the vocabulary.
 
-    Source: DESIGN 2; discriminator and baseline from 2602.03392, Eqs. 5 to 8.
+    Source: docs/theory.md; discriminator and baseline from 2602.03392, Eqs. 5 to 8.
     """
     wanted = check_want(want)
     temperature = check_temperature(temperature)

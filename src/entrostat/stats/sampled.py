@@ -15,7 +15,7 @@ def sampled_entropy(logp_BT: Tensor, mask_BT: Tensor, ratio_BT: Tensor | None = 
     Without `ratio_BT` it is unbiased for tokens that were sampled from this very policy at temperature 1; with the
     importance ratio p / p_old also for tokens sampled from another.
 
-    Source: METHODS 0.2, item 3 (NeMo-RL's approximate entropy).
+    Source: the approximate entropy of NeMo-RL.
     """
     surprisal = -logp_BT if ratio_BT is None else -ratio_BT * logp_BT
     mask = mask_BT.bool()
