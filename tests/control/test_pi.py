@@ -46,7 +46,7 @@ def test_reading_before_is_reading_after_with_kp_less_ki() -> None:
 
 
 def test_entropic_release_by_hand() -> None:
-    """METHODS 2.2: alpha = clip(Kp err + Ki I, -1, 1), then I += err."""
+    """2511.15248: alpha = clip(Kp err + Ki I, -1, 1), then I += err."""
     controller, integral = PI(0.1, integral_read="before", anti_windup=False), 0.0
     measured = [0.3, 0.25, 1.9, 2.5, 0.05, 0.0]
     for value, state in zip(measured, states(controller, measured), strict=True):

@@ -331,7 +331,7 @@ def test_reward_advantages(
 @pytest.mark.parametrize("scope", ["step", "micro"])
 @pytest.mark.parametrize("u", [0.2, -0.2, 1.7, -1.7])
 def test_flow_weights(scope: Any, u: float) -> None:
-    """DESIGN 6: f = A D / rms(A D); w = clip(1 + u f, 0, w_max)."""
+    """docs/methods/flow.md: f = A D / rms(A D); w = clip(1 + u f, 0, w_max)."""
     first, second = data(1), data(2)
     control = EntropyControl(es.flow(0.3, controller=u, scope=scope, w_max=2.0))
     surrogate = apply(control, first)
