@@ -149,7 +149,7 @@ def test_a_weighted_token_weighs_that_much_in_the_gradient(tmp_path, loss_type):
     """`Flow` at a fixed output on its own micro-batch: the gradient is that of the formula, written out."""
     method = es.chain(es.methods.Flow(0.7, scope="micro"))
     run = trainer(tmp_path, OneStep, wrap=controlled(method), max_steps=1, loss_type=loss_type)
-    run._generate_and_score_completions = _keep_advantages(run)
+    _keep_advantages(run)
     run.train()
 
     def weigh(stats, advantages, mask):
@@ -165,7 +165,7 @@ def test_a_weighted_token_weighs_that_much_in_the_gradient(tmp_path, loss_type):
 def test_dropped_tokens_leave_the_denominator(tmp_path):
     method = es.clip_b(mu=0.3, scope="micro")
     run = trainer(tmp_path, OneStep, wrap=controlled(method), max_steps=1)
-    run._generate_and_score_completions = _keep_advantages(run)
+    _keep_advantages(run)
     run.train()
 
     def weigh(stats, advantages, mask):
@@ -179,13 +179,6 @@ def test_dropped_tokens_leave_the_denominator(tmp_path):
 
 
 def _keep_advantages(run):
-    original = run._generate_and_score_completions
-
-    def keep(inputs):
-        output = original(inputs)
-        run.batch_advantages = None
-        return output
-
     # The batch is shuffled after scoring, so the advantages are read where the loss reads them: before control.
     control = run.entropy_control.apply
 
@@ -194,7 +187,6 @@ def _keep_advantages(run):
         return control(surrogate, batch)
 
     run.entropy_control.apply = apply
-    return keep
 
 
 def test_entropy_bonus_equals_trl_s_own(tmp_path):

@@ -63,6 +63,16 @@ def check_target(target: float | Schedule) -> None:
         )
 
 
+def check_limits(limits: tuple[float, float], start: float, what: str) -> tuple[float, float]:
+    """The limits of an output as floats; `ConfigError` where they are out of order or do not hold its start."""
+    if len(limits) != 2 or not limits[0] <= limits[1]:
+        raise ConfigError(f"limits must be (lowest, highest) {what}, got {limits!r}")
+    low, high = float(limits[0]), float(limits[1])
+    if not low <= start <= high:
+        raise ConfigError(f"start must lie within limits {(low, high)}, got {start!r}")
+    return low, high
+
+
 def target_at(target: float | Schedule, step: int) -> float:
     """The target at an optimizer step; a schedule that leads below zero is refused there."""
     if not isinstance(target, Schedule):

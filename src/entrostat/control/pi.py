@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from entrostat.control.base import Action, check_measured, check_target, target_at
+from entrostat.control.base import Action, check_limits, check_measured, check_target, target_at
 from entrostat.control.schedules import Schedule
 from entrostat.errors import ConfigError
 
@@ -73,13 +73,9 @@ class PI:
                 raise ConfigError(
                     f"{name} must be a finite gain, zero or more, got {gain!r}: the loop's sign comes from the actuator"
                 )
-        if len(self.limits) != 2 or not self.limits[0] <= self.limits[1]:
-            raise ConfigError(f"limits must be (lowest, highest) output, got {self.limits!r}")
-        object.__setattr__(self, "limits", (float(self.limits[0]), float(self.limits[1])))
+        object.__setattr__(self, "limits", check_limits(self.limits, self.start, "output"))
         if self.integral_read not in ("after", "before"):
             raise ConfigError(f"integral_read must be 'after' or 'before', got {self.integral_read!r}")
-        if not self.limits[0] <= self.start <= self.limits[1]:
-            raise ConfigError(f"start must lie within limits {self.limits}, got {self.start!r}")
         if self.bumpless and self.ki == 0:
             raise ConfigError("bumpless needs an integral term to absorb the first error, got ki=0")
 

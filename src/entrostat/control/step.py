@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from entrostat.control.base import Action, check_measured, check_target, target_at
+from entrostat.control.base import Action, check_limits, check_measured, check_target, target_at
 from entrostat.control.schedules import Schedule
 from entrostat.errors import ConfigError
 
@@ -52,11 +52,7 @@ class Step:
         check_target(self.target)
         if not isinstance(self.delta, int | float) or not math.isfinite(self.delta) or self.delta <= 0:
             raise ConfigError(f"delta must be a finite step above zero, got {self.delta!r}")
-        if len(self.limits) != 2 or not self.limits[0] <= self.limits[1]:
-            raise ConfigError(f"limits must be (lowest, highest) level, got {self.limits!r}")
-        object.__setattr__(self, "limits", (float(self.limits[0]), float(self.limits[1])))
-        if not self.limits[0] <= self.start <= self.limits[1]:
-            raise ConfigError(f"start must lie within limits {self.limits}, got {self.start!r}")
+        object.__setattr__(self, "limits", check_limits(self.limits, self.start, "level"))
 
     def init(self) -> StepState:
         # The gate is open before the first measurement, as in the release.
