@@ -106,6 +106,16 @@ def test_a_small_pool_repeats_only_when_it_is_used_up():
     assert set(drawn[: len(pool)]) == pool
 
 
+def test_rare_problems_come_no_later_in_a_pass_than_common_ones():
+    """Three equal numbers are drawn six times less often than three different ones."""
+    task = Countdown()
+    pool = len({p.prompt for p in task.problems("train", 4_000, seed=0)})
+    drawn = task.problems("train", pool, seed=0)
+    rare = [place for place, p in enumerate(drawn) if len(set(p.meta["numbers"])) < 3]
+    assert len(rare) > 300
+    assert abs(sum(rare) / len(rare) / pool - 0.5) < 4 * (12 * len(rare)) ** -0.5  # four standard errors
+
+
 def test_more_numbers_can_be_asked_for():
     (p,) = Countdown(numbers=4).problems("train", 1, seed=0)
     assert p.answer.count(";") == 2

@@ -31,7 +31,8 @@ class Countdown:
     """Problems of `numbers` operands from `low` to `high` with a target from 1 to `max_target`; reward 1 or 0.
 
     A problem is its sorted numbers and its target. Whether it is for training or for evaluation is decided by a stable
-    hash of that, so the splits are disjoint for all seeds. `problems` repeats itself only when it runs out of new ones.
+    hash of that, so the splits are disjoint for all seeds. `problems` repeats itself only when it runs out of new ones, and
+    each pass over them is in random order.
 
     Raises `ConfigError` for options that leave no problem to pose.
     """
@@ -64,24 +65,32 @@ class Countdown:
     def problems(self, split: Split, count: int, seed: int) -> list[Problem]:
         """`count` problems of a split. Raises `ConfigError` when the options leave that split empty."""
         check_request(split, count)
-        rng, seen, repeats = random.Random(seed), set[str](), 0
-        drawn: list[Problem] = []
+        rng, drawn = random.Random(seed), list[Problem]()
         while len(drawn) < count:
+            one_pass = self._distinct(split, count, rng)
+            # Common problems are drawn first. In that order a run would meet the rare ones at the end of every pass, and
+            # its entropy would rise and fall with them.
+            rng.shuffle(one_pass)
+            drawn += one_pass
+        return drawn[:count]
+
+    def _distinct(self, split: Split, count: int, rng: random.Random) -> list[Problem]:
+        """Up to `count` problems, none twice: fewer only where the split has no more."""
+        seen, drawn, in_vain = set[str](), list[Problem](), 0
+        while len(drawn) < count and in_vain < 10_000:
+            in_vain += 1
             given = tuple(sorted(rng.randint(self.low, self.high) for _ in range(self.numbers)))
             target = rng.choice([end for end in reachable(given) if 1 <= end <= self.max_target] or [0])
             prompt = f"{' '.join(map(str, given))}>{target}:"
             wrong_side = in_eval(prompt, self.eval_share) != (split == "eval")
             if target == 0 or wrong_side or prompt in seen:
-                repeats += 1
-                if repeats > 10_000:  # the pool is used up: begin again, or give up where it never had anything
-                    if not seen:
-                        raise ConfigError(f"{self} has no problem in the {split!r} split; widen its range")
-                    seen, repeats = set(), 0
                 continue
+            in_vain = 0
             seen.add(prompt)
-            repeats = 0
             meta = {"numbers": list(given), "target": target}
             drawn.append(Problem(prompt, solutions(given, target)[0], meta))
+        if not drawn and count:
+            raise ConfigError(f"{self} has no problem in the {split!r} split; widen its range")
         return drawn
 
     def score(self, problem: Problem, completion: str) -> float:
