@@ -67,6 +67,12 @@ def test_a_missing_state_is_not_a_fresh_start(tmp_path: Path) -> None:
         load_state(tmp_path, METHOD)
 
 
+def test_a_host_says_in_its_own_words_how_to_go_on(tmp_path: Path) -> None:
+    with pytest.raises(StateError) as error:
+        load_state(tmp_path, METHOD, afresh="Type +key=fresh")
+    assert str(error.value).endswith("Type +key=fresh") and "resume_state" not in str(error.value)
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "{", "[]", "null", "3", '"state"', "{}", '{"schema": 1}', "\x00\x01", '{"schema": 1, "fingerprint": NaN}'],

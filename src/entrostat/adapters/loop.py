@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from entrostat.adapters.state_file import load_state, save_state
+from entrostat.adapters.state_file import AFRESH, load_state, save_state
 from entrostat.control import Schedule
 from entrostat.errors import ConfigError
 from entrostat.methods import Chain, Link, chain
@@ -160,7 +160,7 @@ class EntropyControl:
         """Write `entrostat_state.json` into a checkpoint's directory; see `state_file.save_state`."""
         return save_state(directory, self.method, self.state, self.steps)
 
-    def load(self, directory: str | Path) -> None:
+    def load(self, directory: str | Path, afresh: str = AFRESH) -> None:
         """Take the state from a checkpoint's directory; `StateError` where there is none or it is another method's."""
-        self.state, self.steps = load_state(directory, self.method)
+        self.state, self.steps = load_state(directory, self.method, afresh)
         self._pending = Summary()

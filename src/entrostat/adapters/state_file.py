@@ -12,6 +12,11 @@ from entrostat.methods import Chain, describe, fingerprint
 
 FILE_NAME = "entrostat_state.json"
 SCHEMA = 1
+AFRESH = (
+    "To start the controller afresh from this checkpoint, pass resume_state='fresh' to the trainer; in a loop of your own, "
+    "do not load it"
+)
+"""How to go on without the state; a host whose users type something else says it in its own words."""
 
 
 def save_state(directory: str | Path, method: Chain, state: Any, steps: int) -> Path:
@@ -43,18 +48,19 @@ def save_state(directory: str | Path, method: Chain, state: Any, steps: int) -> 
     return path
 
 
-def load_state(directory: str | Path, method: Chain) -> tuple[Any, int]:
+def load_state(directory: str | Path, method: Chain, afresh: str = AFRESH) -> tuple[Any, int]:
     """The state and the number of steps behind it, from a directory that `save_state` wrote into.
+
+    Args:
+        directory: of the checkpoint.
+        method: whose state is expected.
+        afresh: what an error says about going on without the state.
 
     Raises:
         StateError: there is no file, it is unreadable, or it belongs to another method. The controller is never
             started afresh without a word: the message says how to go on.
     """
     path = Path(directory) / FILE_NAME
-    afresh = (
-        "To start the controller afresh from this checkpoint, pass resume_state='fresh' to the trainer; in a loop of your "
-        "own, do not load it"
-    )
     if not path.exists():
         raise StateError(f"no controller state at {path}: the checkpoint was made without entropy control. {afresh}")
     try:

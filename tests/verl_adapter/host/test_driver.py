@@ -334,6 +334,6 @@ def test_the_state_is_written_before_the_checkpoint_counts(tmp_path):
     with pytest.raises(StateError, match="another method"):
         resumed(FLOW[0], "+entrostat.method.target=0.9")
     (path / "entrostat_state.json").unlink()
-    with pytest.raises(StateError, match="no controller state"):
+    with pytest.raises(StateError, match=r"no controller state .* add \+entrostat\.resume_state=fresh"):
         resumed(*FLOW)
     assert resumed(*FLOW, "+entrostat.resume_state=fresh").steps == 0

@@ -31,6 +31,8 @@ from entrostat.adapters.verl.settings import check_host, read_settings
 from entrostat.errors import MissingStatistic
 from entrostat.types import TokenBatch, TokenStats
 
+AFRESH = "To start the controller afresh from this checkpoint, add +entrostat.resume_state=fresh"
+
 
 class Controlled:
     """Mixin over one of verl's v1 trainers; configured by `+entrostat.*`."""
@@ -133,7 +135,7 @@ class Controlled:
         if self.global_steps > 0 and self.resume_state == "require":  # type: ignore[attr-defined]
             trainer = self.config.trainer
             path = trainer.resume_from_path if trainer.resume_mode == "resume_path" else self._folder()
-            self.entropy_control.load(path)
+            self.entropy_control.load(path, AFRESH)
 
     def _folder(self) -> Path:
         return Path(self.config.trainer.default_local_dir) / f"global_step_{self.global_steps}"  # type: ignore[attr-defined]
