@@ -38,7 +38,10 @@ _REWARDS = "entrostat_rewards"
 
 
 def controlled(
-    trainer_class: type, method: Chain | Link, resume_state: Literal["require", "fresh"] = "require"
+    trainer_class: type,
+    method: Chain | Link,
+    resume_state: Literal["require", "fresh"] = "require",
+    predict_every: int = 0,
 ) -> type:
     """A subclass of a TRL trainer in which `method` controls the entropy; construct and use it as TRL's own.
 
@@ -52,6 +55,8 @@ def controlled(
         trainer_class: `GRPOTrainer`, `RLOOTrainer` or a subclass.
         method: a preset, a chain or a link.
         resume_state: on `resume_from_checkpoint`, "require" a matching controller state, or start it "fresh".
+        predict_every: every so many steps, predict what the step does to the entropy and check it; 0: never. More settings
+            are in `trl_prediction.predicted`.
 
     Raises:
         HostError: TRL is too old or its seam has moved; on construction, where TRL's own entropy options are on.
@@ -61,6 +66,10 @@ def controlled(
         EntropyControl(method)  # its error says what a method is
     if resume_state not in ("require", "fresh"):
         raise HostError(f"resume_state must be 'require' or 'fresh', got {resume_state!r}")
+    if predict_every:
+        from entrostat.adapters.trl_prediction import predicted  # which builds on this module
+
+        trainer_class = predicted(trainer_class, predict_every)
     return type(
         f"Controlled{trainer_class.__name__}",
         (_Controlled, trainer_class),

@@ -44,6 +44,15 @@ class EvalConfig(_Section):
     batch_size: PositiveInt = 256
 
 
+class PredictConfig(_Section):
+    """Every `every` steps (0: never), predict from the gradient what the step does to the entropy, and check it."""
+
+    every: NonNegativeInt = 0
+    trapezoid: bool = False
+    visited_states: bool = False
+    prompts: bool = False
+
+
 class RunConfig(_Section):
     """One training run. `trainer` goes to TRL as it is."""
 
@@ -56,6 +65,7 @@ class RunConfig(_Section):
     train_problems: PositiveInt | None = None
     threads: PositiveInt | None = None
     eval: EvalConfig = EvalConfig()
+    predict: PredictConfig = PredictConfig()
     trainer: dict[str, Any] = {}
 
     @field_validator("task", "method", mode="before")
@@ -136,7 +146,8 @@ def _complaint(error: Any) -> str:
     where = ".".join(str(part) for part in error["loc"]) or "the configuration"
     if error["type"] != "extra_forbidden":
         return f"{where}: {error['msg'].lower()}, got {error['input']!r}"
-    section: type[BaseModel] = EvalConfig if error["loc"][0] == "eval" else RunConfig
+    sections: dict[Any, type[BaseModel]] = {"eval": EvalConfig, "predict": PredictConfig}
+    section = sections.get(error["loc"][0], RunConfig) if len(error["loc"]) > 1 else RunConfig
     known = list(section.model_fields)
     return f"{where}: unknown key{did_you_mean(str(error['loc'][-1]), known)}; there are {', '.join(known)}"
 

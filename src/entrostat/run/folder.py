@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 from entrostat.errors import ConfigError, SaveError
 
 CONFIG, ENVIRONMENT, METRICS, SUMMARY = "config.yaml", "env.json", "metrics.jsonl", "summary.json"
+PROMPTS = "prompts.jsonl"  # each prompt's contribution to the predicted change of entropy, where asked for
 CHECKPOINTS, FIGURE = "checkpoints", "entropy.png"
 
 
