@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,7 +10,17 @@ from typing import Any, Protocol
 from entrostat.errors import ConfigError, DataError
 from entrostat.run import checkpoints
 from entrostat.run.config import Named, RunConfig, blame
-from entrostat.run.folder import CHECKPOINTS, CONFIG, ENVIRONMENT, METRICS, SUMMARY, MetricsFile, write_json, write_text
+from entrostat.run.folder import (
+    CHECKPOINTS,
+    CONFIG,
+    ENVIRONMENT,
+    METRICS,
+    PROMPTS,
+    SUMMARY,
+    MetricsFile,
+    write_json,
+    write_text,
+)
 
 INITIAL_PROBLEMS = 32  # with eight completions each, where a target is `initial`
 
@@ -107,8 +117,10 @@ def _train(
     from entrostat.run.method import build_method
 
     method = build_method(config.method.name, config.method.options)
-    trainer = build_trainer(config, folder, policy, task, method)
-    metrics = MetricsFile(folder / METRICS, found.step if found.newest else -1)
+    done = found.step if found.newest else -1
+    prompts = MetricsFile(folder / PROMPTS, done) if config.predict.every and config.predict.prompts else None
+    trainer = build_trainer(config, folder, policy, task, method, prompts.append if prompts else None)
+    metrics = MetricsFile(folder / METRICS, done)
     stop = StopOnSignal(progress.note)
     if config.eval.problems:
         trainer.add_callback(Evaluate(trainer, _evaluation(config, policy, task), config.eval.every))
@@ -121,6 +133,8 @@ def _train(
             trainer.train(resume_from_checkpoint=str(found.newest) if found.newest else None)
     finally:
         metrics.close()
+        if prompts:
+            prompts.close()
     step = trainer.state.global_step
     return _conclude(config, folder, step) if step >= config.steps else Outcome(folder, step, False, {})
 
@@ -140,13 +154,16 @@ def _conclude(config: RunConfig, folder: Path, step: int) -> Outcome:
     return Outcome(folder, step, True, summary)
 
 
-def build_trainer(config: RunConfig, folder: Path, policy: Any, task: Any, method: Any) -> Any:
+def build_trainer(
+    config: RunConfig, folder: Path, policy: Any, task: Any, method: Any, on_prompts: Callable[..., None] | None = None
+) -> Any:
     """TRL's trainer under control, with the prompts of the whole run in the order in which it takes them."""
     from datasets import Dataset
     from transformers import PrinterCallback
     from trl import GRPOTrainer, RLOOTrainer
 
     from entrostat.adapters.trl import controlled
+    from entrostat.adapters.trl_prediction import predicted
     from entrostat.run.arguments import prompts_needed, trl_arguments
     from entrostat.run.exact import exactly_resumable
 
@@ -160,7 +177,10 @@ def build_trainer(config: RunConfig, folder: Path, policy: Any, task: Any, metho
         return [task.score(problems[index], text) for index, text in zip(problem, completions, strict=True)]
 
     reward.__name__ = task.name
-    base = GRPOTrainer if config.algorithm == "grpo" else RLOOTrainer
+    base: type = GRPOTrainer if config.algorithm == "grpo" else RLOOTrainer
+    if config.predict.every:
+        asked = config.predict
+        base = predicted(base, asked.every, asked.trapezoid, asked.visited_states, on_prompts)
     trainer: Any = exactly_resumable(controlled(base, method))(
         model=policy.model,
         processing_class=policy.tokenizer,
