@@ -32,6 +32,9 @@ _HOMES = {
     "Linear": "entrostat.control",
     "Cosine": "entrostat.control",
     "Piecewise": "entrostat.control",
+    "Oscillating": "entrostat.control",
+    "Initial": "entrostat.control",
+    "Band": "entrostat.control",
     # methods
     "chain": "entrostat.methods",
     "make": "entrostat.methods",

@@ -144,6 +144,12 @@ def test_a_target_out_of_reach_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"above log V = 2\.0794"):
         EntropyControl(es.flow(2.1), vocabulary=8)
     EntropyControl(es.flow(2.07), vocabulary=8)
+    with pytest.raises(ConfigError, match=r"target entropy 2\.1 is above"):  # wherever on the way it lies
+        EntropyControl(es.flow(es.Piecewise(((0, 0.3), (50, 2.1), (90, es.Initial(0.5))))), vocabulary=8)
+    with pytest.raises(ConfigError, match=r"target entropy 2\.1 is above"):
+        EntropyControl(es.flow(es.Band(2.1, 9.0)), vocabulary=8)
+    EntropyControl(es.flow(es.Band(0.5, 9.0)), vocabulary=8)  # a floor
+    EntropyControl(es.flow(es.Initial(1.5)), vocabulary=8)
 
 
 def test_clip_ranges_are_warned_of_on_policy() -> None:

@@ -44,14 +44,15 @@ def test_a_run_from_start_to_figure_and_no_second_one_over_it(
     assert call("train", *SMALL, "steps=2", "method.target=initial", "--out", str(out)) == 0
     printed = capsys.readouterr().out
     for part in (
-        "the policy starts with an entropy of",
         "step 2/2  entropy 0.",
         "held-out avg@2",
         f"run folder: {out}",
     ):
         assert part in printed
     run = Run.load(out)
-    assert 0.1 < run.config["method"]["target"] < 0.5
+    assert run.config["method"]["target"] == "initial"
+    measured, targets = (run.column(f"entropy_control/{name}")[1] for name in ("measured", "target"))
+    assert 0.1 < measured[0] < 0.5 and targets == [measured[0]] * 2
     assert matplotlib.image.imread(out / "entropy.png").std() > 0
     assert call("train", *SMALL, "--out", str(out)) == 2
     assert "holds a finished run" in capsys.readouterr().err

@@ -8,17 +8,20 @@ import json
 import math
 import subprocess
 import sys
+from statistics import fmean
 from typing import Any
 
 import pytest
 
 from entrostat import control
-from entrostat.control import PI, Linear, P, Piecewise, Step
+from entrostat.control import PI, Band, Cosine, Initial, Linear, P, Piecewise, Step
 from entrostat.control.base import Controller, bind, from_dict, to_dict
 from entrostat.control.knob import OpenLoop, as_controller, is_feedback
+from entrostat.control.targets import aim, levels
 from entrostat.errors import ConfigError, DataError, StateError
 
 FALLING = Linear(0.6, 0.2, 20)
+FALLING_TO_EDGE = Linear(0.6, 0.25, 20)
 CONTROLLERS: dict[str, Any] = {
     "p": P(0.3, kp=2.0),
     "p_raise": P(0.3, kp=2.0, limits=(0.0, 0.5), action="raise"),
@@ -31,8 +34,15 @@ CONTROLLERS: dict[str, Any] = {
     "pi_schedule": PI(FALLING, kp=3.0, ki=0.1),
     "pi_integral_alone": PI(0.3, kp=0.0, ki=0.2),
     "pi_held": PI(0.3, limits=(0.5, 0.5), start=0.5),
+    "pi_fed": PI(FALLING, kp=3.0, ki=0.1, feed_forward=8.0),
+    "pi_initial": PI(Initial(), kp=3.0, ki=0.5),
+    "pi_share_over_steps": PI(Cosine(Initial(over=4), Initial(0.5, over=4), 20), kp=3.0, ki=0.5, feed_forward=8.0),
+    "pi_band": PI(Band(0.25, 0.4), kp=3.0, ki=0.5, action="raise"),
+    "pi_band_moving": PI(Band(Linear(0.3, 0.1, 20), Initial(2.0)), kp=3.0, ki=0.5, feed_forward=8.0),
     "step": Step(0.3, delta=1e-3, action="raise"),
     "step_always": Step(FALLING, delta=1e-3, limits=(-1e-2, 1e-2), gated=False, action="lower"),
+    "step_initial": Step(Initial(0.9), delta=1e-3, action="raise"),
+    "step_band": Step(Band(0.25, FALLING_TO_EDGE), delta=1e-3, gated=False, action="raise"),
     "open_number": OpenLoop(0.01),
     "open_schedule": OpenLoop(FALLING),
 }
@@ -124,22 +134,47 @@ def test_target_that_no_policy_has_is_refused(controller: Any, target: Any) -> N
         dataclasses.replace(controller, target=target)
 
 
+@dataclasses.dataclass(frozen=True)
+class Elsewhere:
+    """A schedule that tells neither its levels nor where it ends, as a user may write one."""
+
+    def at(self, step: int) -> float:
+        return 0.2 - 0.1 * step
+
+
 @feedback
-def test_target_schedule_that_leads_below_zero_is_refused_there(controller: Any) -> None:
-    falling = dataclasses.replace(controller, target=Linear(0.2, -0.2, 4))
-    state = run(falling, measured=[0.3, 0.3, 0.3])[-1]
+def test_target_schedule_that_leads_below_zero_is_refused_at_once_or_there(controller: Any) -> None:
+    with pytest.raises(ConfigError, match=r"target entropy must be .* got -0\.2 in Linear"):
+        dataclasses.replace(controller, target=Linear(0.2, -0.2, 4))
+    unknown = dataclasses.replace(controller, target=Elsewhere())
+    state = run(unknown, measured=[0.3])[-1]
     with pytest.raises(ConfigError, match=r"-0\.1.* at step 3"):
-        falling.step(state, 0.3)
+        run(unknown, state, [0.3, 0.3, 0.3])
 
 
 @feedback
 def test_last_step_is_recorded(controller: Any) -> None:
+    initial = 0.0
+    over = max((level.over for level in levels(controller.target) if isinstance(level, Initial)), default=1)
     for count, state in enumerate(run(controller)[1:]):
-        target = controller.target.at(count) if hasattr(controller.target, "at") else controller.target
-        assert state.target == target
+        goal = aim(controller.target, count, MEASURED[count], initial)
+        initial = goal.initial
+        assert state.initial == initial == pytest.approx(fmean(MEASURED[: min(count + 1, over)]))
         assert state.measured == MEASURED[count]
-        assert state.error == MEASURED[count] - target
+        assert state.target == goal.value
+        assert state.error == MEASURED[count] - state.target
         assert state.saturated in (-1, 0, 1)
+
+
+@feedback
+def test_a_target_relative_to_the_start_is_that_number(controller: Any) -> None:
+    """Whoever measures the start, 0.31 here, the controller does the same."""
+    for fraction in (1.0, 0.75):
+        own = run(dataclasses.replace(controller, target=Initial(fraction)))
+        assert own == run(dataclasses.replace(controller, target=fraction * MEASURED[0]))
+        falling = run(dataclasses.replace(controller, target=Linear(Initial(), Initial(fraction), 7)))
+        number = Linear(MEASURED[0], fraction * MEASURED[0], 7)
+        assert falling == run(dataclasses.replace(controller, target=number))
 
 
 @every
@@ -186,6 +221,12 @@ def test_numbers_and_schedules_are_open_loop_knobs() -> None:
     assert {state.output for state in run(number)} == {0.5}
     assert [state.output for state in run(schedule)][:3] == [FALLING.at(0), FALLING.at(1), FALLING.at(2)]
     assert as_controller(number, "raise", "coef") is number
+
+
+def test_only_a_target_can_be_relative_to_the_initial_entropy() -> None:
+    for schedule in (Linear(Initial(), 0.1, 5), Piecewise(((0, 0.1), (4, Initial(0.5))))):
+        with pytest.raises(ConfigError, match=r"coef.*initial entropy"):
+            as_controller(schedule, "raise", "coef")
 
 
 @pytest.mark.parametrize("knob", ["0.5", None, True, math.nan, math.inf, object()])

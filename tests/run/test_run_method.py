@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from entrostat.control import PI, Linear, Piecewise, Step
+from entrostat.control import PI, Band, Cosine, Initial, Linear, Piecewise, Step, oscillating_decay
 from entrostat.errors import ConfigError
 from entrostat.methods import clip_higher, entropy_bonus, fingerprint, flow, names
-from entrostat.run.method import build_method, names_initial, with_default_target, with_initial
+from entrostat.run.method import build_method, with_default_target
 
 
 def test_schedules_and_controllers_are_written_as_mappings() -> None:
@@ -22,20 +22,69 @@ def test_schedules_and_controllers_are_written_as_mappings() -> None:
 
 @pytest.mark.parametrize("name", names())
 def test_every_method_can_be_built_from_its_name_alone(name: str) -> None:
-    options = with_initial(with_default_target(name, {}), 0.25)
-    assert build_method(name, options).name == name
+    assert build_method(name, with_default_target(name, {})).name == name
 
 
-def test_initial_stands_for_the_entropy_of_the_start() -> None:
+def test_what_the_policy_starts_with_is_the_target_where_none_is_given() -> None:
     options = with_default_target("flow", {"kp": 3})
     assert options == {"target": "initial", "kp": 3}
-    nested = {"coef": {"step": {"target": "initial"}}}
-    assert names_initial(options) and names_initial(nested) and not names_initial({"target": 0.3})
-    assert with_initial(nested, 0.25) == {"coef": {"step": {"target": 0.25}}}
+    assert build_method("flow", options).targets == [Initial()]
     assert with_default_target("observe", {}) == {}
     assert with_default_target("skywork", {}) == {}  # has a default of its own
-    with pytest.raises(ConfigError, match=r"method\.target"):
-        build_method("flow", {"target": "initial"})  # never guessed at
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("initial", Initial()),
+        ("0.75 * initial", Initial(0.75)),
+        ("1e-1*initial", Initial(0.1)),
+        ({"initial": {"fraction": 0.75, "over": 4}}, Initial(0.75, 4)),
+        (
+            {"cosine": {"start": "initial", "end": "0.5 * initial", "steps": 20}},
+            Cosine(Initial(), Initial(0.5), 20),
+        ),
+        ({"piecewise": {"points": [[0, "initial"], [9, 0.2]]}}, Piecewise(((0, Initial()), (9, 0.2)))),
+        (
+            {
+                "band": {
+                    "low": "0.9 * initial",
+                    "high": {"linear": {"start": "1.5 * initial", "end": "initial", "steps": 9}},
+                }
+            },
+            Band(Initial(0.9), Linear(Initial(1.5), Initial(), 9)),
+        ),
+        ({"oscillating_decay": {"steps": 90, "descents": 3}}, oscillating_decay(90, 3)),
+    ],
+    ids=str,
+)
+def test_levels_relative_to_the_start(written: object, meant: object) -> None:
+    assert build_method("flow", {"target": written}).targets == [meant]
+    assert build_method("entropy_bonus", {"coef": {"step": {"target": written}}}).targets == [meant]
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("75% of initial", r"method\.target: write 'initial'.*75% of initial"),
+        ("initial * 2", r"method\.target: write 'initial'"),
+        ("-1 * initial", r"method\.target\.fraction: .*-1\.0"),
+        ("1-2 * initial", r"method\.target: '1-2'.* not a number"),
+        ("half", r"method\.target: target entropy must be .*'half'"),
+        ({"cosine": {"start": "initial", "steps": 9}}, r"method\.target\.cosine\.end: is needed"),
+        ({"oscillating_decay": {"steps": 90, "descent": 3}}, r"oscillating_decay\.descent: unknown key \(did you mean"),
+    ],
+)
+def test_levels_that_mean_nothing_are_refused_by_their_key(written: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build_method("flow", {"target": written})
+
+
+def test_only_a_target_is_relative() -> None:
+    with pytest.raises(ConfigError, match=r"method: entropy_bonus\.coef must not name the initial entropy"):
+        build_method("entropy_bonus", {"coef": {"linear": {"start": "initial", "end": 0.0, "steps": 5}}})
+    with pytest.raises(ConfigError, match=r"method\.kp"):
+        build_method("flow", {"target": 0.2, "kp": "initial"})
 
 
 def test_a_controller_brings_its_own_target() -> None:

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from entrostat.adapters.state_file import AFRESH, load_state, save_state
-from entrostat.control import Schedule
+from entrostat.control import Band, Initial
+from entrostat.control.targets import levels
 from entrostat.errors import ConfigError
 from entrostat.methods import Chain, Link, chain
 from entrostat.stats import entropy_metrics, summarise
@@ -70,12 +71,14 @@ class EntropyControl:
             )
 
     def check_reachable(self, vocabulary: int) -> None:
-        """Refuse a target above log V, the entropy of the uniform distribution."""
+        """Refuse a target that anywhere leads above log V, the entropy of the uniform distribution."""
         for target in self.method.targets:
-            first = target.at(0) if isinstance(target, Schedule) else target
-            if first > math.log(vocabulary):
+            # A fraction of the initial entropy is not known yet; of a band it is enough to reach the lower edge.
+            reached = levels(target.low if isinstance(target, Band) else target)
+            highest = max((level for level in reached if not isinstance(level, Initial)), default=0.0)
+            if highest > math.log(vocabulary):
                 raise ConfigError(
-                    f"target entropy {first} is above log V = {math.log(vocabulary):.4f} nats, the most that a vocabulary "
+                    f"target entropy {highest} is above log V = {math.log(vocabulary):.4f} nats, the most that a vocabulary "
                     f"of {vocabulary} allows: choose a lower target"
                 )
 

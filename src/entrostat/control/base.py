@@ -16,7 +16,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
-from entrostat.control.schedules import Schedule
+from entrostat.control.targets import check_target as check_target
+from entrostat.control.targets import target_at as target_at
 from entrostat.errors import ConfigError, DataError, StateError
 
 Action = Literal["lower", "raise"]
@@ -53,16 +54,6 @@ def check_measured(measured: float) -> None:
         )
 
 
-def check_target(target: float | Schedule) -> None:
-    """Refuse a target entropy below zero: no distribution has one."""
-    lowest = target.at(0) if isinstance(target, Schedule) else target
-    if isinstance(lowest, bool) or not isinstance(lowest, int | float) or not math.isfinite(lowest) or lowest < 0:
-        raise ConfigError(
-            f"target entropy must be a finite number of nats per token, zero or more, got {lowest!r}. "
-            "To train without control, use the method 'observe'"
-        )
-
-
 def check_limits(limits: tuple[float, float], start: float, what: str) -> tuple[float, float]:
     """The limits of an output as floats; `ConfigError` where they are out of order or do not hold its start."""
     if len(limits) != 2 or not limits[0] <= limits[1]:
@@ -71,16 +62,6 @@ def check_limits(limits: tuple[float, float], start: float, what: str) -> tuple[
     if not low <= start <= high:
         raise ConfigError(f"start must lie within limits {(low, high)}, got {start!r}")
     return low, high
-
-
-def target_at(target: float | Schedule, step: int) -> float:
-    """The target at an optimizer step; a schedule that leads below zero is refused there."""
-    if not isinstance(target, Schedule):
-        return float(target)
-    value = target.at(step)
-    if not math.isfinite(value) or value < 0:
-        raise ConfigError(f"target entropy is {value} nats at step {step}: it must be zero or more. Schedule: {target}")
-    return value
 
 
 def bind(controller: Any, action: Action, owner: str) -> Any:

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from entrostat.control.base import Action, Controller, bind
 from entrostat.control.schedules import Schedule
+from entrostat.control.targets import is_relative
 from entrostat.errors import ConfigError
 
 Knob: TypeAlias = float | Schedule | Controller
@@ -56,6 +57,10 @@ def as_controller(knob: Knob, action: Action, owner: str) -> Any:
     if isinstance(knob, Controller):
         return knob if isinstance(knob, OpenLoop) else bind(knob, action, owner)
     if isinstance(knob, Schedule):
+        if is_relative(knob):
+            raise ConfigError(
+                f"{owner} must not name the initial entropy: only a target can be a fraction of it. Got {knob}"
+            )
         return OpenLoop(knob)
     if isinstance(knob, bool) or not isinstance(knob, int | float) or not math.isfinite(knob):
         raise ConfigError(f"{owner} must be a finite number, a schedule or a controller, got {knob!r}")

@@ -9,8 +9,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from entrostat.control.base import Action, check_limits, check_measured, check_target, target_at
-from entrostat.control.schedules import Schedule
+from entrostat.control.base import Action, check_limits, check_measured
+from entrostat.control.targets import Target, aim, check_target
 from entrostat.errors import ConfigError
 
 
@@ -18,8 +18,9 @@ from entrostat.errors import ConfigError
 class PIState:
     """The controller after a number of steps; every part of the last output is kept, for plots and for diagnosis.
 
-    `integral` is the sum of errors [nats], `proportional` and `integral_part` the two parts of the output, `saturated`
-    -1 or 1 where the output sits at its lower or upper limit, else 0.
+    `integral` is the sum of errors [nats]; `proportional`, `integral_part` and `feed_forward` are the parts of the output,
+    `saturated` is -1 or 1 where it sits at its lower or upper limit, else 0. `initial` is the entropy that the policy
+    started with.
     """
 
     steps: int = 0
@@ -29,16 +30,20 @@ class PIState:
     integral: float = 0.0
     proportional: float = 0.0
     integral_part: float = 0.0
+    feed_forward: float = 0.0
     output: float = 0.0
     saturated: int = 0
+    initial: float = 0.0
 
 
 @dataclass(frozen=True)
 class PI:
-    """Output = clip(kp * e + ki * sum(e), limits), e = measured - target (negated where the actuator raises entropy).
+    """Output = clip(kp * e + ki * sum(e) - feed_forward * slope, limits), e = measured - target.
+
+    Error and slope are negated where the actuator raises the entropy.
 
     Args:
-        target: entropy to hold [nats per token]; a number or a schedule over optimizer steps.
+        target: entropy to hold [nats per token]: a number, `Initial()`, a schedule over optimizer steps, or a `Band`.
         kp: proportional gain [output per nat].
         ki: integral gain [output per nat and step].
         limits: lowest and highest output.
@@ -49,13 +54,15 @@ class PI:
         bumpless: choose the integral at the first measurement so that the first output equals `start`, whatever the
             error is: switching control on in the middle of a run then makes no jump.
         start: output before the first measurement.
+        feed_forward: output per nat per step that the target moves: with 1 / g, where one unit of output moves the entropy
+            by g nats in a step, the policy is sent along the target's slope before an error shows. 0 waits for the error.
         action: what a larger output does to the entropy; the method that owns the actuator sets it.
 
     Raises:
         ConfigError: a gain that is negative or not finite, limits out of order, a negative target.
     """
 
-    target: float | Schedule
+    target: Target
     kp: float = 1.0
     ki: float = 0.01
     limits: tuple[float, float] = (-1.0, 1.0)
@@ -63,11 +70,12 @@ class PI:
     integral_read: Literal["after", "before"] = "after"
     bumpless: bool = False
     start: float = 0.0
+    feed_forward: float = 0.0
     action: Action | None = None
 
     def __post_init__(self) -> None:
         check_target(self.target)
-        for name in ("kp", "ki"):
+        for name in ("kp", "ki", "feed_forward"):
             gain = getattr(self, name)
             if isinstance(gain, bool) or not isinstance(gain, int | float) or not math.isfinite(gain) or gain < 0:
                 raise ConfigError(
@@ -80,51 +88,54 @@ class PI:
             raise ConfigError("bumpless needs an integral term to absorb the first error, got ki=0")
 
     def init(self) -> PIState:
-        return PIState(target=target_at(self.target, 0), output=float(self.start))
+        return PIState(output=float(self.start))
 
     def step(self, state: PIState, measured: float) -> PIState:
         """One optimizer step: `measured` is the exact mean entropy of its batch [nats per token]."""
         check_measured(measured)
         low, high = self.limits
-        target = target_at(self.target, state.steps)
-        error = measured - target
-        drive = -error if self.action == "raise" else error
+        goal = aim(self.target, state.steps, measured, state.initial)
+        drive = -goal.error if self.action == "raise" else goal.error
         proportional = self.kp * drive
+        fed = self.feed_forward * (goal.slope if self.action == "raise" else -goal.slope)
+        at_once = proportional + fed
         held = state.integral
         if state.steps == 0 and self.ki > 0:
-            held = (self.start - (proportional if self.bumpless else 0.0)) / self.ki
+            held = (self.start - (at_once if self.bumpless else 0.0)) / self.ki
             if self.bumpless and self.integral_read == "after":
                 held -= drive
         advanced = held + drive
         integral_part = self.ki * (advanced if self.integral_read == "after" else held)
-        wanted = proportional + integral_part
+        wanted = at_once + integral_part
         saturated = (wanted > high) - (wanted < low)
         if self.anti_windup and saturated * drive > 0:
             # Integrate as far as the limit and no further; an integral that is past it already stays where it is.
             if self.integral_read == "after" and self.ki > 0:
-                at_limit = ((high if drive > 0 else low) - proportional) / self.ki
+                at_limit = ((high if drive > 0 else low) - at_once) / self.ki
                 advanced = sorted((held, at_limit, advanced))[1]
                 integral_part = self.ki * advanced
             else:
                 advanced = held
                 integral_part = self.ki * held
-            wanted = proportional + integral_part
+            wanted = at_once + integral_part
         output = min(max(wanted, low), high)
         return PIState(
             steps=state.steps + 1,
             measured=measured,
-            target=target,
-            error=error,
+            target=goal.value,
+            error=goal.error,
             integral=advanced,
             proportional=proportional,
             integral_part=integral_part,
+            feed_forward=fed,
             output=output,
             saturated=saturated if high > low else 0,
+            initial=goal.initial,
         )
 
 
 def P(
-    target: float | Schedule,
+    target: Target,
     kp: float = 1.0,
     limits: tuple[float, float] = (-1.0, 1.0),
     action: Action | None = None,

@@ -2,6 +2,9 @@
 
 A schedule is a frozen record with `at(step) -> float`. Steps count optimizer steps from 0. Before its first and after
 its last point a schedule keeps the value there.
+
+The values that a schedule leads through are its `levels`. In a target a level may also be a fraction of the entropy that
+the policy starts with, `Initial(0.5)`; who follows the schedule then passes that entropy to `at` as `initial`.
 """
 
 from __future__ import annotations
@@ -10,79 +13,118 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from entrostat.errors import ConfigError
 
 
+@dataclass(frozen=True)
+class Initial:
+    """A fraction of the entropy that the policy starts with, measured by the controller itself.
+
+    Args:
+        fraction: 1 is that entropy, 0.5 half of it.
+        over: the start is the mean over so many first optimizer steps, while it grows the mean so far. One batch is the
+            most faithful where it is large; small batches are noisy, so take several.
+    """
+
+    fraction: float = 1.0
+    over: int = 1
+
+    def __post_init__(self) -> None:
+        if _finite("fraction", self.fraction) < 0:
+            raise ConfigError(f"fraction must be a share of the initial entropy, zero or more, got {self.fraction!r}")
+        if isinstance(self.over, bool) or not isinstance(self.over, int) or self.over < 1:
+            raise ConfigError(f"over must be a whole number of optimizer steps, at least 1, got {self.over!r}")
+
+
+Level: TypeAlias = float | Initial
+
+
 @runtime_checkable
 class Schedule(Protocol):
-    """Anything with a value at each optimizer step."""
+    """Anything with a value at each optimizer step. One whose values are known ahead also has `levels` and `horizon`."""
 
     def at(self, step: int) -> float: ...
 
 
-def _finite(name: str, value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ConfigError(f"{name} must be a finite number, got {value!r}")
-    return float(value)
-
-
-def _steps(value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(f"steps must be a whole number of optimizer steps, at least 1, got {value!r}")
-    return value
-
-
-def _point(point: Sequence[float]) -> tuple[int, float]:
-    if not isinstance(point, Sequence) or len(point) != 2 or not isinstance(point[0], int):
-        raise ConfigError(f"points must be pairs of a whole step and a value, got {point!r}")
-    return int(point[0]), _finite("value", point[1])
+def value_of(level: Level, initial: float | None) -> float:
+    """A level as a number; `ConfigError` where it is a fraction of an initial entropy that nobody measures."""
+    if not isinstance(level, Initial):
+        return float(level)
+    if initial is None:
+        raise ConfigError(
+            f"{level} is a fraction of the initial entropy, which only a controller's target can be: give a number"
+        )
+    return level.fraction * initial
 
 
 @dataclass(frozen=True)
 class Constant:
     """The same value at every step."""
 
-    value: float
+    value: Level
 
     def __post_init__(self) -> None:
-        _finite("value", self.value)
+        _level("value", self.value)
 
-    def at(self, step: int) -> float:
-        return float(self.value)
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """The values between which it stays."""
+        return (self.value,)
+
+    @property
+    def horizon(self) -> int:
+        """The step from which on it does not change."""
+        return 0
+
+    def at(self, step: int, initial: float | None = None) -> float:
+        return value_of(self.value, initial)
 
 
 @dataclass(frozen=True)
-class Linear:
+class _Ramp:
+    """From one level to another within a number of steps; a subclass says along which curve."""
+
+    start: Level
+    end: Level
+    steps: int
+
+    def __post_init__(self) -> None:
+        _level("start", self.start), _level("end", self.end), _steps(self.steps)
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """The values between which it stays."""
+        return (self.start, self.end)
+
+    @property
+    def horizon(self) -> int:
+        """The step from which on it does not change."""
+        return self.steps
+
+    def at(self, step: int, initial: float | None = None) -> float:
+        start, end = value_of(self.start, initial), value_of(self.end, initial)
+        return start + (end - start) * self._share(min(max(step / self.steps, 0.0), 1.0))
+
+    def _share(self, progress: float) -> float:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Linear(_Ramp):
     """From `start` at step 0 to `end` at step `steps`, in a straight line."""
 
-    start: float
-    end: float
-    steps: int
-
-    def __post_init__(self) -> None:
-        _finite("start", self.start), _finite("end", self.end), _steps(self.steps)
-
-    def at(self, step: int) -> float:
-        progress = min(max(step / self.steps, 0.0), 1.0)
-        return self.start + (self.end - self.start) * progress
+    def _share(self, progress: float) -> float:
+        return progress
 
 
 @dataclass(frozen=True)
-class Cosine:
+class Cosine(_Ramp):
     """From `start` at step 0 to `end` at step `steps`, along half a cosine: flat at both ends."""
 
-    start: float
-    end: float
-    steps: int
-
-    def __post_init__(self) -> None:
-        _finite("start", self.start), _finite("end", self.end), _steps(self.steps)
-
-    def at(self, step: int) -> float:
-        progress = min(max(step / self.steps, 0.0), 1.0)
-        return self.start + (self.end - self.start) * 0.5 * (1.0 - math.cos(math.pi * progress))
+    def _share(self, progress: float) -> float:
+        return 0.5 * (1.0 - math.cos(math.pi * progress))
 
 
 @dataclass(frozen=True)
@@ -92,7 +134,7 @@ class Piecewise:
     A jump is written as two points one step apart.
     """
 
-    points: tuple[tuple[int, float], ...]
+    points: tuple[tuple[int, Level], ...]
 
     def __post_init__(self) -> None:
         points = tuple(_point(point) for point in self.points)
@@ -102,18 +144,86 @@ class Piecewise:
             raise ConfigError(f"steps of the points must rise, got {[step for step, _ in points]}")
         object.__setattr__(self, "points", points)
 
-    def at(self, step: int) -> float:
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """The values between which it stays."""
+        return tuple(level for _, level in self.points)
+
+    @property
+    def horizon(self) -> int:
+        """The step from which on it does not change."""
+        return self.points[-1][0]
+
+    def at(self, step: int, initial: float | None = None) -> float:
         before = self.points[0]
         for after in self.points:
             if step < after[0]:
+                end = value_of(after[1], initial)
                 if after is self.points[0]:
-                    return after[1]
-                progress = (step - before[0]) / (after[0] - before[0])
-                return before[1] + (after[1] - before[1]) * progress
+                    return end
+                start, progress = value_of(before[1], initial), (step - before[0]) / (after[0] - before[0])
+                return start + (end - start) * progress
             before = after
-        return before[1]
+        return value_of(before[1], initial)
+
+
+@dataclass(frozen=True)
+class Oscillating:
+    """From `start` down to `end` in a number of `descents`, up again between them, each time less far.
+
+    The upper turns lie about the straight line from `start` to `end`, the lower ones at `end`; the way between is a cosine.
+    From step `steps` on it rests at `end`.
+    """
+
+    start: Level
+    end: Level
+    steps: int
+    descents: int
+
+    def __post_init__(self) -> None:
+        _level("start", self.start), _level("end", self.end), _steps(self.steps)
+        if isinstance(self.descents, bool) or not isinstance(self.descents, int) or self.descents < 1:
+            raise ConfigError(f"descents must be a whole number, at least 1, got {self.descents!r}")
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """The values between which it stays."""
+        return (self.start, self.end)
+
+    @property
+    def horizon(self) -> int:
+        """The step from which on it does not change."""
+        return self.steps
+
+    def at(self, step: int, initial: float | None = None) -> float:
+        start, end = value_of(self.start, initial), value_of(self.end, initial)
+        progress = min(max(step / self.steps, 0.0), 1.0)
+        swing = 0.5 * (1.0 + math.cos((2 * self.descents - 1) * math.pi * progress))
+        return end + (start - end) * (1.0 - progress) * swing
 
 
 def as_schedule(value: float | Schedule) -> Schedule:
     """A number becomes a `Constant`; a schedule stays what it is."""
     return value if isinstance(value, Schedule) else Constant(_finite("value", value))
+
+
+def _finite(name: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ConfigError(f"{name} must be a finite number, got {value!r}")
+    return float(value)
+
+
+def _level(name: str, value: Level) -> Level:
+    return value if isinstance(value, Initial) else _finite(name, value)
+
+
+def _steps(value: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(f"steps must be a whole number of optimizer steps, at least 1, got {value!r}")
+    return value
+
+
+def _point(point: Sequence[Level]) -> tuple[int, Level]:
+    if not isinstance(point, Sequence) or len(point) != 2 or not isinstance(point[0], int):
+        raise ConfigError(f"points must be pairs of a whole step and a value, got {point!r}")
+    return int(point[0]), _level("value", point[1])

@@ -8,14 +8,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from entrostat.control.base import Action, check_limits, check_measured, check_target, target_at
-from entrostat.control.schedules import Schedule
+from entrostat.control.base import Action, check_limits, check_measured
+from entrostat.control.targets import Band, Target, aim, check_target
 from entrostat.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class StepState:
-    """`level` is the integrated value, `output` what is commanded: `level`, or 0 while the gate is shut."""
+    """`level` is the integrated value, `output` what is commanded: `level`, or 0 while the gate is shut.
+
+    `initial` is the entropy that the policy started with.
+    """
 
     steps: int = 0
     measured: float = 0.0
@@ -24,14 +27,17 @@ class StepState:
     level: float = 0.0
     output: float = 0.0
     saturated: int = 0
+    initial: float = 0.0
 
 
 @dataclass(frozen=True)
 class Step:
     """level <- clip(level + delta) while the entropy is on the far side of the target, clip(level - delta) while not.
 
+    Inside a `Band` the level stays.
+
     Args:
-        target: entropy to hold [nats per token]; a number or a schedule.
+        target: entropy to hold [nats per token]: a number, `Initial()`, a schedule, or a `Band`.
         delta: how far the level moves each optimizer step.
         limits: lowest and highest level.
         start: level before the first measurement.
@@ -41,7 +47,7 @@ class Step:
         action: what a larger output does to the entropy; the method that owns the actuator sets it.
     """
 
-    target: float | Schedule
+    target: Target
     delta: float = 1e-4
     limits: tuple[float, float] = (0.0, 5e-3)
     start: float = 0.0
@@ -56,23 +62,24 @@ class Step:
 
     def init(self) -> StepState:
         # The gate is open before the first measurement, as in the release.
-        return StepState(target=target_at(self.target, 0), level=float(self.start), output=float(self.start))
+        return StepState(level=float(self.start), output=float(self.start))
 
     def step(self, state: StepState, measured: float) -> StepState:
         """One optimizer step: `measured` is the exact mean entropy of its batch [nats per token]."""
         check_measured(measured)
         low, high = self.limits
-        target = target_at(self.target, state.steps)
-        error = measured - target
-        needed = error < 0 if self.action == "raise" else error > 0
-        wanted = state.level + (self.delta if needed else -self.delta)
+        goal = aim(self.target, state.steps, measured, state.initial)
+        needed = goal.error < 0 if self.action == "raise" else goal.error > 0
+        inside = isinstance(self.target, Band) and goal.error == 0  # nothing is to be moved there
+        wanted = state.level + (0.0 if inside else self.delta if needed else -self.delta)
         level = min(max(wanted, low), high)
         return StepState(
             steps=state.steps + 1,
             measured=measured,
-            target=target,
-            error=error,
+            target=goal.value,
+            error=goal.error,
             level=level,
             output=level if needed or not self.gated else 0.0,
             saturated=(wanted > high) - (wanted < low),
+            initial=goal.initial,
         )

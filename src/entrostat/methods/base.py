@@ -31,7 +31,18 @@ from entrostat.types import Summary, Surrogate, TokenBatch
 if TYPE_CHECKING:
     from torch import Tensor
 
-CONTROLLER_METRICS = ("measured", "target", "error", "output", "saturated", "proportional", "integral_part", "level")
+CONTROLLER_METRICS = (
+    "measured",
+    "target",
+    "error",
+    "initial",
+    "output",
+    "saturated",
+    "proportional",
+    "integral_part",
+    "feed_forward",
+    "level",
+)
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ class Chain:
 
     @property
     def targets(self) -> list[Any]:
-        """The targets of its controllers: numbers or schedules."""
+        """The targets of its controllers."""
         controllers = [c for link in self.links for c in link.knobs.values()]
         return [c.target for c in controllers if getattr(c, "target", None) is not None]
 

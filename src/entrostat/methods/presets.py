@@ -1,13 +1,13 @@
 """The published methods: each an alias for a chain, beside its paper, its defaults and our deviations.
 
-Every preset that holds a target takes it as its first argument, in nats per token.
+Every preset that holds a target takes it as its first argument: nats per token, `Initial()`, a schedule or a `Band`.
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
-from entrostat.control import PI, Knob, Schedule, Step
+from entrostat.control import PI, Knob, Step, Target
 from entrostat.methods.account import Account
 from entrostat.methods.base import Source
 from entrostat.methods.bonus import EntropyBonus
@@ -19,8 +19,6 @@ from entrostat.methods.flow import Flow
 from entrostat.methods.only_tokens import OnlyTokens
 from entrostat.methods.registry import preset, source
 from entrostat.methods.reward_advantages import RewardAdvantages
-
-Target = float | Schedule
 
 _GLOBAL_MEASUREMENT = (
     "the controller is stepped once per optimizer step, on the exact mean over all micro-batches and ranks; its "
@@ -65,7 +63,7 @@ def flow(
     """Hold the entropy by weighting each token by its own effect on it.
 
     Args:
-        target: entropy to hold [nats per token]; a number or a schedule.
+        target: entropy to hold [nats per token]: a number, `Initial()`, a schedule or a `Band`.
         kp, ki, limits: of the PI controller.
         w_max: largest weight of a token.
         scope: "step" or "micro", see `Flow`.

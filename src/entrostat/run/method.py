@@ -1,30 +1,56 @@
 """A method from plain values, as a configuration file gives them.
 
-A knob may be a number, or a mapping of one key that names a schedule or a controller:
+A knob may be a number, or a mapping of one key that names a schedule or a controller; the levels of a target may be
+fractions of the entropy that the policy starts with:
 
     target: {linear: {start: 0.6, end: 0.3, steps: 100}}
+    target: {cosine: {start: initial, end: 0.5 * initial, steps: 100}}
     controller: {pi: {target: 0.2, kp: 5, ki: 0.2}}
 """
 
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from entrostat.control import PI, Constant, Cosine, Linear, P, Piecewise, Step
+from entrostat.control import (
+    PI,
+    Band,
+    Constant,
+    Cosine,
+    Initial,
+    Linear,
+    P,
+    Piecewise,
+    Step,
+    decrease_increase_decrease,
+    entrocraft_band,
+    hold_then_decay,
+    increase_then_decrease,
+    oscillating_decay,
+)
 from entrostat.errors import ConfigError
 from entrostat.methods import Chain, factory, names
 from entrostat.run.config import blame, did_you_mean
 
 INITIAL = "initial"
-"""As a target: the entropy that the policy starts with."""
+"""As a level of a target: the entropy that the policy starts with; `0.5 * initial` is half of it."""
+_FRACTION = re.compile(rf"(?:([0-9.eE+-]+)\s*\*\s*)?{INITIAL}")
 
 KINDS: dict[str, Callable[..., Any]] = {
     "constant": Constant,
     "linear": Linear,
     "cosine": Cosine,
     "piecewise": Piecewise,
+    "initial": Initial,
+    "band": Band,
+    "increase_then_decrease": increase_then_decrease,
+    "decrease_increase_decrease": decrease_increase_decrease,
+    "oscillating_decay": oscillating_decay,
+    "hold_then_decay": hold_then_decay,
+    "entrocraft_band": entrocraft_band,
     "p": P,
     "pi": PI,
     "step": Step,
@@ -52,23 +78,6 @@ def with_default_target(name: str, options: Mapping[str, Any]) -> dict[str, Any]
     return {"target": None if "controller" in options else INITIAL, **options}
 
 
-def names_initial(value: Any) -> bool:
-    """Whether a target somewhere in these options is `initial`."""
-    if isinstance(value, Mapping):
-        return any((key == "target" and each == INITIAL) or names_initial(each) for key, each in value.items())
-    return False
-
-
-def with_initial(value: Any, entropy: float) -> Any:
-    """The same options with the entropy in place of every `target: initial`."""
-    if not isinstance(value, Mapping):
-        return value
-    return {
-        key: entropy if key == "target" and each == INITIAL else with_initial(each, entropy)
-        for key, each in value.items()
-    }
-
-
 def _call(build: Callable[..., Any], options: Mapping[str, Any], where: str) -> Any:
     parameters = inspect.signature(build).parameters
     known = [name for name in parameters if name != "action"]
@@ -88,13 +97,31 @@ def _call(build: Callable[..., Any], options: Mapping[str, Any], where: str) -> 
 def _value(value: Any, where: str) -> Any:
     if isinstance(value, list | tuple):
         return tuple(_value(item, where) for item in value)
+    if isinstance(value, str):
+        return _level(value, where)
     if not isinstance(value, Mapping):
         return value
     if len(value) != 1:
-        raise ConfigError(f"{where}: name one schedule or controller, such as {{linear: {{...}}}}, got {dict(value)!r}")
+        raise ConfigError(
+            f"{where}: name one schedule, band or controller, such as {{linear: {{...}}}}, got {dict(value)!r}"
+        )
     ((kind, options),) = value.items()
     if kind not in KINDS:
         raise ConfigError(f"{where}.{kind}: unknown{did_you_mean(str(kind), list(KINDS))}; choose from {list(KINDS)}")
     if not isinstance(options, Mapping):
         raise ConfigError(f"{where}.{kind}: give its settings as a mapping, got {options!r}")
     return _call(KINDS[kind], options, f"{where}.{kind}")
+
+
+def _level(text: str, where: str) -> Any:
+    """A fraction of the initial entropy from its words; any other text is what it is."""
+    match = _FRACTION.fullmatch(text.strip())
+    if match is None:
+        if INITIAL in text:
+            raise ConfigError(f"{where}: write 'initial', or a fraction of it as '0.5 * initial'; got {text!r}")
+        return text
+    try:
+        fraction = float(match[1] or 1)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {match[1]!r} in {text!r} is not a number") from error
+    return _call(Initial, {"fraction": fraction}, where)

@@ -22,8 +22,6 @@ from entrostat.run.folder import (
     write_text,
 )
 
-INITIAL_PROBLEMS = 32  # with eight completions each, where a target is `initial`
-
 
 class Progress(Protocol):
     """Who is told how a run goes."""
@@ -52,11 +50,11 @@ def resolve(config: RunConfig) -> RunConfig:
         ConfigError: a key or a value is wrong; the message names the dotted key.
     """
     from entrostat.run.arguments import complete, trl_arguments
-    from entrostat.run.method import build_method, with_default_target, with_initial
+    from entrostat.run.method import build_method, with_default_target
     from entrostat.run.quiet import quiet
 
     options = with_default_target(config.method.name, config.method.options)
-    build_method(config.method.name, with_initial(options, 1e-3))
+    build_method(config.method.name, options)
     task = checked_task(config)
     with quiet():
         trainer = complete(config, task)
@@ -102,8 +100,6 @@ def train(config: RunConfig, folder: Path, progress: Progress) -> Outcome:
     torch.manual_seed(config.seed)
     with quiet():
         policy, task = load_policy(config.model), checked_task(config)
-        if found.newest is None:
-            config = _measure_initial(config, policy, task, progress)
         write_text(folder / CONFIG, config.to_yaml())
         write_json(folder / ENVIRONMENT, environment() | {"threads": torch.get_num_threads()})
         (folder / SUMMARY).unlink(missing_ok=True)
@@ -213,22 +209,6 @@ def _evaluation(config: RunConfig, policy: Any, task: Any) -> Any:
         )
 
     return run
-
-
-def _measure_initial(config: RunConfig, policy: Any, task: Any, progress: Progress) -> RunConfig:
-    """The configuration with the policy's entropy in place of `target: initial`."""
-    from entrostat.models.start import measure_start
-    from entrostat.run.method import names_initial, with_initial
-
-    if not names_initial(config.method.options):
-        return config
-    problems = task.problems("train", INITIAL_PROBLEMS, config.seed)
-    temperature = config.trainer["temperature"]
-    start = measure_start(policy.model, policy.tokenizer, task, problems, temperature=temperature, seed=config.seed)
-    entropy = round(start.entropy, 4)
-    progress.note(f"the policy starts with an entropy of {entropy} nats per token: that is the target")
-    options = with_initial(config.method.options, entropy)
-    return config.model_copy(update={"method": _named(config.method.name, options)})
 
 
 def _named(name: str, options: Mapping[str, Any]) -> Named:

@@ -17,6 +17,7 @@ from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 
 from entrostat.adapters.verl import fields
 from entrostat.adapters.verl.batch import control_batch
+from entrostat.control import Cosine, Initial
 from entrostat.errors import ConfigError, HostError, MissingStatistic, StateError
 from entrostat.stats import token_stats
 from entrostat.types import TokenBatch, TokenStats
@@ -243,7 +244,7 @@ def test_settings_that_control_cannot_work_beside_are_refused(overrides, named):
         ((), "entrostat.method"),
         (("+entrostat.method.name=flwo",), "did you mean 'flow'"),
         (("+entrostat.method.name=flow",), "entrostat.method.target"),
-        (("+entrostat.method.name=flow", "+entrostat.method.target=initial"), "initial"),
+        (("+entrostat.method.name=flow", "+entrostat.method.target=half of initial"), "write 'initial'"),
         ((*FLOW, "+entrostat.metod=1"), "did you mean 'method'"),
         ((*FLOW, "+entrostat.resume_state=maybe"), "resume_state"),
         ((*FLOW, "+entrostat.method.kq=1"), "entrostat.method.kq"),
@@ -252,6 +253,19 @@ def test_settings_that_control_cannot_work_beside_are_refused(overrides, named):
 def test_wrong_settings_are_refused_by_their_key(overrides, named):
     with pytest.raises(ConfigError, match=named):
         trainer(*overrides)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("initial", Initial()),
+        ("0.75 * initial", Initial(0.75)),
+        ("{cosine:{start:initial,end:0.5*initial,steps:90}}", Cosine(Initial(), Initial(0.5), 90)),
+    ],
+)
+def test_a_target_may_be_relative_to_the_start(written, meant):
+    control = trainer("+entrostat.method.name=flow", f"+entrostat.method.target={written}")
+    assert control.entropy_control.method.targets == [meant]
 
 
 def test_what_the_constructor_sets():

@@ -14,7 +14,7 @@ from entrostat.adapters.verl.batch import needs_loss
 from entrostat.errors import ConfigError, HostError
 from entrostat.methods import Chain
 from entrostat.run.config import did_you_mean
-from entrostat.run.method import build_method, names_initial
+from entrostat.run.method import build_method
 
 KEYS = ("method", "resume_state")
 STRATEGIES = ("fsdp", "fsdp2", "megatron")
@@ -44,11 +44,6 @@ def read_settings(section: Any) -> Settings:
     if not isinstance(named, Mapping) or "name" not in named:
         raise ConfigError(f"entrostat.method.name: is needed and not given, {HINT}")
     options = {key: value for key, value in named.items() if key != "name"}
-    if names_initial(options):
-        raise ConfigError(
-            "entrostat.method.target: 'initial' is not known before the first batch; run the method 'observe' for one step, "
-            "read entropy_control/measured, and give that number of nats"
-        )
     resume_state = section.get("resume_state", "require")
     if resume_state not in ("require", "fresh"):
         raise ConfigError(f"entrostat.resume_state: must be 'require' or 'fresh', got {resume_state!r}")

@@ -1,0 +1,172 @@
+"""Targets: where the entropy should be at each optimizer step.
+
+A target is a number of nats per token, a fraction of the entropy that the policy starts with (`Initial`), a schedule
+through such levels, or a `Band` between two of them. `aim` says what one means for a controller that has just measured:
+which entropy to go to, how far away that is, and how it moves on.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from entrostat.control.schedules import Initial, Level, Schedule, value_of
+from entrostat.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Band:
+    """Anything from `low` to `high` is right: no error between the edges, outside the distance to the nearer one.
+
+    Args:
+        low, high: the edges; numbers, fractions of the initial entropy, or schedules of either.
+
+    Raises:
+        ConfigError: the edges cross at some step. Where one edge is a number and the other a fraction of the initial
+            entropy, that shows only in the run, at the step in question.
+    """
+
+    low: Level | Schedule
+    high: Level | Schedule
+
+    def __post_init__(self) -> None:
+        for name, edge in (("low", self.low), ("high", self.high)):
+            if isinstance(edge, Band):
+                raise ConfigError(f"{name} must be one edge of the band, a number or a schedule, got {edge!r}")
+        check_target(self)
+        kinds = {isinstance(level, Initial) for level in levels(self)}
+        if len(kinds) == 1:  # the size of the initial entropy cannot change which edge is above
+            for step in range(max(_horizon(self.low), _horizon(self.high)) + 1):
+                _edges(self, step, 1.0)
+
+
+Target: TypeAlias = Level | Schedule | Band
+
+
+@dataclass(frozen=True)
+class Aim:
+    """A target as one optimizer step sees it, in nats per token.
+
+    `value` is the entropy to go to (of a band the nearest within it), `error` is measured - value, `slope` how much
+    `value` changes until the next step, `initial` the entropy that the policy started with, as known by now.
+    """
+
+    value: float
+    error: float
+    slope: float
+    initial: float
+
+
+def aim(target: Target, step: int, measured: float, initial: float = 0.0) -> Aim:
+    """What a target asks of the controller that has measured an entropy at an optimizer step.
+
+    Args:
+        target: checked by `check_target`.
+        step: optimizer steps before this one.
+        measured: exact mean entropy of this step's batch [nats per token].
+        initial: `Aim.initial` of the step before; the first step does not read it.
+
+    Raises:
+        ConfigError: the target is below zero at this step, or the edges of a band cross.
+    """
+    if step == 0:
+        initial = measured
+    elif step < _averaged_over(target):
+        initial += (measured - initial) / (step + 1)
+    low, high = _edges(target, step, initial)
+    if low == high:
+        place, value = 0.0, low
+    else:
+        value = min(max(measured, low), high)
+        place = (value - low) / (high - low)
+    return Aim(value, measured - value, _slope(target, step, initial, place), initial)
+
+
+def slope_at(target: Target, step: int, initial: float | None = None) -> float:
+    """How much the target changes until the next step [nats per step]; of a band, its middle.
+
+    Args:
+        initial: the entropy that the policy started with; needed where a level is a fraction of it.
+    """
+    return _slope(target, step, initial, 0.5)
+
+
+def target_at(target: Target, step: int, initial: float | None = None) -> float:
+    """The target at an optimizer step [nats per token]; of a band, its middle. `ConfigError` where it is below zero."""
+    low, high = _edges(target, step, initial)
+    return low if low == high else 0.5 * (low + high)
+
+
+def levels(target: Target) -> tuple[Level, ...]:
+    """The levels that a target leads through: it never leaves the range between the lowest and the highest.
+
+    Of a schedule that does not tell its levels, its value at step 0.
+    """
+    if isinstance(target, Band):
+        return levels(target.low) + levels(target.high)
+    if isinstance(target, Schedule):
+        known: tuple[Level, ...] | None = getattr(target, "levels", None)
+        return (target.at(0),) if known is None else known
+    return (target,)
+
+
+def is_relative(target: Target) -> bool:
+    """Whether a level is a fraction of the initial entropy."""
+    return any(isinstance(level, Initial) for level in levels(target))
+
+
+def check_target(target: Any) -> None:
+    """Refuse a target that is no target, or that leads below zero: no distribution has such an entropy.
+
+    Raises:
+        ConfigError: also where two levels measure the initial entropy over different numbers of steps.
+    """
+    for level in levels(target):
+        if isinstance(level, Initial):
+            continue
+        if isinstance(level, bool) or not isinstance(level, int | float) or not math.isfinite(level) or level < 0:
+            raise ConfigError(
+                f"target entropy must be a finite number of nats per token, zero or more, got {level!r}"
+                + (f" in {target}" if level is not target else "")
+                + ". To train without control, use the method 'observe'"
+            )
+    overs = sorted({level.over for level in levels(target) if isinstance(level, Initial)})
+    if len(overs) > 1:
+        raise ConfigError(f"a target has one initial entropy, but its levels measure it over {overs} steps: {target}")
+
+
+def _averaged_over(target: Target) -> int:
+    return max((level.over for level in levels(target) if isinstance(level, Initial)), default=1)
+
+
+def _horizon(edge: Level | Schedule) -> int:
+    return getattr(edge, "horizon", 0)
+
+
+def _slope(target: Target, step: int, initial: float | None, place: float) -> float:
+    """Of the point that lies at `place` between the edges of a band, 0 at the lower one, and moves along with them."""
+    if not isinstance(target, Band):
+        return _at(target, step + 1, initial) - _at(target, step, initial) if isinstance(target, Schedule) else 0.0
+    low, high = _slope(target.low, step, initial, 0.0), _slope(target.high, step, initial, 0.0)
+    return low + place * (high - low)
+
+
+def _edges(target: Target, step: int, initial: float | None) -> tuple[float, float]:
+    if not isinstance(target, Band):
+        value = _at(target, step, initial)
+        return value, value
+    low, high = _at(target.low, step, initial), _at(target.high, step, initial)
+    if low > high:
+        raise ConfigError(f"the band is empty at step {step}: low is {low} nats, high {high}. Band: {target}")
+    return low, high
+
+
+def _at(edge: Level | Schedule, step: int, initial: float | None) -> float:
+    if not isinstance(edge, Schedule):
+        return value_of(edge, initial)
+    # A schedule from outside knows nothing of an initial entropy.
+    value = edge.at(step, initial) if hasattr(edge, "levels") else edge.at(step)  # type: ignore[call-arg]
+    if not math.isfinite(value) or value < 0:
+        raise ConfigError(f"target entropy is {value} nats at step {step}: it must be zero or more. Schedule: {edge}")
+    return value
