@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
+from adapters.prediction_processes_case import main
 from adapters.trl_case import digits, history, policy, trainer, weights
 from trl import GRPOTrainer, RLOOTrainer
 
@@ -155,3 +160,25 @@ def test_a_batch_without_spread_is_moved_by_momentum_alone(tmp_path):
     _, row = found(run)
     assert all(row[name] == 0 for name in (*QUADRANTS, "neutral", "bonus", "logit_level"))
     assert row["carried"] == pytest.approx(row["predicted"], rel=1e-4)
+
+
+def test_two_processes_predict_what_one_does(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    one = main(str(tmp_path / "one"), 8)
+    case = Path(__file__).with_name("prediction_processes_case.py")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*command, str(case), str(tmp_path / "two"), "4"],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    two = json.loads((tmp_path / "two" / "predictions.json").read_text())
+    assert len(one) == len(two) == 2
+    for row, other in zip(one, two, strict=True):
+        gross = sum(abs(row[f"entropy_prediction/{name}"]) for name in PARTS)
+        for name in row.keys() - {"entropy_prediction/seconds"}:
+            assert other[name] == pytest.approx(row[name], abs=2e-3 * gross), name

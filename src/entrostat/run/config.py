@@ -113,6 +113,9 @@ def check_config(values: Any) -> RunConfig:
         raise ConfigError("; ".join(_complaint(each) for each in error.errors())) from error
     if config.eval.samples < (largest := max(config.eval.ks, default=0)):
         raise ConfigError(f"eval.ks: pass@{largest} needs eval.samples >= {largest}, got {config.eval.samples}")
+    asked = [name for name in ("trapezoid", "visited_states", "prompts") if getattr(config.predict, name)]
+    if asked and not config.predict.every:
+        raise ConfigError(f"predict.{asked[0]}: nothing is predicted with predict.every at 0: set how many steps apart")
     return config
 
 
@@ -147,7 +150,7 @@ def _complaint(error: Any) -> str:
     if error["type"] != "extra_forbidden":
         return f"{where}: {error['msg'].lower()}, got {error['input']!r}"
     sections: dict[Any, type[BaseModel]] = {"eval": EvalConfig, "predict": PredictConfig}
-    section = sections.get(error["loc"][0], RunConfig) if len(error["loc"]) > 1 else RunConfig
+    section = sections.get(error["loc"][0], RunConfig)
     known = list(section.model_fields)
     return f"{where}: unknown key{did_you_mean(str(error['loc'][-1]), known)}; there are {', '.join(known)}"
 
