@@ -1,4 +1,4 @@
-"""The launch files of examples/trl: FSDP2 on two processes without accelerator, ZeRO-3 as far as accelerate reads it."""
+"""The launch files of examples/trl, FSDP2 and ZeRO-3, each on two processes without accelerator."""
 
 from __future__ import annotations
 
@@ -7,44 +7,36 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from adapters.fsdp_case import STEPS, prescribed
+from adapters.sharded_case import STEPS, prescribed
 from trl import GRPOConfig
 
 pytestmark = [pytest.mark.filterwarnings("default")]
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "trl"
-CASE = Path(__file__).with_name("fsdp_case.py")
+CASE = Path(__file__).with_name("sharded_case.py")
 
 
-@pytest.fixture(scope="module")
-def launched(tmp_path_factory) -> Path:
-    """A folder with what both ranks of one launch left; the file's number of devices and precision are given anew."""
-    from entrostat.models import load_policy
-
-    folder = tmp_path_factory.mktemp("fsdp")
-    policy = load_policy("tiny")
-    policy.model.save_pretrained(folder / "model")
-    policy.tokenizer.save_pretrained(folder / "model")
-    command = [sys.executable, "-m", "accelerate.commands.launch", f"--config_file={EXAMPLES / 'fsdp2.yaml'}"]
+def launch(file: str, *arguments: Path, **variables: str) -> None:
+    """Start the case as the launch file says, but for the number of devices, the precision and the port."""
+    command = [sys.executable, "-m", "accelerate.commands.launch", f"--config_file={EXAMPLES / file}"]
     command += ["--num_processes=2", "--mixed_precision=no", "--num_cpu_threads_per_process=1", "--main_process_port=0"]
-    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
-        [*command, str(CASE), str(folder), str(folder / "model")],
-        env=environment,
+        [*command, str(CASE), *map(str, arguments)],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"} | variables,
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert done.returncode == 0, done.stderr[-5000:]
-    return folder
 
 
-def test_fsdp2_on_two_ranks_is_one_process_on_the_same_batch(launched, tmp_path):
-    ranks = [torch.load(launched / f"prescribed-{rank}.pt") for rank in (0, 1)]
-    one = prescribed(tmp_path, 8)
+def check_prescribed(folder: Path, one: dict[str, Any]) -> None:
+    """Both ranks against one process with whole weights."""
+    ranks = [torch.load(folder / f"prescribed-{rank}.pt") for rank in (0, 1)]
     for rank in ranks:
         assert rank["sharded"] == len(one["weights"]) and one["sharded"] == 0
         assert rank["steps"] == rank["optimizer_steps"] == STEPS
@@ -54,6 +46,34 @@ def test_fsdp2_on_two_ranks_is_one_process_on_the_same_batch(launched, tmp_path)
         two, moved = ranks[0]["weights"][name], (one["weights"][name] - before).abs().max()
         assert torch.equal(ranks[0]["before"][name], before)
         assert (two - one["weights"][name]).abs().max() < 1e-3 * moved, name
+
+
+@pytest.fixture(scope="module")
+def launched(tmp_path_factory) -> Path:
+    """A folder with what both ranks left under FSDP2."""
+    from entrostat.models import load_policy
+
+    folder = tmp_path_factory.mktemp("fsdp")
+    policy = load_policy("tiny")
+    policy.model.save_pretrained(folder / "model")
+    policy.tokenizer.save_pretrained(folder / "model")
+    launch("fsdp2.yaml", folder, folder / "model", ACCELERATE_USE_CPU="true")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory) -> dict[str, Any]:
+    return prescribed(tmp_path_factory.mktemp("one"), 8)
+
+
+def test_fsdp2_on_two_ranks_is_one_process_on_the_same_batch(launched, one):
+    check_prescribed(launched, one)
+
+
+def test_zero_3_on_two_ranks_is_one_process_on_the_same_batch(one, tmp_path):
+    pytest.importorskip("deepspeed", reason="DeepSpeed is not among the development tools")
+    launch("zero3.yaml", tmp_path, DS_ACCELERATOR="cpu")
+    check_prescribed(tmp_path, one)
 
 
 def test_the_example_runs_under_fsdp2(launched):
@@ -67,15 +87,15 @@ def test_the_example_runs_under_fsdp2(launched):
 
 
 def test_accelerate_reads_the_zero_3_file(monkeypatch):
-    """What would be handed to DeepSpeed, which is not among this project's development tools."""
-    from accelerate.commands import launch
+    """What is handed to DeepSpeed."""
+    from accelerate.commands import launch as command
     from accelerate.utils.launch import prepare_deepspeed_cmd_env
 
     parsed = []
-    monkeypatch.setattr(launch, "deepspeed_launcher", parsed.append)
+    monkeypatch.setattr(command, "deepspeed_launcher", parsed.append)
     script = str(EXAMPLES / "grpo_flow.py")
-    launch.launch_command(
-        launch.launch_command_parser().parse_args(["--config_file", str(EXAMPLES / "zero3.yaml"), script])
+    command.launch_command(
+        command.launch_command_parser().parse_args(["--config_file", str(EXAMPLES / "zero3.yaml"), script])
     )
     (arguments,) = parsed
     monkeypatch.setattr("accelerate.utils.launch.is_port_in_use", lambda *_: False)

@@ -1,8 +1,9 @@
-"""One rank of two under FSDP2, as `accelerate launch --config_file examples/trl/fsdp2.yaml` starts it, without accelerator.
+"""One rank of two with sharded weights, as a launch file of examples/trl starts it, without accelerator.
 
-    accelerate launch ... tests/adapters/fsdp_case.py FOLDER MODEL
+    accelerate launch --config_file=examples/trl/fsdp2.yaml ... tests/adapters/sharded_case.py FOLDER MODEL
 
-Two runs: prescribed completions, so that one process without FSDP sees the same global batch; then the example as it is.
+Under FSDP2 two runs: prescribed completions, so that one process with whole weights sees the same global batch; then the
+example as it is. Under ZeRO-3 the first alone.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import entrostat as es
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "trl" / "grpo_flow.py"
 STEPS = 3
+ZERO = os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"
 
 
 def fsdp_on_cpu() -> None:
@@ -43,12 +45,31 @@ def fsdp_on_cpu() -> None:
     AcceleratorState.__init__ = with_fsdp
 
 
+def zero_on_cpu() -> None:
+    """accelerate takes DeepSpeed for a matter of accelerators, and names neither backend nor device without one."""
+    from accelerate.state import PartialState
+    from accelerate.utils import DistributedType
+
+    PartialState._prepare_backend = lambda *_, **__: ("gloo", DistributedType.MULTI_CPU)
+    PartialState.set_device = lambda self: setattr(self, "device", torch.device("cpu"))
+
+
 def whole(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """All parameters, gathered from the ranks that they are sharded over."""
+    parameters = dict(model.named_parameters())
+    if ZERO:
+        import deepspeed
+
+        with deepspeed.zero.GatheredParameters(list(parameters.values())):
+            return {name: p.detach().clone() for name, p in parameters.items()}
     return {
-        name: (p.full_tensor() if hasattr(p, "full_tensor") else p).detach().clone()
-        for name, p in model.named_parameters()
+        name: (p.full_tensor() if hasattr(p, "full_tensor") else p).detach().clone() for name, p in parameters.items()
     }
+
+
+def sharded(model: torch.nn.Module) -> int:
+    """How many parameters are split over ranks."""
+    return sum(hasattr(p, "ds_tensor" if ZERO else "full_tensor") for p in model.parameters())
 
 
 def prescribed(directory: Path, batch: int) -> dict[str, Any]:
@@ -70,12 +91,13 @@ def prescribed(directory: Path, batch: int) -> dict[str, Any]:
         learning_rate=0.3,
         max_steps=STEPS,
         shuffle_dataset=False,
+        use_cpu=not ZERO,  # it would turn DeepSpeed off; there is nothing but a CPU anyway
     )
     before = whole(run.model)
     run.train()
     log = [e for e in run.state.log_history if "entropy_control/measured" in e]
     return {
-        "sharded": sum(hasattr(p, "full_tensor") for p in run.model.parameters()),
+        "sharded": sharded(run.model),
         "steps": run.entropy_control.steps,
         "optimizer_steps": run.state.global_step,
         "state": run.entropy_control.method.state_to_dict(run.entropy_control.state),
@@ -107,7 +129,7 @@ def example(directory: Path, model: str) -> dict[str, Any]:
     (run,) = runs
     log = [e for e in run.state.log_history if "entropy_control/measured" in e]
     return {
-        "sharded": sum(hasattr(p, "full_tensor") for p in run.model.parameters()),
+        "sharded": sharded(run.model),
         "state": run.entropy_control.method.state_to_dict(run.entropy_control.state),
         "measured": [e["entropy_control/measured"] for e in log],
         "tokens": [e["token_entropy/tokens"] for e in log],
@@ -115,10 +137,12 @@ def example(directory: Path, model: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    fsdp_on_cpu()
+    zero_on_cpu() if ZERO else fsdp_on_cpu()
     folder, rank = Path(sys.argv[1]), os.environ["RANK"]
-    model = sys.argv[2]
     torch.save(prescribed(folder / "prescribed", 4), folder / f"prescribed-{rank}.pt")
+    if ZERO:
+        return
+    model = sys.argv[2]
     (folder / f"example-{rank}.json").write_text(json.dumps(example(folder / "example", model)))
 
 
