@@ -27,6 +27,7 @@ _HOMES = {
     # control
     "P": "entrostat.control",
     "PI": "entrostat.control",
+    "SelfTuning": "entrostat.control",
     "Step": "entrostat.control",
     "Constant": "entrostat.control",
     "Linear": "entrostat.control",

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from entrostat import control
-from entrostat.control import PI, Band, Cosine, Initial, Linear, P, Piecewise, Step
+from entrostat.control import PI, Band, Cosine, Initial, Linear, P, Piecewise, SelfTuning, Step
 from entrostat.control.base import Controller, bind, from_dict, to_dict
 from entrostat.control.knob import OpenLoop, as_controller, is_feedback
 from entrostat.control.targets import aim, levels
@@ -43,6 +43,9 @@ CONTROLLERS: dict[str, Any] = {
     "step_always": Step(FALLING, delta=1e-3, limits=(-1e-2, 1e-2), gated=False, action="lower"),
     "step_initial": Step(Initial(0.9), delta=1e-3, action="raise"),
     "step_band": Step(Band(0.25, FALLING_TO_EDGE), delta=1e-3, gated=False, action="raise"),
+    "self_tuning": SelfTuning(0.3, action="lower"),
+    "self_tuning_raise": SelfTuning(Initial(0.8), limits=(0.0, 1.0), delay=0, momentum=0.0, action="raise"),
+    "self_tuning_band": SelfTuning(Band(0.25, FALLING_TO_EDGE), settling=12, rate=0.3, deadband=0.0),
     "open_number": OpenLoop(0.01),
     "open_schedule": OpenLoop(FALLING),
 }

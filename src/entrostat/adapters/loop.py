@@ -61,6 +61,7 @@ class EntropyControl:
         self.state = self.method.init()
         self.steps = 0
         self._pending = Summary()
+        self._warned: set[str] = set()
         if vocabulary is not None:
             self.check_reachable(vocabulary)
         if on_policy and self.method.needs_stale_data:
@@ -119,7 +120,29 @@ class EntropyControl:
             return {"entropy_control/empty_step": 1.0}
         self.state, metrics = self.method.update(self.state, summary)
         self.steps += 1
+        self._warn(metrics)
         return self._named(metrics, summary)
+
+    def _warn(self, metrics: dict[str, float]) -> None:
+        """Say, once each, what a self-tuning controller has found to be impossible."""
+        texts = {}
+        if metrics.get("reachable") == 0:
+            texts["reachable"] = (
+                f"{self.method.name!r}: the output is at its limit ({metrics['output']:.4g}) and the entropy, "
+                f"{metrics['measured']:.4f} nats, does not come to its target, {metrics['target']:.4f}. Within one settling "
+                f"time the limits reach {metrics['reach_low']:.4f} to {metrics['reach_high']:.4f} nats: choose a target "
+                "there, wider limits, a higher learning rate or another method"
+            )
+        if metrics.get("identified") == -1:
+            texts["identified"] = (
+                f"{self.method.name!r}: what its output does to the entropy cannot be told from noise (gain "
+                f"{metrics['gain']:.2g}, standard error {metrics['gain_sd']:.2g} nats per step and unit of output); "
+                "cautious gains stay in use. Larger batches make the measurement less noisy"
+            )
+        for name, text in texts.items():
+            if name not in self._warned:
+                warnings.warn(text, stacklevel=3)
+        self._warned |= texts.keys()
 
     @staticmethod
     def _named(metrics: dict[str, float], summary: Summary) -> dict[str, float]:
@@ -153,6 +176,7 @@ class EntropyControl:
         summary = account + Summary(changed.sums).reduced()
         self.state, metrics = self.method.update(before, summary)
         self.steps += 1
+        self._warn(metrics)
         return changed, self._named(metrics, summary)
 
     def discard(self) -> None:

@@ -11,6 +11,7 @@ from entrostat.control.patterns import (
 )
 from entrostat.control.pi import PI, P, PIState
 from entrostat.control.schedules import Constant, Cosine, Initial, Linear, Oscillating, Piecewise, Schedule
+from entrostat.control.self_tuning import SelfTuning, SelfTuningState
 from entrostat.control.step import Step, StepState
 from entrostat.control.targets import Band, Target
 
@@ -28,6 +29,8 @@ __all__ = [
     "PIState",
     "Piecewise",
     "Schedule",
+    "SelfTuning",
+    "SelfTuningState",
     "Step",
     "StepState",
     "Target",

@@ -42,6 +42,13 @@ CONTROLLER_METRICS = (
     "integral_part",
     "feed_forward",
     "level",
+    "drift",
+    "gain",
+    "gain_sd",
+    "identified",
+    "reachable",
+    "reach_low",
+    "reach_high",
 )
 
 

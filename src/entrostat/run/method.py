@@ -24,6 +24,7 @@ from entrostat.control import (
     Linear,
     P,
     Piecewise,
+    SelfTuning,
     Step,
     decrease_increase_decrease,
     entrocraft_band,
@@ -54,6 +55,7 @@ KINDS: dict[str, Callable[..., Any]] = {
     "p": P,
     "pi": PI,
     "step": Step,
+    "self_tuning": SelfTuning,
 }
 
 

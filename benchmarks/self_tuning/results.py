@@ -1,0 +1,91 @@
+"""From run folders to `results.json`: every finished run in numbers and as a series, and each group of seeds together."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from studies import SETTLING, Case, all_cases
+
+from entrostat.control.response import response
+from entrostat.run.record import Run
+
+CONTROL = "entropy_control/"
+WINDOW = 9  # steps over which the error is smoothed before it is judged for settling and overshoot
+GOOD = 0.03  # of the target: an error as small as this counts as settled
+
+
+def collect(runs: Path, path: Path) -> dict[str, Any]:
+    """Read every finished run below `runs` and write the results to `path`."""
+    finished = [(c, Run.load(runs / c.name)) for c in all_cases() if (runs / c.name / "summary.json").exists()]
+    if not finished:
+        return {}
+    rows = [_run(case, run) for case, run in finished]
+    groups: dict[Any, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        groups[row["model"], row["method"], row["share"]].append(row)
+    record = {
+        "environment": finished[0][1].environment,
+        "settling_asked": SETTLING,
+        "window": WINDOW,
+        "groups": [_together(group) for group in groups.values()],
+        "runs": rows,
+    }
+    temporary = path.with_suffix(".part")
+    temporary.write_text(json.dumps(record, indent=1) + "\n")
+    temporary.replace(path)
+    return record
+
+
+def _run(case: Case, run: Run) -> dict[str, Any]:
+    measured = run.column(CONTROL + "measured")[1]
+    row: dict[str, Any] = {
+        "model": case.model,
+        "method": case.label,
+        "share": case.share,
+        "seed": case.seed,
+        "entropy_start": round(fmean(measured[:3]), 5),
+        "entropy_end": round(fmean(measured[-10:]), 5),
+        "reward_end": round(fmean(run.column("reward")[1][-10:]), 4),
+    }
+    if case.share is not None:
+        target = run.column(CONTROL + "target")[1]
+        least = GOOD * target[-1]
+        told = response(measured, target, window=WINDOW, least=least, saturated=run.column(CONTROL + "saturated")[1])
+        unreachable = [step for step, flag in zip(*run.column(CONTROL + "reachable"), strict=True) if flag == 0]
+        row |= {
+            "target": round(target[-1], 5),
+            "rms": round(told.rms_error / target[-1], 4),
+            "steady_error": round(told.steady_error / target[-1], 4),
+            "overshoot": None if told.overshoot is None else round(told.overshoot, 4),
+            "overshoot_of_target": _beyond(told.overshoot, told.change, target[-1]),
+            "settling": told.settling,
+            "saturated": None if told.saturated is None else round(told.saturated, 3),
+            "first_unreachable": unreachable[0] if unreachable else None,
+            "output": [round(u, 3) for u in run.column(CONTROL + "output")[1]],
+        }
+    evaluation = run.summary["eval"]["end"]
+    row |= {key: round(value, 4) for key, value in evaluation.items() if key != "step"}
+    return row | {"entropy": [round(value, 4) for value in measured]}
+
+
+def _beyond(overshoot: float | None, change: float, target: float) -> float | None:
+    return None if overshoot is None else round(overshoot * abs(change) / target, 4)
+
+
+def _together(group: list[dict[str, Any]]) -> dict[str, Any]:
+    """Mean, standard deviation and each value over seeds of every number."""
+    head = {key: group[0][key] for key in ("model", "method", "share")} | {"seeds": [row["seed"] for row in group]}
+    numbers = [key for key, value in group[0].items() if key not in head and key not in ("seed", "entropy", "output")]
+    return head | {key: _over_seeds([row.get(key) for row in group]) for key in numbers}
+
+
+def _over_seeds(values: list[float | None]) -> dict[str, Any]:
+    known = [value for value in values if value is not None]
+    if not known:
+        return {"each": values}
+    spread = round(stdev(known), 5) if len(known) > 1 else None
+    return {"mean": round(fmean(known), 5), "sd": spread, "each": values}

@@ -1,0 +1,210 @@
+"""Self-tuning control: the estimator is the textbook's, the poles are where they should be, and the loop closes."""
+
+import itertools
+import json
+import math
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from entrostat.control import Initial, Linear, SelfTuning
+from entrostat.control.base import from_dict, to_dict
+from entrostat.control.estimator import GAIN_WALK, LEVEL_WALK, corrected, first_estimate, predicted
+from entrostat.control.self_tuning import SETTLED, SelfTuningState
+from entrostat.errors import ConfigError, DataError
+
+START = 0.26
+
+
+def plant(controller, steps, *, gain=0.0025, drift=-0.001, momentum=0.9, noise=0.0, wander=0.0, delay=1, seed=0):
+    """True entropies and the controller's states on the plant that the module's docstring states."""
+    rng = random.Random(seed)
+    level, velocity, state = START, 0.0, controller.init()
+    levels, states = [], []
+    for _ in range(steps):
+        before = state
+        state = controller.step(state, level + rng.gauss(0, noise))
+        output = before.output if delay else state.output
+        lowering = -output if controller.action == "raise" else output
+        push = drift - gain * lowering + rng.gauss(0, wander)
+        velocity = momentum * velocity + (1 - momentum) * push
+        levels.append(level)
+        states.append(state)
+        level += velocity
+    return levels, states
+
+
+def matrix(e):
+    return np.array(
+        [
+            [e.level_level, e.level_drift, e.level_gain],
+            [e.level_drift, e.drift_drift, e.drift_gain],
+            [e.level_gain, e.drift_gain, e.gain_gain],
+        ]
+    )
+
+
+def test_the_estimator_is_the_kalman_filter_of_its_plant():
+    rng = random.Random(0)
+    estimate = first_estimate(SelfTuningState(), START)
+    estimate = replace(estimate, gain_gain=0.2 * estimate.gain_gain)  # away from the bound on it
+    mean, covariance, lagged = np.array([estimate.level, estimate.drift, estimate.gain]), matrix(estimate), 0.0
+    for step in range(1, 40):
+        output = rng.uniform(-2, 2)
+        noise, gain, gain_sd = estimate.noise, estimate.gain, estimate.gain_sd
+        estimate = predicted(estimate, output, momentum=0.8, memory=5.0)
+        lagged = 0.8 * lagged + 0.2 * output
+        transition = np.array([[1, 1, -lagged], [0, 1, 0], [0, 0, 1]])
+        walk = np.diag([LEVEL_WALK * noise, noise / 5.0**4, (GAIN_WALK * max(gain, gain_sd)) ** 2])
+        mean, covariance = transition @ mean, transition @ covariance @ transition.T + walk
+        np.testing.assert_allclose(matrix(estimate), covariance, rtol=1e-9, atol=1e-18)
+        measured = START - 0.002 * step + rng.gauss(0, 0.005)
+        noise = estimate.noise
+        estimate = corrected(estimate, measured, step)
+        observe = np.array([1.0, 0, 0])
+        weight = covariance @ observe / (observe @ covariance @ observe + noise)
+        mean = mean + weight * (measured - mean[0])
+        covariance = covariance - np.outer(weight, observe @ covariance)
+        np.testing.assert_allclose([estimate.level, estimate.drift, estimate.gain], mean, rtol=1e-9)
+        np.testing.assert_allclose(matrix(estimate), covariance, rtol=1e-7, atol=1e-18)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9, 0.95])
+@pytest.mark.parametrize("settling", [10, 30, 80])
+def test_both_poles_lie_where_the_settling_time_puts_them(momentum, settling):
+    """The loop of the docstring's law on the docstring's plant, as a matrix in (e, w)."""
+    rho, gain = SelfTuning(0.3, settling=settling).pole, 0.003
+    k_e = (1 - rho) ** 2 / (gain * (1 - momentum))
+    k_w = (rho**2 - momentum) / (1 - momentum)
+    to_w = np.array([(1 - momentum) * k_e, momentum + (1 - momentum) * k_w])  # w[t] from (e[t], w[t-1])
+    loop = np.array([[1, 0], [0, 0]]) + np.outer([-gain, 1], to_w)
+    np.testing.assert_allclose(np.linalg.eigvals(loop), [rho, rho], atol=1e-6)
+
+
+def test_a_double_pole_has_settled_within_five_percent_after_the_settling_time():
+    assert (1 + SETTLED) * math.exp(-SETTLED) == pytest.approx(0.05, rel=1e-3)
+
+
+@pytest.mark.parametrize("delay", [0, 1])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("gain", [0.0015, 0.0025, 0.008])
+@pytest.mark.parametrize("share", [0.5, 0.75, 1.0, 1.25])
+def test_it_finds_its_gains_on_plants_that_it_does_not_know(share, gain, momentum, delay):
+    controller = SelfTuning(share * START, settling=30, momentum=momentum, delay=delay, action="lower")
+    levels, states = plant(controller, 120, gain=gain, momentum=momentum, noise=0.002, wander=0.0003, delay=delay)
+    target = share * START
+    late = levels[60:]
+    assert math.sqrt(sum((h - target) ** 2 for h in late) / len(late)) < 0.03 * target
+    beyond = max((h - target) * (1 if share >= 1 else -1) for h in levels)
+    assert beyond < 0.1 * target
+    outside = [t for t, h in enumerate(levels) if abs(h - target) > max(0.1 * abs(START - target), 0.05 * target)]
+    assert max(outside, default=0) < 50
+    assert states[-1].reachable == 1
+
+
+def test_gain_and_drift_are_found():
+    _, states = plant(SelfTuning(0.5 * START, action="lower"), 100, noise=0.003)
+    assert states[-1].identified == 1
+    assert states[-1].gain == pytest.approx(0.0025, rel=0.25)
+    assert states[-1].drift == pytest.approx(-0.001, abs=3e-4)
+    assert math.sqrt(states[-1].noise) == pytest.approx(0.003, rel=0.3)
+
+
+def test_an_actuator_that_raises_is_the_mirror_image_of_one_that_lowers():
+    lowering, raising = (
+        SelfTuning(0.2, limits=(-1, 1.5), action="lower"),
+        SelfTuning(0.2, limits=(-1.5, 1), action="raise"),
+    )
+    down, states_down = plant(lowering, 60, noise=0.003)
+    up, states_up = plant(raising, 60, noise=0.003)
+    assert up == pytest.approx(down, rel=1e-12)
+    assert [s.output for s in states_up] == pytest.approx([-s.output for s in states_down], rel=1e-9)
+    assert [s.saturated for s in states_up] == [-s.saturated for s in states_down]
+
+
+def test_a_moving_target_is_followed_without_lag():
+    """A proportional controller would trail a slope of 0.001 by slope / (g kp)."""
+    target = Linear(START, START - 0.1, 100)
+    levels, _ = plant(SelfTuning(target, action="lower"), 100, noise=0.001)
+    assert max(abs(h - target.at(t)) for t, h in enumerate(levels) if t >= 50) < 0.004
+
+
+def test_a_target_relative_to_the_start_is_that_of_the_first_measurement():
+    levels, states = plant(SelfTuning(Initial(0.8), action="lower"), 90)
+    assert states[-1].target == pytest.approx(0.8 * START)
+    assert levels[-1] == pytest.approx(0.8 * START, rel=0.02)
+
+
+def test_output_and_its_rate_stay_within_their_limits():
+    controller = SelfTuning(0.1, limits=(-0.5, 1.0), rate=0.2, action="lower")
+    _, states = plant(controller, 60, noise=0.01)
+    outputs = [0.0, *(s.output for s in states)]
+    assert all(-0.5 <= u <= 1.0 for u in outputs)
+    assert max(abs(b - a) for a, b in itertools.pairwise(outputs)) <= 0.2 + 1e-12
+    assert any(s.saturated for s in states)
+
+
+def test_limits_do_not_wind_it_up():
+    """A target that was out of reach for long and comes within it is held as soon as it can be."""
+    controller = SelfTuning(0.35, limits=(-0.3, 0.3), action="lower")
+    levels, states = plant(controller, 80)
+    assert states[-1].output == -0.3
+    reachable = replace(controller, target=levels[-1] - 0.005)
+    after = reachable.step(states[-1], levels[-1])
+    for _ in range(6):
+        after = reachable.step(after, levels[-1])
+    assert after.output > -0.25
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_target_out_of_reach_is_reported_within_twenty_steps(seed):
+    controller = SelfTuning(1.25 * START, limits=(-0.1, 0.1), action="lower")
+    _, states = plant(controller, 20, noise=0.0045, wander=0.0006, seed=seed)
+    assert states[-1].reachable == 0
+    assert states[-1].reach_high < 1.25 * START
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_an_actuator_without_authority_is_not_taken_for_one(seed):
+    controller = SelfTuning(1.25 * START, action="lower")
+    _, states = plant(controller, 60, gain=0.0, noise=0.0045, wander=0.0006, seed=seed)
+    assert states[-1].identified == 0
+    assert states[-1].reachable == 0
+    assert all(abs(s.output) <= 2 for s in states)
+
+
+def test_a_state_survives_json_exactly_and_goes_on_alike():
+    controller = SelfTuning(0.2, action="lower")
+    _, states = plant(controller, 30, noise=0.004)
+    restored = from_dict(controller.init(), json.loads(json.dumps(to_dict(states[-1]))))
+    assert restored == states[-1]
+    assert controller.step(restored, 0.25) == controller.step(states[-1], 0.25)
+
+
+def test_a_measurement_of_zero_and_one_of_nan():
+    controller = SelfTuning(0.2, action="lower")
+    state = controller.step(controller.init(), 0.0)
+    assert math.isfinite(controller.step(state, 0.0).output)
+    with pytest.raises(DataError, match="nan"):
+        controller.step(state, math.nan)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"settling": 1},
+        {"settling": math.inf},
+        {"limits": (-math.inf, 1.0)},
+        {"limits": (0.0, 0.0)},
+        {"rate": 0.0},
+        {"deadband": -1},
+        {"momentum": 1.0},
+        {"delay": 2},
+        {"target": -0.1},
+    ],
+)
+def test_settings_out_of_range_are_refused_by_name(wrong):
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        SelfTuning(**{"target": 0.2, **wrong})
