@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import yaml
 
 from entrostat.control import PI, Band, Cosine, Initial, Linear, Piecewise, Step, oscillating_decay
 from entrostat.errors import ConfigError
 from entrostat.methods import clip_higher, entropy_bonus, fingerprint, flow, names
+from entrostat.run.config import load_config
 from entrostat.run.method import build_method, with_default_target
 
 
@@ -78,6 +82,23 @@ def test_levels_relative_to_the_start(written: object, meant: object) -> None:
 def test_levels_that_mean_nothing_are_refused_by_their_key(written: object, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         build_method("flow", {"target": written})
+
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.name)
+def test_the_methods_of_the_examples_can_be_built(path: Path) -> None:
+    method = load_config(path).method
+    assert build_method(method.name, with_default_target(method.name, method.options)).links
+
+
+def test_the_other_targets_of_the_example_can_be_chosen() -> None:
+    written = [
+        line.split("target:")[1] for line in (EXAMPLES / "schedule.yaml").read_text().split("\n") if "# target:" in line
+    ]
+    built = [build_method("flow", {"target": yaml.safe_load(each)}).targets[0] for each in written]
+    assert len(set(built)) == len(written) >= 7
 
 
 def test_only_a_target_is_relative() -> None:

@@ -16,8 +16,6 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
-from entrostat.control.targets import check_target as check_target
-from entrostat.control.targets import target_at as target_at
 from entrostat.errors import ConfigError, DataError, StateError
 
 Action = Literal["lower", "raise"]
