@@ -1,0 +1,120 @@
+"""`results.json` as a page and a picture: `python benchmarks/self_tuning/report.py` writes README.md and hold.png."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "common"))
+
+from markdown import cell, table
+
+HERE = Path(__file__).parent
+COLOURS = {
+    "flow self-tuned": "#0072B2",
+    "plain GRPO": "#D55E00",
+    "EntroPIC released": "#009E73",
+    "EntroPIC self-tuned": "#CC79A7",
+    "Skywork AEC": "#E69F00",
+}
+
+INTRODUCTION = """# Self-tuning control
+
+Written by `report.py` from `results.json`, which `run.py` makes; every run's series is in it. Values are mean ± standard
+deviation over seeds. The user's settings are the same in every self-tuned run: a target, as a share of the initial entropy, and
+a settling time of {settling} optimizer steps.
+
+* rms / target: of the measured entropy of each step's batch against the target, over the second half of the run; the batch's
+  own sampling noise is in it.
+* settling: the first step from which the error, smoothed over {window} steps, stays within 5 % of the first error, or within
+  3 % of the target where that is more. "never" counts the seeds in which it does not.
+* overshoot: how far the smoothed error goes to the other side of the target, as a share of the first error; where the target
+  is the start itself there is no such thing.
+
+Machine: {machine}. Versions: {versions}.
+"""
+
+
+def rows_of(groups: list[dict[str, Any]]) -> list[list[str]]:
+    rows = []
+    for group in groups:
+        settled = group.get("settling", {}).get("each", [])
+        never = sum(value is None for value in settled)
+        told = [step for step in group.get("first_unreachable", {}).get("each", []) if step is not None]
+        rows.append(
+            [
+                group["method"],
+                "" if group["share"] is None else f"{100 * group['share']:.0f} %",
+                str(len(group["seeds"])),
+                cell(group["entropy_end"]),
+                cell(group.get("rms"), percent=True),
+                cell(group.get("settling"), digits=0) + (f" (never: {never})" if never else ""),
+                cell(group.get("overshoot"), percent=True),
+                cell(group.get("saturated"), percent=True),
+                f"{len(told)} of {len(group['seeds'])}, from step {min(told)}" if told else "",
+                cell(group["reward_end"]),
+                cell(group.get("avg@8")),
+                cell(group.get("pass@8")),
+            ]
+        )
+    return rows
+
+
+def figure(runs: list[dict[str, Any]], path: Path) -> None:
+    """Entropy over steps, mean of the seeds, as a share of the initial entropy."""
+    canvas = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
+    FigureCanvasAgg(canvas)
+    axes = canvas.subplots()
+    groups: dict[tuple[str, Any], list[list[float]]] = {}
+    for run in runs:
+        # A target that is relative to the start is so to the first measurement.
+        first = run["entropy"][0]
+        groups.setdefault((run["method"], run["share"]), []).append([value / first for value in run["entropy"]])
+    seen: set[str] = set()
+    for (method, _), series in groups.items():
+        mean = [100 * fmean(values) for values in zip(*series, strict=False)]
+        axes.plot(mean, color=COLOURS[method], linewidth=1.5, label=None if method in seen else method)
+        seen.add(method)
+    for share in sorted({run["share"] for run in runs if run["share"] is not None}):
+        axes.axhline(100 * share, color="black", linewidth=0.9, linestyle=(0, (2, 2)))
+    axes.set(xlabel="optimizer step", ylabel="policy entropy [% of the initial]", ylim=(0, None))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, ncols=2, loc="lower left")
+    canvas.savefig(path)
+
+
+def page(record: dict[str, Any]) -> str:
+    """The whole page."""
+    environment = record["environment"]
+    header = ["method", "target", "seeds", "entropy at the end", "rms / target", "settling", "overshoot", "saturated"]
+    header += ["called out of reach", "reward", "avg@8", "pass@8"]
+    parts = [
+        INTRODUCTION.format(
+            settling=record["settling_asked"],
+            window=record["window"],
+            machine=json.dumps(environment.get("machine", {})),
+            versions=json.dumps(environment.get("packages", environment.get("versions", {}))),
+        )
+    ]
+    for model in dict.fromkeys(group["model"] for group in record["groups"]):
+        groups = [group for group in record["groups"] if group["model"] == model]
+        parts += [f"## {model}\n", f"![entropy over steps, mean of the seeds](hold-{model}.png)\n"]
+        parts += [table(header, rows_of(groups)), ""]
+    return "\n".join(parts)
+
+
+def main() -> None:
+    record = json.loads((HERE / "results.json").read_text())
+    (HERE / "README.md").write_text(page(record))
+    for model in {run["model"] for run in record["runs"]}:
+        figure([run for run in record["runs"] if run["model"] == model], HERE / f"hold-{model}.png")
+
+
+if __name__ == "__main__":
+    main()
