@@ -30,7 +30,7 @@ PARTS = (*QUADRANTS, "neutral", "bonus", "carried", "decay", "rest")
 KEPT = (
     "predicted",
     "measured_same_batch",
-    "trapezoid",
+    "integrated",
     "logit_level",
     "visited_states",
     "visited_error",
@@ -41,7 +41,7 @@ KEPT = (
 # Shared by both policies. Decay and clipping as in common practice, so that the optimizer's whole step is at work.
 COMMON = (
     "eval.problems=0",
-    "predict.trapezoid=true",
+    "predict.nodes=2",
     "predict.visited_states=true",
     "trainer.save_steps=1000",
     "trainer.weight_decay=0.01",
@@ -109,6 +109,9 @@ def collect(path: Path) -> None:
     record = {
         "environment": {case.model: runs[case].environment for case in cases},
         "agreement": {name: agreement([rows[case] for case in members]) for name, members in groups.items()},
+        "agreement_after_the_first_step": {
+            name: agreement([rows[case][1:] for case in members]) for name, members in groups.items()
+        },
         "runs": [
             {"name": case.name, "overrides": [a for a in case.arguments if "=" in a], "predictions": rows[case]}
             for case in cases
@@ -141,7 +144,7 @@ def agreement(runs: Sequence[list[dict[str, float]]]) -> dict[str, Any]:
         "runs": len(runs),
         "predictions": len(rows),
         "r2_predicted": r_squared(measured, [row["predicted"] for row in rows]),
-        "r2_trapezoid": r_squared(measured, [row["trapezoid"] for row in rows]),
+        "r2_integrated": r_squared(measured, [row["integrated"] for row in rows]),
         "r2_logit_level_fitted": r_squared(measured, [factor * f for f in flow]),
         "logit_level_factor": factor,
         "r2_predicted_of_each_run": [

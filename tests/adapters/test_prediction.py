@@ -51,7 +51,7 @@ def controlled(every=0, method=BOTH, **options):
 def test_the_same_policy_is_trained(tmp_path, cls, settings):
     plain = trainer(tmp_path / "a", cls, wrap=controlled(), **settings)
     plain.train()
-    asked = trainer(tmp_path / "b", cls, wrap=controlled(1, trapezoid=True, visited_states=True), **settings)
+    asked = trainer(tmp_path / "b", cls, wrap=controlled(1, nodes=1, visited_states=True), **settings)
     asked.train()
     assert torch.equal(weights(plain.model), weights(asked.model))
     assert len(found(asked)) == 3 and not found(plain)
@@ -63,15 +63,15 @@ def test_the_same_policy_is_trained(tmp_path, cls, settings):
 def test_predicts_what_happens_and_adds_up(tmp_path, cls, accumulation):
     settings = {"weight_decay": 0.1, "max_grad_norm": 0.5, "learning_rate": 2e-4, "max_steps": 4}
     batch = {"per_device_train_batch_size": 16 // accumulation, "gradient_accumulation_steps": accumulation}
-    run = trainer(tmp_path, cls, wrap=controlled(1, trapezoid=True), **settings, **batch)
+    run = trainer(tmp_path, cls, wrap=controlled(1, nodes=1), **settings, **batch)
     run.train()
     rows = found(run)
     assert len(rows) == 4
     for row in rows:
         gross = sum(abs(row[name]) for name in PARTS)
-        assert sum(row[name] for name in PARTS) == pytest.approx(row["predicted"], rel=1e-6)
+        assert sum(row[name] for name in PARTS) == pytest.approx(row["integrated"], rel=1e-6)
         assert abs(row["rest"]) < 1e-3 * gross
-        assert row["trapezoid"] == pytest.approx(
+        assert row["integrated"] == pytest.approx(
             row["measured_same_batch"], abs=0.02 * abs(row["measured_same_batch"]) + 2e-5
         )
         assert row["decay"] != 0 and row["bonus"] > 0
@@ -149,6 +149,8 @@ def test_what_cannot_be_predicted_is_refused(tmp_path, settings, message):
 def test_every_is_checked():
     with pytest.raises(ConfigError, match="at least 1, got -1"):
         predicted(GRPOTrainer, -1)
+    with pytest.raises(ConfigError, match="got 9"):
+        predicted(GRPOTrainer, 1, nodes=9)
 
 
 def test_a_batch_without_spread_is_moved_by_momentum_alone(tmp_path):

@@ -83,16 +83,28 @@ def test_the_account_adds_up_to_the_prediction(name, clip, parts):
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
 def test_first_and_second_order(name):
-    """Halving the step quarters the error of the plain prediction, and divides that of the trapezoid by eight."""
+    """Halving the step quarters the error of the plain prediction, and divides that of one node by eight."""
     errors = []
     for lr in (4e-3, 2e-3, 1e-3):
         scale = 50 if name == "sgd" else 1
         net = Net()
-        found = step(net, OPTIMIZERS[name](net.parameters(), lr * scale), data(), trapezoid=True, shares=None)
-        errors.append([abs(found.measured - found.predicted), abs(found.measured - found.trapezoid)])
+        found = step(net, OPTIMIZERS[name](net.parameters(), lr * scale), data(), nodes=1, shares=None)
+        errors.append([abs(found.measured - found.predicted), abs(found.measured - found.integrated)])
     for coarse, fine in itertools.pairwise(errors):
         assert coarse[0] / fine[0] == pytest.approx(4, rel=0.2)
         assert coarse[1] / fine[1] == pytest.approx(8, rel=0.2)
+
+
+@pytest.mark.parametrize("shares", ["difference", "backward"])
+def test_along_a_long_step_the_account_is_of_what_was_measured(shares):
+    net, optimizer = trained("adamw")
+    for group in optimizer.param_groups:
+        group["lr"] = 0.05
+    found = step(net, optimizer, data(), 2, bonus=0.1, clip=0.05, nodes=3, shares=shares)
+    assert abs(found.predicted - found.measured) > 0.1 * abs(found.measured)
+    assert found.integrated == pytest.approx(found.measured, rel=1e-3)
+    parts = sum(found.quadrants.values()) + found.neutral + found.bonus + found.carried + found.decay
+    assert parts == pytest.approx(found.integrated, rel=1e-6)
 
 
 def test_measured_is_the_change_of_the_same_tokens():
@@ -112,7 +124,7 @@ def test_measured_is_the_change_of_the_same_tokens():
 
 @pytest.mark.parametrize("name", ["momentum", "adamw"])
 def test_micro_batches_make_no_difference(name):
-    whole, split = (step(*trained(name), data(), parts, bonus=0.1, clip=0.05, trapezoid=True) for parts in (1, 4))
+    whole, split = (step(*trained(name), data(), parts, bonus=0.1, clip=0.05, nodes=1) for parts in (1, 4))
     assert whole.metrics().keys() == split.metrics().keys()
     for key, value in whole.metrics().items():
         if key != "rest":
@@ -137,7 +149,7 @@ def test_contributions_by_prompt_are_those_of_a_batch_of_that_prompt():
     kept = {}
 
     def check(look):
-        direction, *_ = look._split()
+        direction, *_ = look._split(look.gradient)
         _, kept["all"] = by_difference(look.replay, look.before, look.stats, direction, 1.0)
         (batch,) = look.replay.batches
         for prompt in set(on.prompts):
@@ -196,7 +208,7 @@ def test_parameters_and_gradients_are_left_alone():
         parameters = look.replay.parameters
         kept["now"] = flat(parameters), flat([p.grad for p in parameters if p.grad is not None])
 
-    step(net, optimizer, data(), clip=0.05, between=keep, trapezoid=True, visited_states=True)
+    step(net, optimizer, data(), clip=0.05, between=keep, nodes=1, visited_states=True)
     assert torch.equal(kept["now"][0], flat(list(net.parameters())))
     assert torch.equal(kept["now"][1], flat([p.grad for p in net.parameters() if p.grad is not None]))
 
@@ -230,6 +242,13 @@ def test_other_optimizers_are_predicted_but_not_split(make):
     assert found.quadrants == {} and "carried" not in found.metrics()
     with pytest.raises(ConfigError, match="cannot be split"):
         list(moves(optimizer, []))
+
+
+@pytest.mark.parametrize("nodes", [-1, 4])
+def test_there_are_at_most_three_nodes(nodes):
+    net = Net()
+    with pytest.raises(ConfigError, match=f"got {nodes}"):
+        step(net, torch.optim.SGD(net.parameters(), lr=1e-3), data(), nodes=nodes)
 
 
 def test_an_empty_step_has_no_entropy():

@@ -30,7 +30,7 @@ OnPrompts = Callable[[Mapping[str, Any]], None]
 def predicted(
     trainer_class: type,
     every: int,
-    trapezoid: bool = False,
+    nodes: int = 0,
     visited_states: bool = False,
     on_prompts: OnPrompts | None = None,
 ) -> type:
@@ -45,19 +45,21 @@ def predicted(
     Args:
         trainer_class: `GRPOTrainer`, `RLOOTrainer` or a subclass.
         every: optimizer steps from one prediction to the next.
-        trapezoid: also the second-order prediction.
+        nodes: also integrate along the step, with 1 to 3 nodes, and make the account of that (`theory.prediction`).
         visited_states: also the change through the visited states, an estimate (`theory.visited`).
         on_prompts: is given every prompt's contribution on each due step, as plain JSON values: `step`, `predicted`,
             `measured`, and `prompts` with `prompt` and `contribution`, the largest first.
 
     Raises:
-        ConfigError: `every` is below 1.
+        ConfigError: `every` is below 1, or another number of nodes.
         HostError: on construction, where the parameters of the policy are spread over processes (FSDP, DeepSpeed, tensor
             parallelism) or gradients are scaled (fp16); `on_prompts` with several processes or in half precision.
     """
     if every < 1:
         raise ConfigError(f"every must be at least 1, got {every}; leave the prediction out to have none")
-    settings = _Settings(every, trapezoid, visited_states, on_prompts)
+    if nodes not in range(4):
+        raise ConfigError(f"nodes must be 0, 1, 2 or 3, got {nodes!r}")
+    settings = _Settings(every, nodes, visited_states, on_prompts)
     return type(
         f"Predicted{trainer_class.__name__}",
         (_Predicted, trainer_class),
@@ -68,7 +70,7 @@ def predicted(
 @dataclass(frozen=True)
 class _Settings:
     every: int
-    trapezoid: bool
+    nodes: int
     visited_states: bool
     on_prompts: OnPrompts | None
 
@@ -169,7 +171,7 @@ class _Predicted:
         started = time.perf_counter()
         settings = self._prediction
         with _evaluating(host.model):
-            step = look.after_step(self._shares, settings.trapezoid, settings.visited_states)
+            step = look.after_step(self._shares, settings.nodes, settings.visited_states)
         seconds = self._seconds + time.perf_counter() - started
         for name, value in (step.metrics() | {"seconds": seconds}).items():
             host._metrics["train"][f"{PREFIX}/{name}"].append(value)

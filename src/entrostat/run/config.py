@@ -48,7 +48,7 @@ class PredictConfig(_Section):
     """Every `every` steps (0: never), predict from the gradient what the step does to the entropy, and check it."""
 
     every: NonNegativeInt = 0
-    trapezoid: bool = False
+    nodes: Literal[0, 1, 2, 3] = 0
     visited_states: bool = False
     prompts: bool = False
 
@@ -113,7 +113,7 @@ def check_config(values: Any) -> RunConfig:
         raise ConfigError("; ".join(_complaint(each) for each in error.errors())) from error
     if config.eval.samples < (largest := max(config.eval.ks, default=0)):
         raise ConfigError(f"eval.ks: pass@{largest} needs eval.samples >= {largest}, got {config.eval.samples}")
-    asked = [name for name in ("trapezoid", "visited_states", "prompts") if getattr(config.predict, name)]
+    asked = [name for name in ("nodes", "visited_states", "prompts") if getattr(config.predict, name)]
     if asked and not config.predict.every:
         raise ConfigError(f"predict.{asked[0]}: nothing is predicted with predict.every at 0: set how many steps apart")
     return config

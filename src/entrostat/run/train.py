@@ -176,7 +176,7 @@ def build_trainer(
     base: type = GRPOTrainer if config.algorithm == "grpo" else RLOOTrainer
     if config.predict.every:
         asked = config.predict
-        base = predicted(base, asked.every, asked.trapezoid, asked.visited_states, on_prompts)
+        base = predicted(base, asked.every, asked.nodes, asked.visited_states, on_prompts)
     trainer: Any = exactly_resumable(controlled(base, method))(
         model=policy.model,
         processing_class=policy.tokenizer,

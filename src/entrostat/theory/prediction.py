@@ -4,13 +4,14 @@ The logit-level theory (`first_order`) leaves one factor open, how a step at the
 this optimizer. Here nothing is left open. With H(theta) the mean entropy of the step's own tokens and delta the displacement
 that the optimizer really made, preconditioned, with momentum, weight decay and clipped gradients,
 
-    predicted = <grad H(before), delta>                                    error O(|delta|^2)
-    trapezoid = <(grad H(before) + grad H(after)) / 2, delta>              error O(|delta|^3)
+    predicted  = <grad H(before), delta>                                           error O(|delta|^2)
+    integrated = <G, delta>,   G = int_0^1 grad H(before + s delta) ds             error O(|delta|^(2n + 1)), n nodes
 
-and since delta = gain * g + carried + decay (`displacement`) with g = clip * sum_t (a_t grad logp_t + b_t grad H_t), where
-a_t and b_t are the derivatives of the loss with respect to a token's log-probability and entropy, token t contributes
+The first is the first-order prediction; the second, exact but for its quadrature, is for the account of steps too long
+for the first. Since delta = gain * g + carried + decay (`displacement`) with g = clip * sum_t (a_t grad logp_t +
+b_t grad H_t), where a_t and b_t are the loss's derivatives by a token's log-probability and entropy, token t contributes
 
-    clip * (a_t <c, grad logp_t> + b_t <c, grad H_t>),      c = gain * grad H(before), one fixed direction for all tokens.
+    clip * (a_t <c, grad logp_t> + b_t <c, grad H_t>),        c = gain * grad H(before), or gain * G.
 
 Groups of tokens (quadrants, samples, prompts) are sums of these (`shares`), and with what momentum carried over and the
 decay they add up to the prediction; `rest` is what rounding and finite differences leave, and whatever reaches the
@@ -32,12 +33,20 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from entrostat.errors import ConfigError
 from entrostat.stats.summarise import QUADRANTS
 from entrostat.theory.displacement import can_split, moves, parameters_of
 from entrostat.theory.replay import MicroBatch, Reduce, Replay, dot, masked, norm, wide
 from entrostat.theory.shares import BONUS, NEUTRAL, by_backward, by_difference
 from entrostat.theory.visited import visited_change
 from entrostat.types import TokenStats
+
+# Gauss-Legendre on [0, 1]: places and weights.
+_GAUSS = {
+    1: [(0.5, 1.0)],
+    2: [(0.5 - 3**-0.5 / 2, 0.5), (0.5 + 3**-0.5 / 2, 0.5)],
+    3: [(0.5 - 0.6**0.5 / 2, 5 / 18), (0.5, 8 / 18), (0.5 + 0.6**0.5 / 2, 5 / 18)],
+}
 
 
 @dataclass(frozen=True)
@@ -47,14 +56,14 @@ class StepPrediction:
     Attributes:
         before, after: mean entropy of the same tokens under the parameters before and after the step.
         predicted: first-order change for the actual displacement.
-        trapezoid: second-order change; None unless asked for.
+        integrated: the change by quadrature along the displacement; None unless asked for.
         logit_level: the flow -mean(r A w D), the logit-level theory's change per unit of step at the logits.
         quadrants: what the gradients of each quadrant's log-probabilities contribute, by the names of
             `stats.summarise.QUADRANTS`; D = 0 counts as unlikely. Empty where the optimizer's step cannot be split.
         neutral: contribution of the log-probabilities of tokens without advantage (a KL penalty acts on them).
         bonus: contribution of the entropy terms in the loss.
         carried: what momentum brought from earlier steps; decay: weight decay.
-        rest: predicted minus all of these.
+        rest: predicted, or integrated where that was asked for, minus all of these.
         prompts: contribution of each prompt's tokens, log-probability and entropy terms together; empty without labels.
         visited_states, visited_error: see `visited.visited_change`; None unless asked for.
     """
@@ -63,7 +72,7 @@ class StepPrediction:
     after: float
     predicted: float
     logit_level: float
-    trapezoid: float | None = None
+    integrated: float | None = None
     quadrants: Mapping[str, float] = field(default_factory=dict)
     neutral: float = 0.0
     bonus: float = 0.0
@@ -91,7 +100,7 @@ class StepPrediction:
 
     def metrics(self) -> dict[str, float]:
         """By name, for a log; what was not computed is absent."""
-        names = ["before", "predicted", "logit_level", "trapezoid", "visited_states", "visited_error"]
+        names = ["before", "predicted", "logit_level", "integrated", "visited_states", "visited_error"]
         if self.quadrants:
             names += ["positive", "negative", "neutral", "bonus", "carried", "decay", "rest"]
         found = {name: value for name in names if (value := getattr(self, name)) is not None}
@@ -149,7 +158,7 @@ class Look:
     def after_step(
         self,
         shares: Literal["difference", "backward"] | None = "difference",
-        trapezoid: bool = False,
+        nodes: int = 0,
         visited_states: bool = False,
     ) -> StepPrediction:
         """The prediction and its account, after `optimizer.step()` and before the gradients are cleared.
@@ -160,36 +169,51 @@ class Look:
             shares: "difference" takes two to eight forward passes; it needs parameters and arithmetic in fp32 or better.
                 "backward" takes a forward and a backward pass for each of six groups, holds in any precision, and
                 cannot tell prompts apart. None leaves the account out; so does an optimizer without `can_split`.
-            trapezoid: also the second-order prediction; one more backward pass.
+            nodes: integrate along the displacement with so many nodes, 1 to 3, and make the account of that change; each
+                costs a forward and a backward pass. 0: first order alone.
             visited_states: also the change through the states that the policy visits; costs nothing.
+
+        Raises:
+            ConfigError: another number of nodes.
         """
-        replay = self.replay
-        predicted = predicted_change(self.gradient, self.before, replay.parameters)
-        second = None
-        if trapezoid:
-            after, gradient, late = replay.entropy_gradient()
-            second = (predicted + predicted_change(gradient, self.before, replay.parameters)) / 2
-            del gradient
-        else:
-            late = replay.evaluate()
-            after = replay.mean([stats.need("entropy") for stats in late])[0]
+        replay, gradient = self.replay, self.gradient
+        late = replay.evaluate()
+        predicted = predicted_change(gradient, self.before, replay.parameters)
+        integrated = None
+        if nodes:
+            gradient = self._along_the_step(nodes)
+            integrated = predicted_change(gradient, self.before, replay.parameters)
         visited: tuple[float | None, float | None] = (None, None)
         if visited_states:
             pairs = [(b.mask_BT, b.prompts, s, a) for b, s, a in zip(replay.batches, self.stats, late, strict=True)]
             visited = visited_change(pairs, self.entropy, replay.reduce)
+        total = predicted if integrated is None else integrated
         return StepPrediction(
             before=self.entropy,
-            after=after,
+            after=replay.mean([stats.need("entropy") for stats in late])[0],
             predicted=predicted,
             logit_level=self._flow(),
-            trapezoid=second,
+            integrated=integrated,
             visited_states=visited[0],
             visited_error=visited[1],
-            **self._account(predicted, shares) if shares and can_split(self.optimizer) else {},
+            **self._account(gradient, total, shares) if shares and can_split(self.optimizer) else {},
         )
 
-    def _account(self, predicted: float, shares: str) -> dict[str, Any]:
-        direction, carried, decay = self._split()
+    def _along_the_step(self, nodes: int) -> list[Tensor]:
+        """The entropy's gradient, averaged over the way from before to after."""
+        if nodes not in _GAUSS:
+            raise ConfigError(f"nodes must be 0, 1, 2 or 3, got {nodes!r}")
+        way = [p.detach() - b for p, b in zip(self.replay.parameters, self.before, strict=True)]
+        total = [torch.zeros_like(b) for b in self.before]
+        for place, weight in _GAUSS[nodes]:
+            with self.replay.moved(self.before, way, place):
+                _, gradient, _ = self.replay.entropy_gradient()
+            for into, part in zip(total, gradient, strict=True):
+                into.add_(part, alpha=weight)
+        return total
+
+    def _account(self, gradient: Sequence[Tensor], total: float, shares: str) -> dict[str, Any]:
+        direction, carried, decay = self._split(gradient)
         clip = norm([p.grad for p in self.replay.parameters]) / self.length if self.length else 1.0
         known = (self.replay, self.before, self.stats, direction, clip / self.replay.processes)
         prompts: dict[Hashable, float] = {}
@@ -203,14 +227,14 @@ class Look:
             bonus=groups[BONUS],
             carried=carried,
             decay=decay,
-            rest=predicted - sum(groups.values()) - carried - decay,
+            rest=total - sum(groups.values()) - carried - decay,
             prompts=prompts,
         )
 
-    def _split(self) -> tuple[list[Tensor], float, float]:
-        """c = gain * grad H, and what momentum and decay do to the entropy."""
+    def _split(self, gradients: Sequence[Tensor]) -> tuple[list[Tensor], float, float]:
+        """c = gain * gradient, and what momentum and decay do to the entropy."""
         direction, carried, decay = [], 0.0, 0.0
-        steps = zip(self.gradient, self.replay.parameters, moves(self.optimizer, self.before), strict=True)
+        steps = zip(gradients, self.replay.parameters, moves(self.optimizer, self.before), strict=True)
         for gradient, parameter, move in steps:
             if move is None or parameter.grad is None:
                 direction.append(torch.zeros_like(gradient))
