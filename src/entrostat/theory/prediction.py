@@ -121,7 +121,7 @@ def before_step(
     """Look at an optimizer step before it is made: after its last backward, before its gradients are clipped.
 
     Costs one forward and one backward pass, and the memory of two copies of the parameters until `Look.after_step` is
-    done, which needs two more.
+    done, which needs two more, or four with `nodes`.
 
     Args:
         batches: all micro-batches of the step, on this rank.
