@@ -14,6 +14,8 @@ from typing import Any, TypeAlias
 from entrostat.control.schedules import Initial, Level, Schedule, value_of
 from entrostat.errors import ConfigError
 
+_LEVEL = (float, int, Initial)  # asked before whether a thing is a Schedule, which is far slower to tell
+
 
 @dataclass(frozen=True)
 class Band:
@@ -105,7 +107,7 @@ def levels(target: Target) -> tuple[Level, ...]:
     """
     if isinstance(target, Band):
         return levels(target.low) + levels(target.high)
-    if isinstance(target, Schedule):
+    if not isinstance(target, _LEVEL) and isinstance(target, Schedule):
         known: tuple[Level, ...] | None = getattr(target, "levels", None)
         return (target.at(0),) if known is None else known
     return (target,)
@@ -147,7 +149,7 @@ def _horizon(edge: Level | Schedule) -> int:
 def _slope(target: Target, step: int, initial: float | None, place: float) -> float:
     """Of the point that lies at `place` between the edges of a band, 0 at the lower one, and moves along with them."""
     if not isinstance(target, Band):
-        return _at(target, step + 1, initial) - _at(target, step, initial) if isinstance(target, Schedule) else 0.0
+        return 0.0 if isinstance(target, _LEVEL) else _at(target, step + 1, initial) - _at(target, step, initial)
     low, high = _slope(target.low, step, initial, 0.0), _slope(target.high, step, initial, 0.0)
     return low + place * (high - low)
 
@@ -163,7 +165,7 @@ def _edges(target: Target, step: int, initial: float | None) -> tuple[float, flo
 
 
 def _at(edge: Level | Schedule, step: int, initial: float | None) -> float:
-    if not isinstance(edge, Schedule):
+    if isinstance(edge, _LEVEL):
         return value_of(edge, initial)
     # A schedule from outside knows nothing of an initial entropy.
     value = edge.at(step, initial) if hasattr(edge, "levels") else edge.at(step)  # type: ignore[call-arg]
