@@ -18,12 +18,12 @@ from typing import TypeVar
 
 # What is taken to be true before anything was measured, in proportion to the first measured entropy.
 PRIOR_GAIN = 0.005  # one unit of output moves the entropy by this share of it a step
-PRIOR_GAIN_SD = 0.01  # anything from nothing to several times as much
+PRIOR_GAIN_SD = 0.015  # anything from nothing to several times as much
 PRIOR_DRIFT_SD = 0.01  # per step
 PRIOR_NOISE_SD = 0.03  # of one measurement
 # How fast things change. The drift is followed within `memory` steps, the gain by this share a step.
-GAIN_WALK = 0.01
-LEVEL_WALK = 0.02  # of the measurement noise: what one update does to the entropy beyond drift and output
+GAIN_WALK = 0.02
+LEVEL_WALK = 0.1  # of the measurement noise: what one update does to the entropy beyond drift and output
 _LEAST_NOISE = 1e-3  # standard deviation, in proportion to the first measurement
 _OUTLIER = 9.0  # an innovation counts for at most this many times its variance in the noise
 _NOISE_MEMORY = 50.0  # steps

@@ -138,7 +138,7 @@ class SelfTuning:
         return -1.0 if self.action == "raise" else 1.0
 
     def _predicted(self, now: SelfTuningState, output: float) -> SelfTuningState:
-        memory = max(0.5 * self.settling / SETTLED, 2.0)
+        memory = max(0.7 * self.settling / SETTLED, 2.0)
         return predicted(now, self._sign * output, self.momentum, memory)
 
     def _command(self, known: SelfTuningState, state: SelfTuningState, initial: float) -> tuple[float, int]:
