@@ -17,7 +17,12 @@ from entrostat.stats import reference_stats
 pytestmark = [pytest.mark.filterwarnings("default")]
 
 ALL = ("logp", "entropy", "baseline", "collision")
-HOLD = {"flow": es.flow(target=1.0), "released": es.entropic(target=1.0), "bonus": es.skywork(target=3.0, start=5e-3)}
+HOLD = {
+    "flow": es.flow(target=1.0),
+    "cost": es.flow(target=1.0, shape="cost"),
+    "released": es.entropic(target=1.0),
+    "bonus": es.skywork(target=3.0, start=5e-3),
+}
 
 
 def controlled(method, **options):

@@ -47,6 +47,9 @@ def _cases() -> list[Case]:
     cases += [
         Case("flow", strong | {"scope": "micro"}, micro=True),
         Case("flow", {"target": Linear(0.9, 0.2, 4), "w_max": 1.5}),
+        Case("flow", strong | {"shape": "cost"}),
+        Case("flow", strong | {"shape": "sign", "samples": "negative"}),
+        Case("flow", strong | {"shape": "cost", "samples": "positive", "scope": "micro"}, micro=True),
         Case("flow", {"target": 0.4, "controller": 0.7}),
         Case("flow", {"target": 0.4, "controller": Cosine(0.7, -0.7, 3)}),
         Case("flow", {"target": 0.4, "controller": PI(0.4, 3.0, 0.5, (-1.0, 1.0), bumpless=True)}),
@@ -107,7 +110,7 @@ class Data:
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return Data(**{n: None if v is None else v[rows] for n, v in values.items()})
 
-    def batch(self, want: Iterable[str] = ("logp", "entropy", "baseline")) -> TokenBatch:
+    def batch(self, want: Iterable[str] = ("logp", "entropy", "baseline", "collision")) -> TokenBatch:
         stats = token_stats(self.logits_BTV, self.targets_BT, want)
         return TokenBatch(stats, self.advantages_BT, self.mask_BT, self.old_logp_BT, self.rewards_B)
 

@@ -32,6 +32,8 @@ def loop(low: float = -1.0, high: float = 1.0) -> PI:
 WEIGHTINGS: list[tuple[str, dict[str, Any], tuple[float, float]]] = [
     ("flow", {"target": 0.3}, (-1.5, 1.5)),
     ("flow", {"target": 0.3, "scope": "micro", "w_max": 2.0}, (-4.0, 3.0)),
+    ("flow", {"target": 0.3, "shape": "cost", "samples": "negative"}, (-2.0, 1.5)),
+    ("flow", {"target": 0.3, "shape": "sign"}, (-1.5, 0.5)),
     ("entropic", {"target": 0.3, "normaliser": "all", "threshold": 0.4}, (-1.0, 1.0)),
     ("entropic", {"target": 0.3, "normaliser": "all", "select": "discriminator"}, (-3.0, 0.5)),
     ("entropic", {"target": 0.3, "normaliser": "selected", "threshold": 0.4}, (-1.0, 0.8)),
@@ -50,9 +52,9 @@ def brute_force(chain: Chain, memory: Any, step: Data) -> float:
 
     It knows nothing of weights: whatever the method did to the loss is in the slope.
     """
-    stats = token_stats(step.logits_BTV.detach(), step.targets_BT, ("logp", "entropy", "baseline"))
+    stats = token_stats(step.logits_BTV.detach(), step.targets_BT, chain.requires)
     leaf = stats.need("logp").requires_grad_()
-    batch = TokenBatch(TokenStats(leaf, stats.entropy, stats.baseline), step.advantages_BT, step.mask_BT)
+    batch = TokenBatch(dataclasses.replace(stats, logp=leaf), step.advantages_BT, step.mask_BT)
     state = chain.init()
     state = (type(state[0])(state[0].knobs, memory),)
     surrogate = chain.apply(es.ppo(batch), batch, state)
@@ -138,12 +140,15 @@ def test_infinite_limits_have_a_number(name: str) -> None:
     scale=st.floats(0.1, 6),
     on_policy=st.booleans(),
     scope=st.sampled_from(["step", "micro"]),
+    shape=st.sampled_from(["flow", "cost", "sign"]),
+    samples=st.sampled_from(["all", "positive", "negative"]),
 )
 def test_flow_never_has_the_wrong_sign(
-    seed: int, u: float, w_max: float, scale: float, on_policy: bool, scope: Any
+    seed: int, u: float, w_max: float, scale: float, on_policy: bool, scope: Any, shape: Any, samples: Any
 ) -> None:
     """u > 0 never predicts more entropy than no control, u < 0 never less, clipped or not, on-policy or not."""
-    control = EntropyControl(es.flow(0.3, controller=u, w_max=w_max, scope=scope))
+    method = es.flow(0.3, controller=u, w_max=w_max, scope=scope, shape=shape, samples=samples)
+    control = EntropyControl(method)
     for offset in (0, 1):
         apply(control, data(seed + offset, on_policy=on_policy, scale=scale))
         metrics = control.step()

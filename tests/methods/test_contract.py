@@ -358,6 +358,8 @@ def test_a_target_above_log_v_is_refused_at_construction(name: str) -> None:
         ("flow", {"target": 0.3, "w_max": 1.0}),
         ("flow", {"target": 0.3, "w_max": math.nan}),
         ("flow", {"target": 0.3, "scope": "batch"}),
+        ("flow", {"target": 0.3, "shape": "square"}),
+        ("flow", {"target": 0.3, "samples": "correct"}),
         ("flow", {"target": 0.3, "controller": "PI"}),
         ("entropic", {"target": 0.3, "threshold": 1.0}),
         ("entropic", {"target": 0.3, "select": "p"}),

@@ -180,11 +180,11 @@ class _Controlled:
         want = self.entropy_control.method.requires
         labels = attention_mask[:, 1:].bool().clone()
         labels[:, :-logits_to_keep] = False
-        with _our_head(capture.heads, want, labels) if "baseline" in want else _no_swap():
+        more = sorted(want - {"logp", "entropy"})  # than TRL computes itself
+        with _our_head(capture.heads, want, labels) if more else _no_swap():
             logp, entropy, *rest = forward(model, input_ids, attention_mask, logits_to_keep, *args, **kwargs)
-        stats = TokenStats(logp=logp, entropy=entropy)
-        if "baseline" in want:
-            stats = TokenStats(logp=logp, entropy=entropy, baseline=_baseline(capture.heads, labels, logits_to_keep))
+        extra = {name: _of_heads(capture.heads, name, labels, logits_to_keep) for name in more}
+        stats = TokenStats(logp=logp, entropy=entropy, **extra)
         logp = self._control(capture, stats, logp)
         return (logp, entropy, *rest)
 
@@ -313,14 +313,14 @@ def _our_head(heads: list[TokenStats], want: frozenset[str], labels: Tensor) -> 
         setattr(trl_utils, _HEAD, original)
 
 
-def _baseline(heads: list[TokenStats], labels: Tensor, columns: int) -> Tensor:
-    """The baseline of the completion tokens, (B, T), from the head's rows."""
+def _of_heads(heads: list[TokenStats], name: str, labels: Tensor, columns: int) -> Tensor:
+    """A statistic of the completion tokens, (B, T), from the head's rows."""
     if not heads:
         raise MissingStatistic(
-            "the model's forward did not call TRL's fused head, so the baseline statistic is missing: leave the trainer's "
+            f"the model's forward did not call TRL's fused head, so the statistic {name!r} is missing: leave the trainer's "
             "_get_per_token_logps_and_entropies and the model's forward as TRL makes them, or use a method without it"
         )
-    flat = torch.cat([head.need("baseline") for head in heads])
+    flat = torch.cat([head.need(name) for head in heads])
     if len(flat) == labels.numel():
         return flat.view(labels.shape)[:, -columns:]
     if len(flat) == int(labels.sum()):

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from transformers import TrainerCallback
 
-from entrostat.adapters.trl import _baseline, _our_head
+from entrostat.adapters.trl import _of_heads, _our_head
 from entrostat.errors import ConfigError, HostError
 from entrostat.theory.prediction import Look, MicroBatch, StepPrediction, before_step
 from entrostat.types import TokenStats
@@ -140,7 +140,7 @@ class _Predicted:
             heads: list[TokenStats] = []
             with _our_head(heads, frozenset({"logp", "entropy", "baseline"}), labels):
                 logp, entropy, *_ = forward(plain, input_ids, attention_mask, logits_to_keep, *args, **kwargs)
-            return TokenStats(logp=logp, entropy=entropy, baseline=_baseline(heads, labels, logits_to_keep))
+            return TokenStats(logp=logp, entropy=entropy, baseline=_of_heads(heads, "baseline", labels, logits_to_keep))
 
         recorded.evaluate = evaluate
         return found

@@ -1,12 +1,12 @@
 """Flow control: tokens are weighted by what they do to the entropy.
 
-The controller's output u says how much the entropy should move, the flow through which tokens:
+The controller's output u says how much the entropy should move, the share f_t through which tokens:
 
-    f_t = A_t D_t / rms(A D);   w_t = clip(1 + u f_t, 0, w_max)
+    w_t = clip(1 + u f_t, 0, w_max);   f_t = x_t / rms(x)
 
-u > 0 gives weight to the tokens that lower the entropy and takes it from those that raise it; the predicted change per
-unit of u is -rms(A D) per token, whatever the batch: never the wrong sign. No weight is negative, so no correct
-token is punished. Source: docs/methods/flow.md; D from 2602.03392, Eq. 8.
+u > 0 gives weight to the tokens that lower the entropy and takes it from those that raise it. Every shape x has the sign of
+A D, so the predicted change per unit of u, -mean(A D f) per token, never has the wrong sign, whatever the batch. No weight is
+negative, so no correct token is punished. Source: docs/methods/flow.md and docs/frontier.md; D from 2602.03392, Eq. 8.
 """
 
 from __future__ import annotations
@@ -27,6 +27,12 @@ from entrostat.methods import authority
 from entrostat.methods.base import Link, MethodState
 from entrostat.types import Summary, Surrogate, TokenBatch
 
+Shape = Literal["flow", "cost", "sign"]
+Samples = Literal["all", "positive", "negative"]
+
+# Of a token whose gradient vanishes, (1 - p)^2 where p is all but 1: D / q stays finite, 0 / 0 would not.
+_LEAST_COST = 1e-9
+
 
 @dataclass(frozen=True)
 class Flow(Link):
@@ -35,18 +41,23 @@ class Flow(Link):
     Args:
         u: output, usually a `PI`; u > 0 lowers the entropy.
         w_max: largest weight of a token.
-        scope: where rms(A D) comes from: "step", the last optimizer step over all its tokens (weights are 1 until there
+        scope: where rms(x) comes from: "step", the last optimizer step over all its tokens (weights are 1 until there
             is one), or "micro", this micro-batch.
+        shape: x, how much of the change each token bears: "flow", A D, in proportion to its effect on the entropy;
+            "cost", D / (A q), in proportion to its effect over what reweighting it costs in reward, with
+            q = 1 - 2 p_k + sum p^2 the squared length of its gradient at the logits; "sign", the sign of A D, all alike.
+        samples: whose tokens are weighted: of samples with "positive" or "negative" advantage, or of "all".
     """
 
     u: Knob
     w_max: float = 5.0
     scope: Literal["step", "micro"] = "step"
+    shape: Shape = "flow"
+    samples: Samples = "all"
 
     name: ClassVar[str] = "flow"
     actions: ClassVar[Mapping[str, Action]] = {"u": "lower"}
     writes: ClassVar[frozenset[str]] = frozenset({"weight_BT"})
-    requires: ClassVar[frozenset[str]] = authority.REQUIRES
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -54,20 +65,45 @@ class Flow(Link):
             raise ConfigError(
                 f"w_max must be a finite number above 1, the weight of an untouched token; got {self.w_max}"
             )
-        if self.scope not in ("step", "micro"):
-            raise ConfigError(f"scope must be 'step' or 'micro', got {self.scope!r}")
+        for option, choices in {
+            "scope": ("step", "micro"),
+            "shape": ("flow", "cost", "sign"),
+            "samples": ("all", "positive", "negative"),
+        }.items():
+            if getattr(self, option) not in choices:
+                raise ConfigError(f"{option} must be one of {choices}, got {getattr(self, option)!r}")
+
+    @property
+    def requires(self) -> frozenset[str]:  # type: ignore[override]
+        return authority.REQUIRES | ({"collision"} if self.shape == "cost" else set())
+
+    def _shape(self, advantages_BT: Tensor, batch: TokenBatch) -> Tensor:
+        """x of each token, (B, T); 0 where the mask, the advantage or the choice of samples says so."""
+        stats = batch.stats.detach()
+        weighted = batch.mask
+        if self.samples != "all":
+            weighted = weighted & (advantages_BT > 0 if self.samples == "positive" else advantages_BT < 0)
+        if self.shape == "flow":
+            x = advantages_BT * stats.centred
+        elif self.shape == "sign":
+            x = (advantages_BT * stats.centred).sign()
+        else:
+            weighted = weighted & (advantages_BT != 0)
+            cost = (1 - 2 * stats.prob + stats.need("collision")).clamp_min(_LEAST_COST)
+            x = stats.centred / (advantages_BT.masked_fill(~weighted, 1) * cost)
+        return x.masked_fill(~weighted, 0)
 
     @torch.no_grad()
     def apply(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Surrogate:
         output = state.knobs["u"].output
-        gain = (surrogate.advantages_BT * batch.stats.detach().centred).masked_fill(~batch.mask, 0)
+        shape = self._shape(surrogate.advantages_BT, batch)
         scale: Tensor | float
         if self.scope == "micro":
-            rms = (gain.square().sum() / batch.mask.sum().clamp_min(1)).sqrt()
+            rms = (shape.square().sum() / batch.mask.sum().clamp_min(1)).sqrt()
             scale = rms.masked_fill(rms == 0, math.inf)
         else:
             scale = state.memory.get("rms", math.inf)
-        share = gain / scale
+        share = shape / scale
 
         def weight(u: float) -> Tensor:
             return (1 + u * share).clamp(0, self.w_max)
@@ -76,7 +112,7 @@ class Flow(Link):
         return dataclasses.replace(
             surrogate,
             weight_BT=weight(output).to(surrogate.advantages_BT.dtype),
-            sums={**surrogate.sums, **sums, "gain_sq": gain.square().sum(dtype=sums["predicted"].dtype)},
+            sums={**surrogate.sums, **sums, "gain_sq": shape.square().sum(dtype=sums["predicted"].dtype)},
         )
 
     def remember(self, summary: Summary, memory: Mapping[str, float]) -> Mapping[str, float]:

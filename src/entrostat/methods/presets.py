@@ -15,7 +15,7 @@ from entrostat.methods.chain import Chain
 from entrostat.methods.clip_range import ClipRange
 from entrostat.methods.clip_tokens import ClipTokens
 from entrostat.methods.entropic import Entropic, Select
-from entrostat.methods.flow import Flow
+from entrostat.methods.flow import Flow, Samples, Shape
 from entrostat.methods.only_tokens import OnlyTokens
 from entrostat.methods.registry import preset, source
 from entrostat.methods.reward_advantages import RewardAdvantages
@@ -58,6 +58,8 @@ def flow(
     limits: tuple[float, float] = (-2.0, 2.0),
     w_max: float = 5.0,
     scope: Literal["step", "micro"] = "step",
+    shape: Shape = "flow",
+    samples: Samples = "all",
     controller: Knob | None = None,
 ) -> Chain:
     """Hold the entropy by weighting each token by its own effect on it.
@@ -66,11 +68,11 @@ def flow(
         target: entropy to hold [nats per token]: a number, `Initial()`, a schedule or a `Band`.
         kp, ki, limits: of the PI controller.
         w_max: largest weight of a token.
-        scope: "step" or "micro", see `Flow`.
+        scope, shape, samples: how a token's share is found, and whose tokens are weighted; see `Flow`.
         controller: replaces the PI controller and its target.
     """
     u = PI(target, kp, ki, limits) if controller is None else controller
-    return _chain("flow", Flow(u, w_max, scope))
+    return _chain("flow", Flow(u, w_max, scope, shape, samples))
 
 
 @preset(
