@@ -1,0 +1,148 @@
+"""`results.json` as a page and a picture: `python benchmarks/frontier/report.py` writes README.md and frontier.png."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+HERE = Path(__file__).parent
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C564B", "#7F7F7F")
+SCORES = {"avg@8": "avg@8", "pass@8": "pass@8"}
+
+INTRODUCTION = """# The actuator frontier
+
+Written by `report.py` from `results.json`, which `run.py` makes; every run's series are in it. How much reward does each way
+of holding the entropy cost? GRPO on countdown with the tiny policy, AdamW, constant learning rate 1e-4, 32 prompts x 8
+completions a step, 120 steps. Every actuator is turned by the same self-tuning controller (settling time 30 steps).
+Entropy and reward are means over the last third of the steps; avg@8 and pass@8 come from 200 held-out problems x 8 samples
+at temperature 1 after the last step. Values are means over seeds [{confidence:.0%} bootstrap interval over seeds].
+
+Machine: {machine}. Versions: {versions}.
+"""
+
+
+def cell(value: dict[str, Any] | None, signed: bool = False) -> str:
+    """mean [low, high], or nothing."""
+    if not value:
+        return ""
+    form = "+.3f" if signed else ".3f"
+    span = f" [{value['low']:{form}}, {value['high']:{form}}]" if "low" in value else ""
+    return f"{value['mean']:{form}}{span}"
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    return "\n".join("| " + " | ".join(line) + " |" for line in [header, ["---"] * len(header), *rows])
+
+
+def curves_table(record: dict[str, Any]) -> str:
+    rows = [
+        [
+            name,
+            f"{point['target']}",
+            str(point["entropy"]["seeds"]),
+            *(cell(point[key]) for key in ("entropy", "reward", "avg@8", "pass@8")),
+            "" if point["saturated"] is None else f"{point['saturated']:.0%}",
+        ]
+        for name, curve in record["curves"].items()
+        for point in curve
+    ]
+    plain = record["plain"]["end"]
+    if plain:
+        rows.insert(
+            0,
+            [
+                "plain GRPO",
+                "",
+                str(plain["entropy"]["seeds"]),
+                *(cell(plain[key]) for key in ("entropy", "reward", "avg@8", "pass@8")),
+                "",
+            ],
+        )
+    return table(["actuator", "target", "seeds", "entropy", "reward", "avg@8", "pass@8", "at a limit"], rows)
+
+
+def differences_table(record: dict[str, Any]) -> str:
+    rows = [
+        [name, target, str(found["avg@8"]["seeds"]), *(cell(found[key], signed=True) for key in ("reward", *SCORES))]
+        for name, by_target in record["at_equal_entropy"].items()
+        for target, found in by_target.items()
+    ]
+    return table(["actuator", "target", "runs", "reward", "avg@8", "pass@8"], rows)
+
+
+def figure(record: dict[str, Any], path: Path) -> None:
+    """avg@8 and pass@8 against the entropy that was held."""
+    canvas = Figure(figsize=(10, 4.5), dpi=150, layout="constrained")
+    FigureCanvasAgg(canvas)
+    for axes, score in zip(canvas.subplots(1, 2), SCORES, strict=True):
+        for colour, (name, curve) in zip(COLOURS, record["curves"].items(), strict=False):
+            points = sorted(curve, key=lambda point: float(point["entropy"]["mean"]))
+            axes.errorbar(
+                [p["entropy"]["mean"] for p in points],
+                [p[score]["mean"] for p in points],
+                xerr=_spans(points, "entropy"),
+                yerr=_spans(points, score),
+                color=colour,
+                marker="o",
+                markersize=4,
+                linewidth=1.3,
+                elinewidth=0.8,
+                label=name,
+            )
+        trajectory = record["plain"]["trajectory"]
+        way = [[p[key] for p in trajectory] for key in ("entropy", score)]
+        axes.plot(*way, color="black", linewidth=1, linestyle=(0, (2, 2)), label="plain GRPO on its way")
+        if end := record["plain"]["end"]:
+            axes.plot(end["entropy"]["mean"], end[score]["mean"], "k*", markersize=10, label="plain GRPO at the end")
+        axes.set(xlabel="held entropy [nats per token]", ylabel=score)
+        axes.spines[["top", "right"]].set_visible(False)
+    canvas.axes[0].legend(frameon=False, fontsize=8)
+    canvas.savefig(path)
+
+
+def _spans(points: list[dict[str, Any]], key: str) -> list[list[float]] | None:
+    """Lengths of the error bars below and above; None where there are too few seeds for an interval."""
+    if any("low" not in point[key] for point in points):
+        return None
+    means = [point[key]["mean"] for point in points]
+    return [
+        [mean - point[key]["low"] for mean, point in zip(means, points, strict=True)],
+        [point[key]["high"] - mean for mean, point in zip(means, points, strict=True)],
+    ]
+
+
+def page(record: dict[str, Any]) -> str:
+    """The whole page."""
+    environment = record["environment"]
+    versions = environment.get("packages", environment.get("versions", {}))
+    return "\n".join(
+        [
+            INTRODUCTION.format(
+                confidence=record["confidence"],
+                machine=json.dumps(environment.get("machine", {})),
+                versions=json.dumps(versions),
+            ),
+            "![reward against held entropy](frontier.png)\n",
+            curves_table(record),
+            "\n## At equal entropy\n",
+            "Score minus that of flow at the entropy which the run really held, read off the line through flow's runs of the "
+            "same seed.\n",
+            differences_table(record),
+            "",
+        ]
+    )
+
+
+def main() -> None:
+    record = json.loads((HERE / "results.json").read_text())
+    (HERE / "README.md").write_text(page(record))
+    figure(record, HERE / "frontier.png")
+
+
+if __name__ == "__main__":
+    main()

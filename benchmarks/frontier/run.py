@@ -1,0 +1,35 @@
+"""Run the frontier study and write down what came out: `python benchmarks/frontier/run.py`.
+
+How much reward does each way of holding the entropy cost? Resumable: a run whose folder holds a summary is not run again.
+Two runs go side by side, one thread each. `results.json` is written anew after every run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from common.runner import add_options, run_all
+from results import collect
+from studies import ACTUATORS, SEEDS, all_cases
+
+HERE = Path(__file__).parent
+RUNS = HERE / "runs"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("actuators", nargs="*", default=list(ACTUATORS), help=f"of {list(ACTUATORS)}")
+    parser.add_argument("--seeds", type=int, nargs="*", default=list(SEEDS))
+    add_options(parser)
+    options = parser.parse_args()
+    cases = all_cases(tuple(options.actuators), tuple(options.seeds))
+    run_all(cases, RUNS, lambda: collect(RUNS, HERE / "results.json"), options.workers, options.prefix)
+
+
+if __name__ == "__main__":
+    main()
