@@ -63,6 +63,15 @@ def test_noise_is_found_and_does_not_hide_the_settling() -> None:
     assert found.band == pytest.approx(0.006, rel=0.15) and found.settling is not None and 10 < found.settling < 45
 
 
+def test_a_share_of_the_steps_may_lie_outside() -> None:
+    series = [1.0, 1.0, *([0.0] * 30), 0.3, *([0.0] * 30)]
+    assert response(series, 0.0).settling == 33
+    assert response(series, 0.0, inside=0.95).settling == 2
+    assert response([1.0, 0.0] * 20, 0.0, inside=0.95).settling == 39
+    with pytest.raises(DataError, match=r"inside.*1\.5"):
+        response(series, 0.0, inside=1.5)
+
+
 def test_centred_mean_by_hand() -> None:
     assert centred_mean([1.0, 2.0, 6.0], 3) == pytest.approx([1.5, 3.0, 4.0])
     assert centred_mean([1.0, 2.0, 6.0], 1) == [1.0, 2.0, 6.0]

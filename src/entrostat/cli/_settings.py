@@ -16,10 +16,15 @@ def for_new_run(words: Sequence[str]) -> RunConfig:
     """A configuration from at most one file and any number of `key.path=value` overrides."""
     from entrostat.run.config import load_config
 
+    return load_config(*one_file(words))
+
+
+def one_file(words: Sequence[str]) -> tuple[str | None, list[str]]:
+    """At most one file, and the `key.path=value` overrides."""
     files = [word for word in words if "=" not in word]
     if len(files) > 1:
         raise ConfigError(f"give one configuration file, got {files}; overrides have the form key.path=value")
-    return load_config(files[0] if files else None, [word for word in words if "=" in word])
+    return (files[0] if files else None), [word for word in words if "=" in word]
 
 
 def for_resumed_run(folder: Path, out: Path | None, words: Sequence[str]) -> RunConfig:

@@ -22,7 +22,7 @@ class Response:
         change: the first error, measured - target, of the smoothed series [nats]: what control has to remove.
         band: half-width of the band of the smoothed error that counts as settled [nats].
         settling: first step from which the smoothed error stays within the band until the first event, or the end; None
-            where it never does.
+            where it never does. With `inside` below 1, that share of those steps has to lie within the band.
         overshoot: how far the smoothed error goes past zero to the other side, as a share of |change|; None where the
             change itself lies within the band.
         steady_error, rms_error: mean and root mean square of the error as measured, over the second half [nats].
@@ -48,6 +48,7 @@ def response(
     share: float = 0.05,
     least: float = 0.0,
     window: int = 1,
+    inside: float = 1.0,
     saturated: Sequence[float] | None = None,
     events: Sequence[int] = (),
 ) -> Response:
@@ -60,6 +61,8 @@ def response(
         least: smallest half-width [nats]. A measurement with noise never stays within less than its noise, and a loop that
             starts at its target has no first error: give `noise_band(measured, window)`, or what is good enough.
         window: the error is smoothed by a centred mean over so many steps, fewer at the ends. 1: not at all.
+        inside: share of the steps that has to lie within the band for it to count as settled. Noise with a wide tail, or a
+            long run, leaves every band now and then: 0.95 passes over that.
         saturated: -1, 0 or 1 for each step, as controllers report it.
         events: steps at which something changed.
 
@@ -67,7 +70,7 @@ def response(
         DataError: no values, values that are not finite, sequences of different lengths, an event outside them.
     """
     targets = [float(target)] * len(measured) if isinstance(target, int | float) else list(target)
-    _check(measured, targets, saturated, events, window)
+    _check(measured, targets, saturated, events, window, inside)
     errors = [value - wanted for value, wanted in zip(measured, targets, strict=True)]
     smooth = centred_mean(errors, window)
     change = smooth[0]
@@ -78,12 +81,12 @@ def response(
     return Response(
         change=change,
         band=band,
-        settling=_settled(smooth, 0, ends[0], band),
+        settling=_settled(smooth, 0, ends[0], band, inside),
         overshoot=max(past, 0.0) / abs(change) if abs(change) > least else None,
         steady_error=math.fsum(half) / len(half),
         rms_error=math.sqrt(math.fsum(error * error for error in half) / len(half)),
         saturated=None if saturated is None else sum(1 for each in saturated if each) / len(saturated),
-        recoveries=tuple(_settled(smooth, begin, end, band) for begin, end in itertools.pairwise(ends)),
+        recoveries=tuple(_settled(smooth, begin, end, band, inside) for begin, end in itertools.pairwise(ends)),
     )
 
 
@@ -91,7 +94,7 @@ def noise_band(measured: Sequence[float], window: int = 1, widths: float = 3.0) 
     """`widths` standard deviations of what noise is left in a mean over `window` steps [nats].
 
     The noise is estimated from second differences over the second half, which a slow course of the entropy hardly
-    touches; of white noise they have six times its variance.
+    touches; of white noise they have six times its variance. A loop that swings from step to step looks like noise too.
     """
     values = list(measured)[len(measured) // 2 :]
     bends = [a - 2 * b + c for a, b, c in zip(values, values[1:], values[2:], strict=False)]
@@ -108,10 +111,15 @@ def centred_mean(values: Sequence[float], window: int) -> list[float]:
     return [values[low] if high - low == 1 else (sums[high] - sums[low]) / (high - low) for low, high in spans]
 
 
-def _settled(errors: Sequence[float], begin: int, end: int, band: float) -> int | None:
-    """Steps from `begin` until all errors up to `end` lie within the band."""
-    last_outside = next((step for step in range(end - 1, begin - 1, -1) if abs(errors[step]) > band), begin - 1)
-    return last_outside + 1 - begin if last_outside + 1 < end else None
+def _settled(errors: Sequence[float], begin: int, end: int, band: float, inside: float) -> int | None:
+    """The first step of this stretch that lies within the band, as `inside` of the steps from it to the end do."""
+    settled, outside = None, 0
+    for step in range(end - 1, begin - 1, -1):
+        if abs(errors[step]) > band:
+            outside += 1
+        elif outside <= (1 - inside) * (end - step):
+            settled = step - begin
+    return settled
 
 
 def _check(
@@ -120,6 +128,7 @@ def _check(
     saturated: Sequence[float] | None,
     events: Sequence[int],
     window: int,
+    inside: float,
 ) -> None:
     if not len(measured):
         raise DataError("a response needs at least one measured value, got none")
@@ -133,3 +142,5 @@ def _check(
         raise DataError(f"event at step {outside[0]} lies outside the {len(measured)} steps")
     if window < 1:
         raise DataError(f"window must be at least 1 step, got {window!r}")
+    if not 0 < inside <= 1:
+        raise DataError(f"inside must be a share above 0 and at most 1, got {inside!r}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, Validat
 from yaml import YAMLError
 
 from entrostat.errors import ConfigError
+
+_Kind = TypeVar("_Kind", bound=BaseModel)
 
 
 class _Section(BaseModel):
@@ -89,6 +91,11 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
     Raises:
         ConfigError: the file cannot be read, or a key is unknown or its value bad; the message names the dotted key.
     """
+    return check_config(read_values(path, overrides))
+
+
+def read_values(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Any:
+    """What a YAML file and overrides say, as plain values that nothing has checked; `ConfigError` where they cannot be read."""
     merged = _read(path) if path is not None else OmegaConf.create({})
     for override in overrides:
         key, separator, _ = override.partition("=")
@@ -99,18 +106,22 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
         except (OmegaConfBaseException, YAMLError, ValueError, TypeError) as error:
             raise ConfigError(f"{key}: cannot read the override {override!r}: {_first_line(error)}") from error
     try:
-        values = OmegaConf.to_container(merged, resolve=True)
+        return OmegaConf.to_container(merged, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(f"the configuration does not resolve: {_first_line(error)}") from error
-    return check_config(values)
+
+
+def checked(kind: type[_Kind], values: Any) -> _Kind:
+    """Plain values as a configuration of one kind; `ConfigError` names the dotted key of what is wrong."""
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_complaint(each, kind) for each in error.errors())) from error
 
 
 def check_config(values: Any) -> RunConfig:
-    """The checked configuration behind plain values."""
-    try:
-        config = RunConfig.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError("; ".join(_complaint(each) for each in error.errors())) from error
+    """The checked configuration of a run behind plain values."""
+    config = checked(RunConfig, values)
     if config.eval.samples < (largest := max(config.eval.ks, default=0)):
         raise ConfigError(f"eval.ks: pass@{largest} needs eval.samples >= {largest}, got {config.eval.samples}")
     asked = [name for name in ("nodes", "visited_states", "prompts") if getattr(config.predict, name)]
@@ -145,12 +156,13 @@ def _read(path: str | Path) -> Any:
     return loaded
 
 
-def _complaint(error: Any) -> str:
+def _complaint(error: Any, kind: type[BaseModel]) -> str:
     where = ".".join(str(part) for part in error["loc"]) or "the configuration"
     if error["type"] != "extra_forbidden":
         return f"{where}: {error['msg'].lower()}, got {error['input']!r}"
-    sections: dict[Any, type[BaseModel]] = {"eval": EvalConfig, "predict": PredictConfig}
-    section = sections.get(error["loc"][0], RunConfig)
+    field = kind.model_fields.get(str(error["loc"][0]))
+    inner = field.annotation if field is not None else None
+    section = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else kind
     known = list(section.model_fields)
     return f"{where}: unknown key{did_you_mean(str(error['loc'][-1]), known)}; there are {', '.join(known)}"
 

@@ -1,0 +1,132 @@
+"""`entrostat simulate`: what a controller will do, before it meets a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from entrostat.run.simulate import Simulation
+
+PICTURES = (".png", ".svg", ".pdf")
+FIGURE, NUMBERS = "response.png", "simulation.json"
+_WORDS = {"learning_rate": "learning rate x "}
+
+
+def command(
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[CONFIG.yaml] [key.path=value ...]", help="A configuration file and overrides."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder, or a picture alone by its ending [default: runs/<time>-simulate].")
+    ] = None,
+) -> None:
+    """Run the closed loop on a plant in place of a model: settling time, overshoot, the error that is left, saturation.
+
+    The plant is 'linear' (by default the tiny policy's, as measured), 'tabular' (a bandit that a whole method trains), or the run
+    folder or log of an earlier run, from which its plant is identified. The method is written as for train.
+    """
+    from rich.console import Console
+
+    from entrostat.cli._settings import one_file
+    from entrostat.run.folder import default_path
+    from entrostat.run.simulate import load_simulation, simulate
+
+    file, overrides = one_file(settings or [])
+    found = simulate(load_simulation(file, overrides))
+    console = Console(soft_wrap=True)
+    console.print(_table(found))
+    place = out or default_path("simulate")
+    _write(found, place)
+    console.print(f"{'figure' if place.suffix in PICTURES else 'folder'}: {place}", highlight=False, markup=False)
+
+
+def _write(found: Simulation, place: Path) -> None:
+    import json
+
+    from entrostat.report.response import response_figure
+    from entrostat.run.folder import CONFIG, METRICS, check_free, saving, write_json, write_text
+
+    alone = place.suffix in PICTURES
+    if not alone:
+        check_free(place)
+    with saving(place):
+        (place.parent if alone else place).mkdir(parents=True, exist_ok=True)
+    trace = found.trace
+    response_figure(
+        place if alone else place / FIGURE,
+        trace.measured,
+        trace.target,
+        trace.output,
+        numbers=found.numbers,
+        limits=found.limits,
+        events={each["at"]: _words(each) for each in found.config.events},
+        reward=trace.reward,
+    )
+    if alone:
+        return
+    from omegaconf import OmegaConf
+
+    write_text(place / CONFIG, str(OmegaConf.to_yaml(OmegaConf.create(found.config.model_dump()))))
+    write_text(place / METRICS, "".join(json.dumps(row) + "\n" for row in found.rows))
+    write_json(place / NUMBERS, found.record)
+
+
+def _table(found: Simulation) -> Any:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("", no_wrap=True)
+    table.add_column(
+        f"{found.config.method.name} on {Path(found.config.plant.name).name}", justify="right", no_wrap=True
+    )
+    trace, numbers = found.trace, found.numbers
+
+    def row(heading: str, value: str) -> None:
+        table.add_row(Text(heading), value)  # as Text: brackets are not markup
+
+    row("entropy, start -> end [nats]", f"{trace.measured[0]:.3f} -> {trace.measured[-1]:.3f}")
+    if numbers is not None:
+        target = trace.target[-1]
+        row("target", f"{target:.3f}")
+        row(f"settling time, to within {numbers.band:.2g} nats [steps]", _or_never(numbers.settling))
+        over = "-" if numbers.overshoot is None else f"{numbers.overshoot:.0%}"
+        row("overshoot [share of the change]", over)
+        row("error over the second half, mean", _with_share(numbers.steady_error, target))
+        row("error over the second half, rms", _with_share(numbers.rms_error, target))
+        row("steps at a limit of the output", f"{numbers.saturated or 0:.1%}")
+        for event, steps in zip(_by_step(found), numbers.recoveries, strict=True):
+            row(f"recovery from step {event} [steps]", _or_never(steps))
+    theory = found.record.get("theory")
+    if theory is not None:
+        verdict = f"stable, gain margin {theory['gain_margin']:.1f}" if theory["stable"] else "unstable"
+        row("theory", verdict)
+        if theory["settling"] is not None:
+            row("theory: settling time without noise [steps]", str(theory["settling"]))
+    if trace.reward:
+        tenth = max(1, len(trace.reward) // 10)
+        ends = [sum(part) / tenth for part in (trace.reward[:tenth], trace.reward[-tenth:])]
+        row("reward, start -> end", f"{ends[0]:.2f} -> {ends[1]:.2f}")
+    row("steps; steps per second", f"{found.config.steps}; {found.record['steps_per_second']:,}")
+    return table
+
+
+def _by_step(found: Simulation) -> list[int]:
+    return sorted({each["at"] for each in found.config.events if each["at"] < found.config.steps})
+
+
+def _words(event: dict[str, Any]) -> str:
+    return ", ".join(f"{_WORDS.get(key, key + ' ')}{value:g}" for key, value in event.items() if key != "at")
+
+
+def _or_never(steps: int | None) -> str:
+    return "not settled" if steps is None else str(steps)
+
+
+def _with_share(error: float, target: float) -> str:
+    return f"{error:.4f}" + (f" ({error / target:.1%})" if target > 0 else "")

@@ -1,0 +1,91 @@
+"""The figure of a response: entropy against its target, the controller's output, and what changed when."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from entrostat.control.response import Response
+from entrostat.report.figure import COLOURS, smoothed
+from entrostat.run.folder import saving
+
+
+def response_figure(
+    path: str | Path,
+    measured: Sequence[float],
+    target: Sequence[float],
+    output: Sequence[float],
+    *,
+    numbers: Response | None = None,
+    limits: tuple[float, float] | None = None,
+    events: Mapping[int, str] | None = None,
+    reward: Sequence[float] = (),
+) -> Path:
+    """Draw one loop into a PNG.
+
+    Args:
+        measured, output: at each step; `target` too, or empty where there is none.
+        numbers: whose band and settling time are drawn.
+        limits: of the output, drawn where they are in sight.
+        events: step -> what changed there.
+        reward: mean reward of each step's batch; no panel where there is none.
+
+    Raises:
+        SaveError: the file cannot be written.
+    """
+    heights = [2.0, 1.0] + ([1.0] if reward else [])
+    figure = Figure(figsize=(8, 1.2 + 1.5 * sum(heights)), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(heights), 1, sharex=True, gridspec_kw={"height_ratios": heights})
+    steps = range(len(measured))
+    axes[0].plot(steps, measured, color=COLOURS[0], linewidth=1.2, label="measured")
+    if target:
+        axes[0].plot(steps, target, color="black", linewidth=1.2, linestyle=(0, (2, 2)), label="target")
+    if numbers is not None and target:
+        low, high = ([wanted + side * numbers.band for wanted in target] for side in (-1, 1))
+        axes[0].fill_between(steps, low, high, color="grey", alpha=0.25, linewidth=0, label="settled")
+        if numbers.settling is not None:
+            axes[0].axvline(numbers.settling, color=COLOURS[2], linewidth=1.2)
+            axes[0].annotate(
+                f"settled after {numbers.settling}",
+                (numbers.settling, 0.04),
+                xycoords=("data", "axes fraction"),
+                textcoords="offset points",
+                xytext=(4, 0),
+                color=COLOURS[2],
+            )
+    axes[0].set_ylabel("policy entropy\n[nats per token]")
+    axes[0].legend(loc="best", frameon=False)
+    axes[1].plot(steps, output, color=COLOURS[1], linewidth=1.2)
+    axes[1].axhline(0, color="grey", linewidth=0.8)
+    axes[1].set_ylabel("controller's\noutput")
+    for limit in limits or ():
+        if min(output) <= limit <= max(output):
+            axes[1].axhline(limit, color=COLOURS[1], linewidth=0.8, linestyle=":")
+    if reward:
+        axes[2].plot(steps, reward, linewidth=0.6, alpha=0.3, color=COLOURS[0])
+        axes[2].plot(steps, smoothed(reward), linewidth=1.4, color=COLOURS[0])
+        axes[2].set_ylabel("reward")
+    for step, words in (events or {}).items():
+        for each in axes:
+            each.axvline(step, color=COLOURS[3], linewidth=0.9, linestyle="--")
+        axes[0].annotate(
+            words,
+            (step, 0.97),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            xytext=(3, 0),
+            va="top",
+            fontsize=8,
+            color=COLOURS[3],
+        )
+    for each in axes:
+        each.grid(alpha=0.25, linewidth=0.6)
+        each.spines[["top", "right"]].set_visible(False)
+    axes[-1].set_xlabel("optimizer step")
+    with saving(Path(path)):
+        figure.savefig(path)
+    return Path(path)

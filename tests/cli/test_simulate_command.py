@@ -1,0 +1,95 @@
+"""`entrostat simulate` as a user calls it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import matplotlib.image
+import pytest
+from cli.test_main import call
+
+from entrostat.run.record import Run
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_linear_plant_from_words_to_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "sim"
+    words = ("method.target=0.22", "method.kp=17", "method.ki=0.3", "steps=300", "events=[{at: 200, learning_rate: 2}]")
+    assert call("simulate", *words, "--out", str(out)) == 0
+    printed = capsys.readouterr().out
+    for part in ("flow on linear", "[nats]", "overshoot", "recovery from step 200", "stable, gain margin", str(out)):
+        assert part in printed
+    found = json.loads((out / "simulation.json").read_text())
+    assert found["response"]["rms_error"] < 0.02 and found["theory"]["stable"] and found["plant"]["momentum"] == 0.9
+    run = Run.load(out)  # a simulated run reads like a real one
+    assert len(run.steps) == 300 and run.column("entropy_control/target")[1] == [0.22] * 300
+    assert matplotlib.image.imread(out / "response.png").std() > 0
+    assert call("simulate", "--out", str(out)) == 2
+    assert "holds an unfinished run" in capsys.readouterr().err
+
+
+def test_a_tabular_plant_and_a_picture_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("plant={name: tabular, arms: 16, updates: 2, momentum: 0.5}", "method.target=1.5", "steps=150")
+    assert call("simulate", *words, "--out", str(tmp_path / "a.png")) == 0
+    printed = capsys.readouterr().out
+    assert "flow on tabular" in printed and "reward, start -> end" in printed
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize(
+    ("controller", "end"),
+    # P alone leaves the error drift / (gain kp) = -0.0015 / 0.055.
+    [("{self_tuning: {target: 0.22, settling: 40}}", "0.220"), ("{p: {target: 0.22, kp: 10}}", "0.193")],
+)
+def test_any_controller_by_its_name(
+    controller: str, end: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (f"method.controller={controller}", "plant.noise=0", "plant.wander=0", "steps=400")
+    assert call("simulate", *words, "--out", str(tmp_path / "a.png")) == 0
+    assert f"0.260 -> {end}" in capsys.readouterr().out
+
+
+def test_the_file_of_a_training_run_serves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("simulate", str(ROOT / "examples" / "off_policy.yaml"), "--out", str(tmp_path / "a.png")) == 0
+    assert "120; " in capsys.readouterr().out  # its steps
+
+
+def test_without_a_target_there_is_no_response(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("simulate", "method=observe", "steps=50", "--out", str(tmp_path / "sim")) == 0
+    assert "overshoot" not in capsys.readouterr().out
+    assert "response" not in json.loads((tmp_path / "sim" / "simulation.json").read_text())
+
+
+def test_a_loop_that_the_theory_calls_unstable_swings(tmp_path: Path) -> None:
+    words = ("method.target=0.26", "method.kp=400", "method.ki=1", "method.limits=[-1000, 1000]", "plant.momentum=0")
+    out = tmp_path / "sim"
+    assert call("simulate", *words, "plant.noise=0", "plant.drift=-0.001", "--out", str(out)) == 0
+    found = json.loads((out / "simulation.json").read_text())
+    assert (
+        not found["theory"]["stable"] and found["response"]["settling"] is None and found["response"]["rms_error"] > 0.1
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("plant.gian=1",), "plant.gian: unknown key (did you mean 'gain'?)"),
+        (("plant.gain=-1",), "plant.gain: gain of the plant must be zero or more, got -1"),
+        (("plant={name: tabular, arms: 1}",), "plant.arms: a bandit needs at least 2 arms"),
+        (("plant={name: tabular, gain: 1}",), "plant.gain: unknown key"),
+        (("plant=nowhere",), "plant: 'nowhere' is neither"),
+        (("events=[{drift: 1}]",), "events.0.at: is needed"),
+        (("events=[{at: 3, drfit: 1}]",), "events.0.drfit: unknown key (did you mean 'drift'?)"),
+        (("step=3",), "step: unknown key (did you mean 'steps'?)"),
+        (("trainer.learning_rate=1",), "trainer: unknown key"),
+        (("method.kp=-1",), "method.kp"),
+        (("band=2",), "band: input should be less than 1"),
+    ],
+)
+def test_wrong_settings_name_their_key(
+    words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("simulate", *words) == 2
+    assert message in capsys.readouterr().err
