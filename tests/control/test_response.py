@@ -41,6 +41,11 @@ def test_an_error_that_stays_is_never_settled() -> None:
     assert found.saturated == 0.75
 
 
+def test_the_last_moment_is_no_settling() -> None:
+    assert response([*[1.0] * 38, 0.0, 0.0], 0.0).settling is None
+    assert response([*[1.0] * 35, *[0.0] * 5], 0.0).settling == 35
+
+
 def test_recovery_after_events() -> None:
     series = [1.0, 0.0, 0.0, 0.0, 0.6, 0.3, 0.0, 0.0, -0.5, -0.5]
     found = response(series, 0.0, events=(4, 8))
@@ -67,7 +72,7 @@ def test_a_share_of_the_steps_may_lie_outside() -> None:
     series = [1.0, 1.0, *([0.0] * 30), 0.3, *([0.0] * 30)]
     assert response(series, 0.0).settling == 33
     assert response(series, 0.0, inside=0.95).settling == 2
-    assert response([1.0, 0.0] * 20, 0.0, inside=0.95).settling == 39
+    assert response([1.0, 0.0] * 20, 0.0, inside=0.95).settling is None
     with pytest.raises(DataError, match=r"inside.*1\.5"):
         response(series, 0.0, inside=1.5)
 

@@ -170,9 +170,9 @@ def _draw(found: Tuning, path: Path) -> None:
     from entrostat.theory import Loop, ki_range
 
     assert found.gains is not None
-    own, plant = found.gains.loop, found.plant
+    own, plant, options = found.gains.loop, found.plant, found.actuator.options or {}
     read, delay, beta = own.integral_read, own.delay, own.momentum
-    widest, tallest = 3.0 * own.kp, 4.0 * own.ki
+    widest, tallest = 4.0 * own.kp, 5.0 * own.ki
     kp = [widest * (i + 0.5) / 80 for i in range(80)]
     ki = [tallest * (i + 0.5) / 80 for i in range(80)]
 
@@ -185,4 +185,7 @@ def _draw(found: Tuning, path: Path) -> None:
 
     edges = {"limit of stability": edge(plant.gain), "at the upper end of the gain": edge(plant.gain_range[1])}
     points = {f"kp {own.kp:.3g}, ki {own.ki:.3g}": (own.kp, own.ki)}
+    was = {name: float(value) for name in ("kp", "ki") if isinstance(value := options.get(name), int | float)}
+    if len(was) == 2 and was["kp"] < widest and was["ki"] < tallest:
+        points[f"as run: kp {was['kp']:g}, ki {was['ki']:g}"] = (was["kp"], was["ki"])
     stability_figure(path, kp, ki, [[tau(x, y) for x in kp] for y in ki], edges, points)

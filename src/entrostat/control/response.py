@@ -22,7 +22,8 @@ class Response:
         change: the first error, measured - target, of the smoothed series [nats]: what control has to remove.
         band: half-width of the band of the smoothed error that counts as settled [nats].
         settling: first step from which the smoothed error stays within the band until the first event, or the end; None
-            where it never does. With `inside` below 1, that share of those steps has to lie within the band.
+            where it never does, or only for the last tenth of those steps. With `inside` below 1, that share of the steps
+            from then on has to lie within the band.
         overshoot: how far the smoothed error goes past zero to the other side, as a share of |change|; None where the
             change itself lies within the band.
         steady_error, rms_error: mean and root mean square of the error as measured, over the second half [nats].
@@ -117,7 +118,7 @@ def _settled(errors: Sequence[float], begin: int, end: int, band: float, inside:
     for step in range(end - 1, begin - 1, -1):
         if abs(errors[step]) > band:
             outside += 1
-        elif outside <= (1 - inside) * (end - step):
+        elif outside <= (1 - inside) * (end - step) and 10 * (end - step) > end - begin:
             settled = step - begin
     return settled
 

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from entrostat.report.figure import COLOURS
 from entrostat.run.folder import saving
 
-_LEVELS = (5, 10, 20, 30, 40, 60, 80, 120, 160, 240, 320, 640, 1280)
+_LEVELS = (5, 10, 20, 30, 40, 60, 80, 120, 240, 480)
 
 
 def stability_figure(
@@ -41,7 +42,10 @@ def stability_figure(
     finite = [tau for row in taus for tau in row if tau == tau]
     levels = [level for level in _LEVELS if finite and min(finite) < level < max(finite)]
     if levels:
-        axes.contourf(kp, ki, taus, levels=[0, *levels, max(finite) * 1.01], cmap="viridis_r", alpha=0.35)
+        shades = LogNorm(min(finite), 1000)
+        axes.contourf(
+            kp, ki, taus, [min(finite) * 0.99, *levels], norm=shades, cmap="viridis_r", alpha=0.5, extend="max"
+        )
         lines = axes.contour(kp, ki, taus, levels=levels, colors="grey", linewidths=0.7)
         axes.clabel(lines, fmt="%g steps", fontsize=7)
     for index, (label, edge) in enumerate(edges.items()):
@@ -55,7 +59,7 @@ def stability_figure(
     axes.set_xlabel("kp [output per nat]")
     axes.set_ylabel("ki [output per nat and step]")
     axes.set_title("time constant of the slowest mode; unstable beyond the line", fontsize=10)
-    axes.legend(loc="upper right", fontsize=8)
+    axes.legend(loc="upper right", fontsize=8, framealpha=0.9)
     axes.spines[["top", "right"]].set_visible(False)
     with saving(Path(path)):
         figure.savefig(path)

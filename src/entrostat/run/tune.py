@@ -69,6 +69,7 @@ class Tuning:
         inner = next(iter(held.values())) if isinstance(held, Mapping) else {}
         target = options.get("target") or inner.get("target") or "initial"
         if self.actuator.knob is None:
+            options.pop("settling", None)  # of a self-tuning controller, which fixed gains replace
             section = {"name": self.actuator.method, **options, "target": target, "kp": kp, "ki": ki}
         else:
             knob = {"pi": {"target": target, "kp": kp, "ki": ki, "limits": list(self.actuator.limits)}}
