@@ -125,7 +125,7 @@ def test_a_knob_without_feedback_commands_no_range() -> None:
 
 @pytest.mark.parametrize("name", ["flow", "entropic"])
 def test_infinite_limits_have_a_number(name: str) -> None:
-    control = EntropyControl(es.make(name, target=0.3, limits=(-math.inf, math.inf)))
+    control = EntropyControl(es.make(name, target=0.3, kp=1.0, limits=(-math.inf, math.inf)))
     for seed in (0, 1):
         apply(control, data(seed))
         metrics = control.step()

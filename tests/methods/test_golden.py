@@ -14,7 +14,7 @@ from methods.cases import apply, data, split, summary_of
 
 import entrostat as es
 from entrostat.adapters.loop import EntropyControl
-from entrostat.control import PI
+from entrostat.control import PI, SelfTuning
 from entrostat.errors import DataError
 from entrostat.stats import token_stats
 from entrostat.types import Summary, TokenBatch, TokenStats
@@ -370,8 +370,17 @@ def test_flow_moves_entropy_by_the_rms_of_its_gain(u: float) -> None:
 
 def test_flow_defaults_are_those_of_its_source() -> None:
     link = es.flow(0.3).links[0]
-    assert isinstance(link.u, PI)
-    assert (link.u.kp, link.u.ki, link.u.limits, link.w_max, link.scope) == (20.0, 0.4, (-2.0, 2.0), 5.0, "step")
+    assert isinstance(link.u, SelfTuning)
+    assert (link.u.settling, link.u.limits, link.w_max, link.scope) == (30.0, (-2.0, 2.0), 5.0, "step")
+
+
+def test_flow_takes_fixed_gains_or_a_settling_time() -> None:
+    fixed = es.flow(0.3, kp=10.0).links[0].u
+    assert isinstance(fixed, PI)
+    assert (fixed.kp, fixed.ki, fixed.limits) == (10.0, 0.0, (-2.0, 2.0))
+    assert es.flow(0.3, settling=50).links[0].u.settling == 50
+    with pytest.raises(es.ConfigError, match="settling=50"):
+        es.flow(0.3, settling=50, ki=1.0)
 
 
 def test_only_tokens() -> None:

@@ -26,14 +26,18 @@ from entrostat.methods import Chain, Link, chain
 from entrostat.stats import entropy_metrics, summarise
 from entrostat.types import STATISTICS, Summary, Surrogate, TokenBatch, TokenStats
 
-_ROWS = 64  # summed at once of a whole batch: its columns in fp64 would be many times the batch itself
+# Summed at once of a whole batch: a tile's columns stay in the processor's cache, those of the batch in fp64 would be many
+# times the batch itself.
+_POSITIONS = 1 << 15
 
 
 def _summary(batch: TokenBatch) -> Summary:
     """`summarise` of a batch of any size, some rows at a time."""
     total = Summary()
-    for first in range(0, max(len(batch.mask_BT), 1), _ROWS):
-        rows = slice(first, first + _ROWS)
+    count, length = batch.mask_BT.shape
+    size = max(_POSITIONS // max(length, 1), 1)
+    for first in range(0, max(count, 1), size):
+        rows = slice(first, first + size)
         have = {n: value[rows] for n in STATISTICS if (value := getattr(batch.stats, n)) is not None}
         old = None if batch.old_logp_BT is None else batch.old_logp_BT[rows]
         total = total + summarise(TokenBatch(TokenStats(**have), batch.advantages_BT[rows], batch.mask_BT[rows], old))
@@ -52,12 +56,16 @@ class EntropyControl:
         method: a preset, a chain or a single link.
         vocabulary: size V of the policy's vocabulary; a target above log V, which no policy can reach, is then refused.
         on_policy: whether every importance ratio is 1 in this run; a method that does nothing then is warned of.
+        delay: optimizer steps between a measurement and the first step that it changes: 1 where the loop uses `apply`
+            and `step`, 0 where it uses `step_on`.
     """
 
-    def __init__(self, method: Chain | Link, vocabulary: int | None = None, on_policy: bool = False) -> None:
+    def __init__(
+        self, method: Chain | Link, vocabulary: int | None = None, on_policy: bool = False, delay: int = 1
+    ) -> None:
         if not isinstance(method, Chain | Link):
             raise ConfigError(f"method must be a preset such as flow(target=0.3), a chain or a link, got {method!r}")
-        self.method = method if isinstance(method, Chain) else chain(method)
+        self.method = (method if isinstance(method, Chain) else chain(method)).with_delay(delay)
         self.state = self.method.init()
         self.steps = 0
         self._pending = Summary()

@@ -116,6 +116,11 @@ class Link:
         """The controllers behind the knobs that are set."""
         return {knob: value for knob in self.actions if (value := getattr(self, knob)) is not None}
 
+    def with_delay(self, steps: int) -> Link:
+        """The same link, its controllers told after how many optimizer steps their output first acts."""
+        told = {k: dataclasses.replace(c, delay=steps) for k, c in self.knobs.items() if hasattr(c, "delay")}
+        return dataclasses.replace(self, **told)
+
     def init(self) -> MethodState:
         return MethodState({knob: controller.init() for knob, controller in self.knobs.items()})
 

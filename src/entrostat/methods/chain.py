@@ -53,6 +53,10 @@ class Chain:
         controllers = [c for link in self.links for c in link.knobs.values()]
         return [c.target for c in controllers if getattr(c, "target", None) is not None]
 
+    def with_delay(self, steps: int) -> Chain:
+        """The same chain for a host whose outputs first act `steps` optimizer steps after a measurement: 0 or 1."""
+        return replace(self, links=tuple(link.with_delay(steps) for link in self.links))
+
     def init(self) -> tuple[Any, ...]:
         return tuple(link.init() for link in self.links)
 

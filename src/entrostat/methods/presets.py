@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from entrostat.control import PI, Knob, Step, Target
+from entrostat.control import PI, Knob, SelfTuning, Step, Target
+from entrostat.errors import ConfigError
 from entrostat.methods.account import Account
 from entrostat.methods.base import Source
 from entrostat.methods.bonus import EntropyBonus
@@ -48,13 +49,14 @@ def observe(account: bool = True) -> Chain:
     Source(
         "Entrostat (joins 2511.15248 and 2602.03392)",
         "docs/methods/flow.md",
-        "kp 20, ki 0.4, output within (-2, 2), w_max 5",
+        "gains found while it runs, for a settling time of 30 steps; output within (-2, 2), w_max 5",
     )
 )
 def flow(
     target: Target,
-    kp: float = 20.0,
-    ki: float = 0.4,
+    settling: float | None = None,
+    kp: float | None = None,
+    ki: float | None = None,
     limits: tuple[float, float] = (-2.0, 2.0),
     w_max: float = 5.0,
     scope: Literal["step", "micro"] = "step",
@@ -66,12 +68,26 @@ def flow(
 
     Args:
         target: entropy to hold [nats per token]: a number, `Initial()`, a schedule or a `Band`.
-        kp, ki, limits: of the PI controller.
+        settling: optimizer steps after which an error stays within 5 % of itself; 30 where nothing is said. The gains
+            follow from it, see `SelfTuning`.
+        kp, ki: fixed gains of a PI controller in place of the self-tuning one; what is left out is 0.
+        limits: lowest and highest output.
         w_max: largest weight of a token.
         scope, shape, samples: how a token's share is found, and whose tokens are weighted; see `Flow`.
-        controller: replaces the PI controller and its target.
+        controller: replaces the controller and its target.
+
+    Raises:
+        ConfigError: a settling time beside fixed gains, which have their own.
     """
-    u = PI(target, kp, ki, limits) if controller is None else controller
+    u: Knob
+    if controller is not None:
+        u = controller
+    elif kp is None and ki is None:
+        u = SelfTuning(target, 30.0 if settling is None else settling, limits)
+    elif settling is None:
+        u = PI(target, kp or 0.0, ki or 0.0, limits)
+    else:
+        raise ConfigError(f"settling={settling} beside kp={kp}, ki={ki}: fixed gains have a settling time of their own")
     return _chain("flow", Flow(u, w_max, scope, shape, samples))
 
 

@@ -51,7 +51,7 @@ class Controlled:
                 actor.calculate_entropy = True  # with gradient, in the update
         updates = v1.get(v1.trainer_mode, {}).get("parameter_sync_step", 1)
         one_step = actor.ppo_epochs == 1 and actor.ppo_mini_batch_size * updates >= config.data.train_batch_size
-        self.entropy_control = EntropyControl(settings.method, on_policy=one_step)
+        self.entropy_control = EntropyControl(settings.method, on_policy=one_step, delay=0)
         self.resume_state = settings.resume_state
         self._clip: tuple[float, float] | None = None
         super().__init__(config)  # type: ignore[call-arg]
