@@ -23,6 +23,15 @@ def test_defaults_then_file_then_overrides(tmp_path: Path) -> None:
     assert config.trainer == {"learning_rate": 1e-3, "num_generations": 4}
 
 
+def test_an_option_joins_a_name_that_was_given_before_it(tmp_path: Path) -> None:
+    config = load_config(None, ["method=entropic", "method.target=0.2", "method.kp=2"])
+    assert (config.method.name, config.method.options) == ("entropic", {"target": 0.2, "kp": 2})
+    file = tmp_path / "run.yaml"
+    file.write_text("method: clip_v\n")
+    assert load_config(file, ["method.mu=3"]).method.name == "clip_v"
+    assert load_config(file, ["method.mu=3", "method=observe"]).method.options == {}
+
+
 def test_the_resolved_configuration_reads_back_as_itself(tmp_path: Path) -> None:
     schedule = "method.target={linear: {start: 0.3, end: 0.2, steps: 50}}"
     resolved = resolve(load_config(None, [schedule, "trainer.learning_rate=2e-4"]))

@@ -101,6 +101,11 @@ def read_values(path: str | Path | None = None, overrides: Sequence[str] = ()) -
         key, separator, _ = override.partition("=")
         if not separator or not key:
             raise ConfigError(f"override {override!r} is not of the form key.path=value")
+        section, dot, _ = key.partition(".")
+        if dot and isinstance(name := merged.get(section), str):
+            merged[section] = {
+                "name": name
+            }  # `method=entropic method.kp=2`: an option joins the name, it does not replace it
         try:
             merged = OmegaConf.merge(merged, OmegaConf.from_dotlist([override]))
         except (OmegaConfBaseException, YAMLError, ValueError, TypeError) as error:
