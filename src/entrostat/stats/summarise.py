@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -70,12 +72,16 @@ def summarise(batch: TokenBatch) -> Summary:
         for name, (advantage_up, likely) in QUADRANTS.items():
             inside = (positive if advantage_up else negative) & (centred > 0 if likely else centred < 0)
             columns[f"flow/{name}"] = flow.masked_fill(~inside, 0)
-    table = torch.stack([column.to(dtype) for column in columns.values()])
-    totals = table.masked_fill_(~mask, 0).flatten(1).sum(1)
-    sums: dict[str, Tensor | float] = dict(zip(columns, totals.unbind(), strict=True))
+    outside = ~mask
+    sums: dict[str, Tensor | float] = {
+        name: column.masked_fill(outside, 0).sum(dtype=dtype) for name, column in columns.items()
+    }
     sums["sequences"] = mask.any(1).sum().to(dtype)
     if "logp" in have:
-        bins = torch.bucketize(stats.prob[mask].float(), torch.tensor(PROBABILITY_EDGES, device=mask.device))
-        counts = torch.bincount(bins, minlength=len(PROBABILITY_EDGES) + 1).to(dtype)
-        sums |= {f"probability/{i}": count for i, count in enumerate(counts.unbind())}
+        prob = stats.prob.float().masked_fill(outside, math.inf)
+        up_to = [(prob <= edge).sum() for edge in PROBABILITY_EDGES]
+        counts = [
+            b - a for a, b in zip([mask.new_zeros((), dtype=torch.long), *up_to], [*up_to, mask.sum()], strict=True)
+        ]
+        sums |= {f"probability/{i}": count.to(dtype) for i, count in enumerate(counts)}
     return Summary(sums)
