@@ -37,7 +37,7 @@ train: .venv/ready
 test: .venv/ready
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-# VERL_TESTS=short leaves out the whole training runs but one short one.
+# VERL_TESTS=short leaves out the whole training runs but one, which it cuts short.
 test-verl: .venv-verl/ready
 	.venv-verl/bin/python -m pytest tests/verl_adapter -W default --disable-warnings
 
