@@ -170,3 +170,20 @@ def test_clip_ranges_do_nothing_on_policy() -> None:
         bandit.run(5)
         runs.append(bandit.table)
     assert torch.equal(*runs)
+
+
+def test_a_target_out_of_reach_is_said_once_and_early() -> None:
+    bandit = Bandit(EntropyControl(es.flow(1.95, limits=(-0.01, 0.01))))
+    with pytest.warns(UserWarning, match="does not come to its target, 1.9500") as told:
+        rows = bandit.run(40)
+    assert sum("does not come to its target" in str(each.message) for each in told) == 1
+    flags = [row["entropy_control/reachable"] for row in rows]
+    assert flags.index(0) < 20
+    assert rows[19]["entropy_control/reach_high"] < 1.95
+
+
+def test_a_host_that_acts_at_once_tells_the_controllers_so() -> None:
+    method = es.chain(es.flow(0.3), es.clip_higher(eps_high=0.3))
+    assert [EntropyControl(method, delay=steps).method.links[0].u.delay for steps in (0, 1)] == [0, 1]
+    fixed = es.flow(0.3, kp=10.0)
+    assert EntropyControl(fixed, delay=0).method == fixed
