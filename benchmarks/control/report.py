@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "common"))
+
+from markdown import cell, table
 
 HERE = Path(__file__).parent
 COLOURS = {"flow": "#0072B2", "plain": "#D55E00", "released": "#009E73", "D > 0": "#CC79A7"}
@@ -27,22 +32,6 @@ reject, and the larger part of the errors below.
 
 Machine: {machine}. Versions: {versions}.
 """
-
-
-def cell(value: dict[str, Any] | None, percent: bool = False, digits: int = 3) -> str:
-    """mean ± sd, or nothing."""
-    if not value:
-        return ""
-    scale, unit = (100, " %") if percent else (1, "")
-    digits = 1 if percent else digits
-    spread = f" ± {value['sd'] * scale:.{digits}f}" if value.get("sd") is not None else ""
-    return f"{value['mean'] * scale:.{digits}f}{spread}{unit}"
-
-
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def hold_table(rows: list[dict[str, Any]]) -> str:
