@@ -9,8 +9,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from entrostat.stats import token_stats_from_hidden
-from entrostat.stats.shard import VocabularyShard
+from entrostat.stats import VocabularyShard, token_stats_from_hidden
 from entrostat.types import STATISTICS
 
 CUT, VOCABULARY, TOKENS = 5, 23, 7  # the ranks hold different numbers of rows

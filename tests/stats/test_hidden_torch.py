@@ -13,10 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from entrostat.errors import ConfigError, DataError
-from entrostat.stats import token_stats_from_hidden
+from entrostat.stats import VocabularyShard, token_stats_from_hidden
 from entrostat.stats.online import SUMS, OnlineSoftmax, combine
-from entrostat.stats.shard import VocabularyShard
-from entrostat.stats.tiles import TorchOps
+from entrostat.stats.tiles import Tiling, TorchOps
 from entrostat.types import STATISTICS
 
 torch.set_num_threads(1)
@@ -139,6 +138,8 @@ def test_one_token_without_leading_shape() -> None:
         ({"softcap": math.nan}, ConfigError, "softcap.*nan"),
         ({"tile_tokens": 0}, ConfigError, "tile_tokens.*0"),
         ({"tile_vocabulary": -3}, ConfigError, "tile_vocabulary.*-3"),
+        ({"kept_mb": -1.0}, ConfigError, "kept_mb.*-1.0"),
+        ({"kept_mb": math.inf}, ConfigError, "kept_mb.*inf"),
         ({"implementation": "cuda"}, ConfigError, "'cuda'.*auto"),
         ({"implementation": "triton", "hidden_BTd": torch.zeros(2, 3, 4).double()}, ConfigError, "triton.*cannot run"),
         ({"implementation": "reference", "shard": VocabularyShard(0, 5)}, ConfigError, "reference.*whole vocabulary"),
@@ -159,3 +160,50 @@ def test_refusals_name_the_value(change: dict, error: type[Exception], message: 
     with pytest.raises(error) as caught:
         token_stats_from_hidden(**(good | change))
     assert re.search(message, str(caught.value))
+
+
+@pytest.mark.parametrize(("zeros", "blocks"), [([], 3), ([1, 4], 2)])
+def test_kept_logits_spare_products_and_change_no_gradient(
+    zeros: list[int], blocks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hidden, weight, bias = inputs()
+    targets = torch.tensor([0, 3, 10, 10, 7])
+    # Tokens without a gradient leave the backward, whose tiles then hold other tokens than the forward's.
+    weights = torch.tensor([1.0, 4.0, -2.0, 0.5, 3.0], dtype=torch.float64)
+    weights[zeros] = 0
+    products: list[int] = []
+    plain = Tiling._project
+    monkeypatch.setattr(Tiling, "_project", lambda *args: products.append(1) or plain(*args))
+
+    def gradients(kept_mb: float) -> tuple[torch.Tensor, ...]:
+        stats = token_stats_from_hidden(
+            hidden, weight, targets, bias_V=bias, temperature=0.7, tile_tokens=2, tile_vocabulary=4, kept_mb=kept_mb
+        )
+        loss = (weights * (stats.need("logp") + stats.need("entropy"))).sum()
+        products.clear()
+        # Twice: the first backward must leave the kept logits as they are.
+        torch.autograd.grad(loss, (hidden, weight, bias), retain_graph=True)
+        return torch.autograd.grad(loss, (hidden, weight, bias))
+
+    expected = gradients(0)
+    assert len(products) == 2 * 3 * blocks
+    # 5 tokens times 4 entries of fp64 are 160 bytes; the third tile of the vocabulary, of 3 entries, is never kept.
+    for kept_mb, left in ((200e-6, 2), (1, 1)):
+        for mine, theirs in zip(gradients(kept_mb), expected, strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-14)
+        assert len(products) == 2 * left * blocks
+
+
+def test_nothing_is_kept_where_no_gradient_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden, weight, _ = inputs()
+    kept: list[int] = []
+    plain = Tiling.sums
+    monkeypatch.setattr(Tiling, "sums", lambda *args: kept.append(len(args[-1])) or plain(*args))
+    targets = torch.zeros(5, dtype=torch.long)
+    with torch.no_grad():
+        token_stats_from_hidden(hidden, weight, targets, tile_vocabulary=4)
+    token_stats_from_hidden(hidden.detach(), weight.detach(), targets, tile_vocabulary=4)
+    token_stats_from_hidden(hidden, weight, targets, "top1", tile_vocabulary=4)
+    assert kept == [0, 0, 0]
+    token_stats_from_hidden(hidden, weight.detach(), targets, tile_vocabulary=4)
+    assert kept[-1] == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any, Literal
 
@@ -11,11 +12,12 @@ from torch.autograd.function import once_differentiable
 
 from entrostat.errors import ConfigError, DataError
 from entrostat.stats import triton_ops
+from entrostat.stats.gradient import LogitGradient
 from entrostat.stats.logits import DEFAULT_WANT, check_size, check_targets, check_temperature, check_want, working_dtype
 from entrostat.stats.online import log_normaliser_of, stats_of
 from entrostat.stats.reference import reference_stats
 from entrostat.stats.shard import VocabularyShard
-from entrostat.stats.tiles import Head, Incoming, TileOps, Tiling, TorchOps
+from entrostat.stats.tiles import Head, Kept, TileOps, Tiling, TorchOps
 from entrostat.types import STATISTICS, TokenStats
 
 Implementation = Literal["auto", "torch", "triton", "reference"]
@@ -41,6 +43,7 @@ def token_stats_from_hidden(
     tile_vocabulary: int | None = None,
     implementation: Implementation = "auto",
     shard: VocabularyShard | None = None,
+    kept_mb: float = 64.0,
 ) -> TokenStats:
     """The statistics of `token_stats`, from what goes into the language-model head.
 
@@ -49,7 +52,8 @@ def token_stats_from_hidden(
         z = logit_scale * (hidden @ weight.T + bias);  z = softcap * tanh(z / softcap)
         token_stats(z, targets, want, temperature)
 
-    One pass over tiles of logits; the backward recomputes each tile, for the tokens that a gradient arrives at.
+    One pass over tiles of logits; the backward recomputes them, but for the few that are kept, for the tokens that a gradient
+    arrives at.
 
     Args:
         hidden_BTd: last hidden states, (B, T, d) or any leading shape.
@@ -64,6 +68,7 @@ def token_stats_from_hidden(
         implementation: "auto" is "triton" on CUDA where Triton can be imported, otherwise "torch"; "reference" builds the
             logits, and is there to check the others against.
         shard: where `weight_Vd` is one rank's part of the vocabulary; see `VocabularyShard`.
+        kept_mb: logits that the forward may keep for the backward [MB], where one comes; 0 recomputes them all.
 
     Returns:
         TokenStats in nats, fp32 (fp64 for fp64 hidden states). bf16 and fp16 factors are multiplied into fp32 logits, which
@@ -92,7 +97,7 @@ def token_stats_from_hidden(
     if shard is not None:
         shard.check(len(weight_Vd))
     check_targets(targets_BT, shape, len(weight_Vd) if shard is None else shard.vocabulary)
-    tiling = _tiling(hidden_BTd, tile_tokens, tile_vocabulary)
+    tiling = _tiling(hidden_BTd, tile_tokens, tile_vocabulary, kept_mb)
     ops = _choose(implementation, hidden_BTd, shard)
 
     hidden_Nd, targets_N = hidden_BTd.reshape(-1, width), targets_BT.reshape(-1)
@@ -112,15 +117,18 @@ def token_stats_from_hidden(
     return TokenStats(**{name: placed(value) for name, value in zip(STATISTICS, values, strict=True)})
 
 
-def _tiling(hidden: Tensor, tokens: int | None, vocabulary: int | None) -> Tiling:
+def _tiling(hidden: Tensor, tokens: int | None, vocabulary: int | None, kept_mb: float) -> Tiling:
     usual = _CPU_TILE if hidden.device.type == "cpu" else _DEVICE_TILE
     tokens, vocabulary = usual[0] if tokens is None else tokens, usual[1] if vocabulary is None else vocabulary
     check_size("tile_tokens", tokens)
     check_size("tile_vocabulary", vocabulary)
+    if not 0 <= kept_mb < math.inf:
+        raise ConfigError(f"kept_mb must be a finite number, zero or above, got {kept_mb!r}")
     device = hidden.device.type
     # Under autocast the product's factors are rounded as the model's own head would round them.
     compute = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
-    return Tiling(tokens, vocabulary, working_dtype(hidden.dtype), compute)
+    keep = int(kept_mb * 1e6) if torch.is_grad_enabled() else 0
+    return Tiling(tokens, vocabulary, working_dtype(hidden.dtype), compute, keep)
 
 
 def _choose(name: str, hidden: Tensor, shard: VocabularyShard | None) -> TileOps | None:
@@ -171,12 +179,13 @@ class _HiddenStats(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         start = 0 if shard is None else shard.start
         with torch.autocast(hidden_Nd.device.type, enabled=False):
-            state = tiling.sums(ops, head, hidden_Nd, targets_N, start, want)
+            kept = tiling.room(head, hidden_Nd) if any(ctx.needs_input_grad[:3]) and want & {"logp", "entropy"} else ()
+            state = tiling.sums(ops, head, hidden_Nd, targets_N, start, want, kept)
         if shard is not None:
             state = shard.combine(state)
         stats, log_normaliser = stats_of(state, want, tiling.dtype), log_normaliser_of(state)
         entropy = log_normaliser.to(tiling.dtype) if stats.entropy is None else stats.entropy
-        ctx.save_for_backward(hidden_Nd, weight_Vd, bias_V, targets_N, log_normaliser, entropy)
+        ctx.save_for_backward(hidden_Nd, weight_Vd, bias_V, targets_N, log_normaliser, entropy, *kept)
         ctx.head, ctx.tiling, ctx.ops, ctx.shard = (head.temperature, head.scale, head.softcap), tiling, ops, shard
         without = (stats.baseline, stats.collision, stats.top1)
         ctx.mark_non_differentiable(*(value for value in without if value is not None))
@@ -185,11 +194,12 @@ class _HiddenStats(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_logp: Tensor | None, grad_entropy: Tensor | None, *_: Any) -> tuple[Any, ...]:
-        hidden, weight, bias, targets, log_normaliser, entropy = ctx.saved_tensors
+        hidden, weight, bias, targets, log_normaliser, entropy, *kept = ctx.saved_tensors
         nothing = (None,) * 9
         if grad_logp is None and grad_entropy is None:
             return nothing
-        incoming = Incoming(log_normaliser, entropy, grad_logp, grad_entropy)
+        temperature, scale, _ = ctx.head
+        rule = LogitGradient.of(log_normaliser, entropy, grad_logp, grad_entropy, scale / temperature)
         # Tokens that no gradient arrives at (a dropped token, a group without spread) cost nothing.
         active = torch.zeros_like(log_normaliser, dtype=torch.bool)
         for grad in (grad_logp, grad_entropy):
@@ -203,8 +213,9 @@ class _HiddenStats(torch.autograd.Function):
                 hidden[rows],
                 targets[rows],
                 0 if shard is None else shard.start,
-                incoming[rows],
+                rule[rows],
                 ctx.needs_input_grad[:3],
+                Kept(tuple(kept), rows if isinstance(rows, Tensor) else None),
             )
         if grad_hidden is not None:
             if isinstance(rows, Tensor):

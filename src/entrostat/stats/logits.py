@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from entrostat.errors import ConfigError, DataError
-from entrostat.stats.online import OnlineSoftmax, logit_gradient
+from entrostat.stats.gradient import LogitGradient
+from entrostat.stats.online import OnlineSoftmax
 from entrostat.types import STATISTICS, TokenStats
 
 DEFAULT_WANT = ("logp", "entropy")
@@ -112,7 +113,8 @@ class _LogitStats(torch.autograd.Function):
         dtype = working_dtype(logits_NV.dtype)
         parts, normalisers = [], []
         for rows in range(0, max(len(logits_NV), 1), chunk):
-            tile = logits_NV[rows : rows + chunk].to(dtype, copy=True).div_(temperature)
+            tile = logits_NV[rows : rows + chunk].to(dtype)
+            tile = tile if temperature == 1 else tile / temperature
             softmax = OnlineSoftmax(len(tile), want, dtype, tile.device)
             softmax.fold(tile, targets_N[rows : rows + chunk], 0)
             parts.append(softmax.stats(want))
@@ -131,18 +133,11 @@ class _LogitStats(torch.autograd.Function):
         logits_NV, targets_N, log_normaliser, entropy = ctx.saved_tensors
         if grad_logp is None and grad_entropy is None:
             return None, None, None, None, None
+        rule = LogitGradient.of(log_normaliser, entropy, grad_logp, grad_entropy, 1 / ctx.temperature)
         grad_NV = torch.empty_like(logits_NV)
         for first in range(0, len(logits_NV), ctx.chunk):
             rows = slice(first, first + ctx.chunk)
             tile = logits_NV[rows].to(log_normaliser.dtype, copy=True).div_(ctx.temperature)
-            gradient = logit_gradient(
-                tile,
-                targets_N[rows],
-                0,
-                log_normaliser[rows],
-                entropy[rows],
-                None if grad_logp is None else grad_logp[rows],
-                None if grad_entropy is None else grad_entropy[rows],
-            )
-            grad_NV[rows] = gradient.div_(ctx.temperature).to(logits_NV.dtype)
+            gradient = rule[rows].write(tile, tile, targets_N[rows], 0)
+            grad_NV[rows] = gradient.to(logits_NV.dtype)
         return grad_NV, None, None, None, None

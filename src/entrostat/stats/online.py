@@ -25,10 +25,10 @@ from entrostat.stats.summarise import sum_dtype
 from entrostat.types import TokenStats
 
 # exp() of it is exactly zero in fp32 and in fp64, and zero times it is zero, where zero times -inf would be NaN.
-_FLOOR = -2000.0
+FLOOR = -2000.0
 
-# Logits that one thread works on at a time: with their exponentials 1 MB, so that all passes but the first find them in
-# the second-level cache. On other devices a tile is one block.
+# Logits that one thread works on at a time: with two copies 1.5 MB, so that all passes but the first find them in the
+# second-level cache. On other devices a tile is one block.
 _BLOCK = 1 << 17
 
 # Parts to collect before they are combined, which spares small operations.
@@ -55,7 +55,7 @@ class OnlineSoftmax:
         empty = torch.zeros(len(SUMS), tokens, dtype=sum_dtype(device), device=device)
         empty[:2] = -torch.inf
         self._parts = [empty]
-        self._scratch = torch.empty(0, 0, dtype=dtype, device=device)
+        self._scratch = torch.empty(2, 0, 0, dtype=dtype, device=device)
 
     @property
     def state(self) -> Tensor:
@@ -65,34 +65,34 @@ class OnlineSoftmax:
         return self._parts[0]
 
     def fold(self, tile_NV: Tensor, targets_N: Tensor, start: int, finite: bool = False) -> None:
-        """Add the logits of vocabulary entries `start` to `start + V`. Overwrites the tile, which has the sums' dtype.
+        """Add the logits of vocabulary entries `start` to `start + V`. The tile has the sums' dtype.
 
         finite: a promise that no logit is -inf, which spares a pass.
         """
         tokens, width = tile_NV.shape
         part = tile_NV.new_zeros(len(SUMS), tokens, 1)
-        local = (targets_N - start).unsqueeze(1)
-        inside = local.clamp(0, width - 1)
-        part[1] = torch.where(inside == local, tile_NV.gather(1, inside), -torch.inf)
+        token, entry = entries(targets_N, start, width)
+        part[1] = -torch.inf
+        part[1, token, 0] = tile_NV[token, entry]
         rows = block_rows(tile_NV)
-        if self._scratch.shape[0] < min(rows, tokens) or self._scratch.shape[1] != width:
-            self._scratch = tile_NV.new_empty(min(rows, tokens), width)
-        for x, sums in zip(tile_NV.split(rows), part.split(rows, 1), strict=True):
-            self._sum_block(x, sums, finite)
+        if self._scratch.shape[1] < min(rows, tokens) or self._scratch.shape[2] != width:
+            self._scratch = tile_NV.new_empty(2, min(rows, tokens), width)
+        for z, sums in zip(tile_NV.split(rows), part.split(rows, 1), strict=True):
+            self._sum_block(z, sums, finite)
         self._parts.append(part.squeeze(2).to(self._parts[0].dtype))
         if len(self._parts) == _PARTS:
             self._parts = [self.state]
 
-    def _sum_block(self, x: Tensor, sums_6N1: Tensor, finite: bool) -> None:
-        """The sums of a block of logits, in its place. Every operation is a pass over memory: the fewer, the better."""
+    def _sum_block(self, z: Tensor, sums_6N1: Tensor, finite: bool) -> None:
+        """The sums of a block of logits. Every operation is a pass over memory: the fewer, the better."""
         shift, _, sum_e, sum_ex, sum_e2, sum_e2x = sums_6N1.unbind()
-        e = self._scratch[: len(x)]
-        torch.amax(x, 1, True, out=shift)
+        x, e = self._scratch[:, : len(z)]
+        torch.amax(z, 1, True, out=shift)
         if finite:
-            x.sub_(shift)
+            torch.sub(z, shift, out=x)
         else:
             # A row of -inf keeps its infinite maximum, but no infinity is subtracted from another.
-            x.sub_(shift.nan_to_num(nan=torch.nan, posinf=torch.inf, neginf=0.0)).clamp_(min=_FLOOR)
+            torch.sub(z, shift.nan_to_num(nan=torch.nan, posinf=torch.inf, neginf=0.0), out=x).clamp_(min=FLOOR)
         torch.exp(x, out=e)
         torch.sum(e, 1, True, out=sum_e)
         if self.first:
@@ -134,10 +134,11 @@ def log_normaliser_of(state_6N: Tensor) -> Tensor:
     return state_6N[0] + state_6N[2].log()
 
 
-def halves(value_N: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Two numbers of `dtype` whose sum is the value."""
-    high = value_N.to(dtype)
-    return high, (value_N - high).nan_to_num(nan=0.0).to(dtype)
+def entries(targets_N: Tensor, start: int, width: int) -> tuple[Tensor, Tensor]:
+    """Where the targets lie in a tile: the tokens whose target is in it, and each one's column."""
+    local = targets_N - start
+    tokens = ((local >= 0) & (local < width)).nonzero().squeeze(1)
+    return tokens, local[tokens]
 
 
 def block_rows(tile_NV: Tensor) -> int:
@@ -155,7 +156,7 @@ def combine(parts_P6N: Tensor) -> Tensor:
     shift, target, e, ex, e2, e2x = parts_P6N.unbind(1)
     top = shift.amax(0)
     # -inf - -inf, where there is no finite logit yet, falls by nothing.
-    fall = (shift - top).clamp_(min=_FLOOR).nan_to_num_(nan=0.0)
+    fall = (shift - top).clamp_(min=FLOOR).nan_to_num_(nan=0.0)
     decay = fall.exp()
     squared = decay * decay
     return torch.stack(
@@ -168,41 +169,3 @@ def combine(parts_P6N: Tensor) -> Tensor:
             (squared * torch.addcmul(e2x, fall, e2)).sum(0),
         ]
     )
-
-
-def logit_gradient(
-    logits_NV: Tensor,
-    targets_N: Tensor,
-    start: int,
-    log_normaliser_N: Tensor,
-    entropy_N: Tensor,
-    grad_logp_N: Tensor | None,
-    grad_entropy_N: Tensor | None,
-) -> Tensor:
-    """Gradient of sum(grad_logp * logp + grad_entropy * H) with respect to one tile of logits; overwrites the tile.
-
-    d logp_k / d z_j = 1[j = k] - p_j   and   d H / d z_j = -p_j (log p_j + H), with 0 where p_j = 0. So off the target
-    the gradient is p_j (a log p_j + b) with a = -grad_entropy and b = -(grad_entropy * H + grad_logp).
-
-    The normaliser may be fp64: then log p near 0 is right to the last digit, where logits are large and entropy small.
-    """
-    slope = None if grad_entropy_N is None else -grad_entropy_N
-    level = torch.zeros_like(entropy_N) if slope is None else slope * entropy_N
-    if grad_logp_N is not None:
-        level = level - grad_logp_N
-    high, low = halves(log_normaliser_N, logits_NV.dtype)
-    rows = block_rows(logits_NV)
-    scratch = logits_NV.new_empty(min(rows, len(logits_NV)), logits_NV.shape[1])
-    for first in range(0, len(logits_NV), rows):
-        block = slice(first, first + rows)
-        x = logits_NV[block].sub_(high[block].unsqueeze(1)).sub_(low[block].unsqueeze(1)).clamp_(min=_FLOOR)
-        if slope is None:
-            x.exp_().mul_(level[block].unsqueeze(1))
-        else:
-            p = torch.exp(x, out=scratch[: len(x)])
-            x.mul_(slope[block].unsqueeze(1)).add_(level[block].unsqueeze(1)).mul_(p)
-    if grad_logp_N is not None:
-        local = targets_N - start
-        here = ((local >= 0) & (local < logits_NV.shape[1])).nonzero().squeeze(1)
-        logits_NV[here, local[here]] += grad_logp_N[here]
-    return logits_NV

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.torch_version import TorchVersion
 
-from entrostat.stats.online import OnlineSoftmax, logit_gradient
+from entrostat.stats.gradient import LogitGradient
+from entrostat.stats.online import OnlineSoftmax
 
 # torch.mm(..., out_dtype=...): half-precision factors, fp32 product.
 _OUT_DTYPE = TorchVersion(torch.__version__) >= "2.8"
@@ -30,52 +31,31 @@ class Head:
     scale: float
     softcap: float | None
 
-    def logits_(self, tile_NV: Tensor) -> Tensor:
-        """A tile of projections turned into logits, in place."""
-        if self.scale != 1:
-            tile_NV.mul_(self.scale)
-        if self.softcap is not None:
-            tile_NV.div_(self.softcap).tanh_().mul_(self.softcap)
-        return tile_NV if self.temperature == 1 else tile_NV.div_(self.temperature)
+    @property
+    def gain(self) -> float:
+        """What the projection is multiplied by, within the product: it gives logits, or what goes into tanh."""
+        return self.scale / (self.temperature if self.softcap is None else self.softcap)
 
-    def chain_(self, gradient_NV: Tensor, logits_NV: Tensor | None) -> Tensor:
-        """A gradient with respect to the logits turned into one with respect to the projection, in place."""
-        if self.softcap is not None:
-            assert logits_NV is not None
-            tanh = logits_NV.mul_(self.temperature / self.softcap)
-            gradient_NV.mul_(1 - tanh.square_())
-        factor = self.scale / self.temperature
-        return gradient_NV if factor == 1 else gradient_NV.mul_(factor)
-
-
-@dataclass(frozen=True)
-class Incoming:
-    """What the backward knows of some tokens: the normaliser and entropy of each, and the gradients that arrive."""
-
-    log_normaliser_N: Tensor
-    entropy_N: Tensor
-    grad_logp_N: Tensor | None
-    grad_entropy_N: Tensor | None
-
-    def __getitem__(self, rows: slice | Tensor) -> Incoming:
-        logp, entropy = self.grad_logp_N, self.grad_entropy_N
-        return Incoming(
-            self.log_normaliser_N[rows],
-            self.entropy_N[rows],
-            None if logp is None else logp[rows],
-            None if entropy is None else entropy[rows],
-        )
+    @property
+    def cap(self) -> float | None:
+        """The logits per unit of tanh; None where there is no softcap."""
+        return None if self.softcap is None else self.softcap / self.temperature
 
 
 class TileOps(Protocol):
     """What an implementation does to one tile of projections."""
 
     def fold(self, softmax: OnlineSoftmax, tile_NV: Tensor, targets_N: Tensor, start: int, head: Head) -> None:
-        """Add the tile, whose first column is vocabulary entry `start`, to the sums. May overwrite it."""
+        """Add the tile, whose first column is vocabulary entry `start`, to the sums. May overwrite it under a softcap."""
         ...
 
-    def gradient(self, tile_NV: Tensor, targets_N: Tensor, start: int, head: Head, incoming: Incoming) -> Tensor:
-        """The gradient with respect to the tile, in its place."""
+    def gradient(
+        self, out_NV: Tensor, tile_NV: Tensor, targets_N: Tensor, start: int, head: Head, rule: LogitGradient
+    ) -> Tensor:
+        """The gradient with respect to the projection, into `out_NV`, which may be the tile.
+
+        The rule gives the gradient with respect to the logits.
+        """
         ...
 
 
@@ -83,21 +63,36 @@ class TorchOps:
     """Plain PyTorch: any device, and fp64."""
 
     def fold(self, softmax: OnlineSoftmax, tile_NV: Tensor, targets_N: Tensor, start: int, head: Head) -> None:
-        softmax.fold(head.logits_(tile_NV), targets_N, start, finite=head.bias_V is None)
+        if head.cap is not None:
+            tile_NV.tanh_().mul_(head.cap)
+        softmax.fold(tile_NV, targets_N, start, finite=head.bias_V is None)
 
-    def gradient(self, tile_NV: Tensor, targets_N: Tensor, start: int, head: Head, incoming: Incoming) -> Tensor:
-        logits = head.logits_(tile_NV)
-        kept = logits.clone() if head.softcap is not None else None
-        gradient = logit_gradient(
-            logits,
-            targets_N,
-            start,
-            incoming.log_normaliser_N,
-            incoming.entropy_N,
-            incoming.grad_logp_N,
-            incoming.grad_entropy_N,
-        )
-        return head.chain_(gradient, kept)
+    def gradient(
+        self, out_NV: Tensor, tile_NV: Tensor, targets_N: Tensor, start: int, head: Head, rule: LogitGradient
+    ) -> Tensor:
+        finite = head.bias_V is None
+        if head.cap is None:
+            return rule.write(out_NV, tile_NV, targets_N, start, finite)
+        tanh = tile_NV.tanh()
+        rule.write(out_NV, tanh * head.cap, targets_N, start, finite)
+        return out_NV.mul_(tanh.square_().neg_().add_(1))
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Tiles of the forward that the backward need not compute again: the first ones of the vocabulary, for every token.
+
+    active: the tokens that the backward is about, where it is not about all.
+    """
+
+    tiles: tuple[Tensor, ...] = ()
+    active: Tensor | None = None
+
+    def tile(self, number: int, rows: slice) -> Tensor | None:
+        """These rows of a tile, counted along the vocabulary; None where it was not kept."""
+        if number >= len(self.tiles):
+            return None
+        return self.tiles[number][rows if self.active is None else self.active[rows]]
 
 
 @dataclass(frozen=True)
@@ -108,27 +103,48 @@ class Tiling:
         tokens, vocabulary: size of a tile.
         dtype: working dtype of the tiles, fp32 or fp64.
         compute: dtype of the product's factors; the product itself is in the working dtype.
+        keep: bytes of logits that the forward may keep for the backward.
     """
 
     tokens: int
     vocabulary: int
     dtype: torch.dtype
     compute: torch.dtype
+    keep: int = 0
 
     def sums(
-        self, ops: TileOps, head: Head, hidden_Nd: Tensor, targets_N: Tensor, start: int, want: frozenset[str]
+        self,
+        ops: TileOps,
+        head: Head,
+        hidden_Nd: Tensor,
+        targets_N: Tensor,
+        start: int,
+        want: frozenset[str],
+        kept: tuple[Tensor, ...] = (),
     ) -> Tensor:
-        """The state of every token over the head's whole vocabulary, (6, N); its first row is entry `start`."""
+        """The state of every token over the head's whole vocabulary, (6, N); its first row is entry `start`.
+
+        kept: filled with the first tiles; see `room`.
+        """
         states = []
         buffer = self._buffer(head, hidden_Nd)
         for rows in _slices(len(hidden_Nd), self.tokens):
             hidden, targets = self._factor(hidden_Nd[rows]), targets_N[rows]
             softmax = OnlineSoftmax(len(hidden), want, self.dtype, hidden.device)
-            for columns in _slices(len(head.weight_Vd), self.vocabulary):
-                tile, _ = self._project(head, hidden, columns, buffer)
+            for number, columns in enumerate(_slices(len(head.weight_Vd), self.vocabulary)):
+                weight = self._factor(head.weight_Vd[columns])
+                tile = kept[number][rows] if number < len(kept) else _part(buffer, hidden, weight)
+                self._project(tile, hidden, weight, head, columns)
                 ops.fold(softmax, tile, targets, start + columns.start, head)
             states.append(softmax.state)
         return torch.cat(states, 1)
+
+    def room(self, head: Head, hidden_Nd: Tensor) -> tuple[Tensor, ...]:
+        """Room for as many tiles, over all tokens, as may be kept. None under a softcap, where tiles are overwritten."""
+        size = len(hidden_Nd) * self.vocabulary * self.dtype.itemsize
+        count = 0 if head.cap is not None else min(self.keep // max(size, 1), len(head.weight_Vd) // self.vocabulary)
+        shape = (len(hidden_Nd), self.vocabulary)
+        return tuple(torch.empty(shape, dtype=self.dtype, device=hidden_Nd.device) for _ in range(count))
 
     def gradients(
         self,
@@ -137,8 +153,9 @@ class Tiling:
         hidden_Nd: Tensor,
         targets_N: Tensor,
         start: int,
-        incoming: Incoming,
+        rule: LogitGradient,
         need: tuple[bool, bool, bool],
+        kept: Kept,
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """Gradients with respect to hidden states, weight and bias, where needed, in the working dtype."""
         like = dict(dtype=self.dtype, device=hidden_Nd.device)
@@ -149,17 +166,21 @@ class Tiling:
         grad_bias = torch.zeros(len(head.weight_Vd), **like) if need[2] else None  # type: ignore[call-overload]
         buffer = self._buffer(head, hidden_Nd)
         for rows in _slices(len(hidden_Nd), self.tokens):
-            hidden, targets, arriving = self._factor(hidden_Nd[rows]), targets_N[rows], incoming[rows]
-            for columns in _slices(len(head.weight_Vd), self.vocabulary):
-                tile, weight = self._project(head, hidden, columns, buffer)
-                gradient = ops.gradient(tile, targets, start + columns.start, head, arriving)
+            hidden, targets, arriving = self._factor(hidden_Nd[rows]), targets_N[rows], rule[rows]
+            for number, columns in enumerate(_slices(len(head.weight_Vd), self.vocabulary)):
+                weight = self._factor(head.weight_Vd[columns])
+                out = _part(buffer, hidden, weight)
+                tile = kept.tile(number, rows)
+                if tile is None:
+                    tile = self._project(out, hidden, weight, head, columns)
+                gradient = ops.gradient(out, tile, targets, start + columns.start, head, arriving)
                 if grad_bias is not None:
                     grad_bias[columns] += gradient.sum(0)
                 gradient = gradient.to(weight.dtype)
                 if grad_hidden is not None:
-                    _add_product(grad_hidden[rows], gradient, weight)
+                    _multiply(grad_hidden[rows], gradient, weight)
                 if grad_weight is not None:
-                    _add_product(grad_weight[columns], gradient.t(), hidden, keep=rows.start > 0)
+                    _multiply(grad_weight[columns], gradient.t(), hidden, keep=rows.start > 0)
         return grad_hidden, grad_weight, grad_bias
 
     def _factor(self, factor: Tensor) -> Tensor:
@@ -171,25 +192,25 @@ class Tiling:
         size = min(self.tokens, len(hidden_Nd)) * min(self.vocabulary, len(head.weight_Vd))
         return torch.empty(size, dtype=self.dtype, device=hidden_Nd.device)
 
-    def _project(self, head: Head, hidden_Nd: Tensor, columns: slice, buffer: Tensor) -> tuple[Tensor, Tensor]:
-        """One tile of projections, in the buffer, and the rows of the weight that made it."""
-        weight = self._factor(head.weight_Vd[columns])
-        tile = buffer[: len(hidden_Nd) * len(weight)].view(len(hidden_Nd), len(weight))
-        if hidden_Nd.dtype == self.dtype:
-            torch.mm(hidden_Nd, weight.t(), out=tile)
-        else:
-            torch.mm(hidden_Nd, weight.t(), out_dtype=self.dtype, out=tile)
+    def _project(self, tile_NV: Tensor, hidden_Nd: Tensor, weight_Vd: Tensor, head: Head, columns: slice) -> Tensor:
+        """Fills a tile with projections."""
+        _multiply(tile_NV, hidden_Nd, weight_Vd.t(), keep=False, factor=head.gain)
         if head.bias_V is not None:
-            tile.add_(head.bias_V[columns].to(self.dtype))
-        return tile, weight
+            tile_NV.add_(head.bias_V[columns].to(self.dtype), alpha=head.gain)
+        return tile_NV
 
 
-def _add_product(total: Tensor, left: Tensor, right: Tensor, keep: bool = True) -> None:
-    """total += left @ right, or total = left @ right, without rounding the product to the factors' dtype."""
+def _part(buffer: Tensor, hidden_Nd: Tensor, weight_Vd: Tensor) -> Tensor:
+    """The buffer's first numbers as a tile for these tokens and rows of the weight."""
+    return buffer[: len(hidden_Nd) * len(weight_Vd)].view(len(hidden_Nd), len(weight_Vd))
+
+
+def _multiply(total: Tensor, left: Tensor, right: Tensor, keep: bool = True, factor: float = 1.0) -> None:
+    """total += factor * left @ right, or = where it is not kept, without rounding the product to the factors' dtype."""
     if left.dtype == total.dtype:
-        torch.addmm(total, left, right, beta=int(keep), out=total)
+        torch.addmm(total, left, right, beta=int(keep), alpha=factor, out=total)
     else:
-        torch.addmm(total, left, right, out_dtype=total.dtype, beta=int(keep), out=total)
+        torch.addmm(total, left, right, out_dtype=total.dtype, beta=int(keep), alpha=factor, out=total)
 
 
 def _slices(length: int, step: int) -> Iterator[slice]:

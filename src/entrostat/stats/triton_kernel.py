@@ -11,8 +11,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from entrostat.stats.online import OnlineSoftmax, halves
-from entrostat.stats.tiles import Head, Incoming
+from entrostat.stats.gradient import LogitGradient
+from entrostat.stats.online import OnlineSoftmax
+from entrostat.stats.tiles import Head
 
 _FLOOR = tl.constexpr(-2000.0)
 
@@ -25,25 +26,25 @@ def _tanh(x):
 
 
 @triton.jit
-def _logits(tile, row, columns, scale, softcap, temperature, SOFTCAP: tl.constexpr, BLOCK: tl.constexpr):
+def _logits(tile, row, columns, cap, CAPPED: tl.constexpr, BLOCK: tl.constexpr):
     """A row of logits with -inf beyond its end, and tanh where there is a softcap."""
     offsets = tl.arange(0, BLOCK)
     inside = offsets < columns
-    y = tl.load(tile + row * columns + offsets, mask=inside, other=0.0) * scale
+    y = tl.load(tile + row * columns + offsets, mask=inside, other=0.0)
     tanh = y
-    if SOFTCAP:
-        tanh = _tanh(y / softcap)
-        y = softcap * tanh
-    return tl.where(inside, y / temperature, -float("inf")), tanh
+    if CAPPED:
+        tanh = _tanh(y)
+        y = cap * tanh
+    return tl.where(inside, y, -float("inf")), tanh
 
 
 @triton.jit
 def _fold(
-    tile, targets, state, tokens, columns, start, scale, softcap, temperature,
-    SOFTCAP: tl.constexpr, FIRST: tl.constexpr, SECOND: tl.constexpr, BLOCK: tl.constexpr,
+    tile, targets, state, tokens, columns, start, cap,
+    CAPPED: tl.constexpr, FIRST: tl.constexpr, SECOND: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
-    z, _ = _logits(tile, row, columns, scale, softcap, temperature, SOFTCAP, BLOCK)
+    z, _ = _logits(tile, row, columns, cap, CAPPED, BLOCK)
     local = tl.load(targets + row) - start
     at_target = tl.arange(0, BLOCK) == local
     target = tl.where((local >= 0) & (local < columns), tl.sum(tl.where(at_target, z, 0.0), axis=0), -float("inf"))
@@ -73,20 +74,20 @@ def _fold(
 
 @triton.jit
 def _gradient(
-    tile, targets, high, low, slope, level, grad_logp, columns, start, scale, softcap, temperature,
-    SOFTCAP: tl.constexpr, BLOCK: tl.constexpr,
+    out, tile, targets, shift, slope, level, more, columns, start, cap,
+    CAPPED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     offsets = tl.arange(0, BLOCK)
-    z, tanh = _logits(tile, row, columns, scale, softcap, temperature, SOFTCAP, BLOCK)
-    logp = z - tl.load(high + row) - tl.load(low + row)
-    p = tl.exp(logp)
-    gradient = p * (tl.load(slope + row) * tl.maximum(logp, _FLOOR) + tl.load(level + row))
+    z, tanh = _logits(tile, row, columns, cap, CAPPED, BLOCK)
+    # exp() gives 0 beyond the end and where a logit is -inf; the floor keeps it from meeting an infinity.
+    y = z - tl.load(shift + row)
+    gradient = tl.exp(y) * (tl.load(slope + row) * tl.maximum(y, _FLOOR) + tl.load(level + row))
     at_target = offsets == tl.load(targets + row) - start
-    gradient += tl.where(at_target, tl.load(grad_logp + row), 0.0)
-    if SOFTCAP:
+    gradient += tl.where(at_target, tl.load(more + row), 0.0)
+    if CAPPED:
         gradient *= 1 - tanh * tanh
-    tl.store(tile + row * columns + offsets, gradient * (scale / temperature), mask=offsets < columns)
+    tl.store(out + row * columns + offsets, gradient, mask=offsets < columns)
 
 
 class TritonOps:
@@ -98,29 +99,26 @@ class TritonOps:
             return
         with torch.cuda.device_of(tile_NV):
             _fold[(tokens,)](
-                tile_NV, targets_N, softmax.state, tokens, columns, start, *_constants(head),
-                SOFTCAP=head.softcap is not None, FIRST=softmax.first, SECOND=softmax.second, **_block(columns),
+                tile_NV, targets_N, softmax.state, tokens, columns, start, head.cap or 1.0,
+                CAPPED=head.cap is not None, FIRST=softmax.first, SECOND=softmax.second, **_block(columns),
             )  # fmt: skip
 
-    def gradient(self, tile_NV: Tensor, targets_N: Tensor, start: int, head: Head, incoming: Incoming) -> Tensor:
+    def gradient(
+        self, out_NV: Tensor, tile_NV: Tensor, targets_N: Tensor, start: int, head: Head, rule: LogitGradient
+    ) -> Tensor:
         tokens, columns = tile_NV.shape
         if tokens == 0:
-            return tile_NV
-        zeros = torch.zeros_like(incoming.entropy_N)
-        grad_logp = zeros if incoming.grad_logp_N is None else incoming.grad_logp_N.contiguous()
-        slope = zeros if incoming.grad_entropy_N is None else -incoming.grad_entropy_N
-        level = slope * incoming.entropy_N - grad_logp
+            return out_NV
+        slope, more = (
+            torch.zeros_like(rule.level_N) if value is None else value.contiguous()
+            for value in (rule.slope_N, rule.target_N)
+        )
         with torch.cuda.device_of(tile_NV):
             _gradient[(tokens,)](
-                tile_NV, targets_N, *halves(incoming.log_normaliser_N, tile_NV.dtype), slope, level, grad_logp,
-                columns, start, *_constants(head),
-                SOFTCAP=head.softcap is not None, **_block(columns),
+                out_NV, tile_NV, targets_N, rule.shift_N, slope, rule.level_N, more, columns, start, head.cap or 1.0,
+                CAPPED=head.cap is not None, **_block(columns),
             )  # fmt: skip
-        return tile_NV
-
-
-def _constants(head: Head) -> tuple[float, float, float]:
-    return head.scale, head.softcap or 1.0, head.temperature
+        return out_NV
 
 
 def _block(columns: int) -> dict[str, int]:
