@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import time
 
 import pytest
 import torch
@@ -155,3 +156,14 @@ def test_a_learning_rate_that_changes() -> None:
 def test_refusals(make_one, message) -> None:
     with pytest.raises(ConfigError, match=message):
         make_one()
+
+
+def test_thousands_of_steps_a_second() -> None:
+    """A short form of `benchmarks/simulate`, whose bound is half of this one; processor time, the best of three."""
+    bandit, method = random_bandit(64), make("flow", target=2.0, kp=5, ki=0.1)
+    seconds = []
+    for _ in range(3):
+        began = time.process_time()
+        train_bandit(bandit, method, 400)
+        seconds.append(time.process_time() - began)
+    assert min(seconds) < 400 * 1e-3

@@ -51,7 +51,7 @@ def response_figure(
             axes[0].axvline(numbers.settling, color=COLOURS[2], linewidth=1.2)
             axes[0].annotate(
                 f"settled after {numbers.settling}",
-                (numbers.settling, 0.04),
+                (numbers.settling, 0.55),
                 xycoords=("data", "axes fraction"),
                 textcoords="offset points",
                 xytext=(4, 0),

@@ -59,7 +59,8 @@ def stability_figure(
     axes.set_xlabel("kp [output per nat]")
     axes.set_ylabel("ki [output per nat and step]")
     axes.set_title("time constant of the slowest mode; unstable beyond the line", fontsize=10)
-    axes.legend(loc="upper right", fontsize=8, framealpha=0.9)
+    if axes.lines:
+        axes.legend(loc="upper right", fontsize=8, framealpha=0.9)
     axes.spines[["top", "right"]].set_visible(False)
     with saving(Path(path)):
         figure.savefig(path)

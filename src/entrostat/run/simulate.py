@@ -136,11 +136,12 @@ def simulate(config: SimulateConfig) -> Simulation:
 
 
 def _numbers(config: SimulateConfig, trace: Trace, events: list[Event], settings: Mapping[str, Any]) -> Response | None:
-    """The response. Under noise it is that of means over nine steps, of which 95 % have to lie within the band."""
+    """The response. Under noise, and on sampled actions, it is of means over nine steps, of which 95 % have to lie within."""
     if not trace.target:
         return None
     noise = max([settings["noise"], *(event.noise or 0.0 for event in events)])
-    window = config.window or (9 if noise else 1)
+    noisy = bool(noise) or config.plant.name == TABULAR
+    window = config.window or (9 if noisy else 1)
     return response(
         trace.measured,
         trace.target,
@@ -148,7 +149,7 @@ def _numbers(config: SimulateConfig, trace: Trace, events: list[Event], settings
         # What noise leaves in a mean, and 1 % of the target, count as settled.
         least=max(3 * noise / math.sqrt(window), 0.01 * trace.target[-1]),
         window=window,
-        inside=0.95 if noise else 1.0,
+        inside=0.95 if noisy else 1.0,
         saturated=trace.saturated,
         events=sorted({event.at for event in events if event.at < config.steps}),
     )
