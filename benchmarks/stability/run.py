@@ -39,20 +39,27 @@ def errors(loop: Loop, steps: int) -> list[float]:
 
 
 def grows(loop: Loop, steps: int) -> bool:
-    """Whether the peaks of the last sixth are higher than those of the second sixth."""
+    """Whether the peaks of the last sixth are higher than those of the second sixth, and than rounding."""
     path, part = errors(loop, steps), steps // 6
-    return len(path) < steps or max(map(abs, path[-part:])) > max(map(abs, path[part : 2 * part]))
+    return len(path) < steps or max(map(abs, path[-part:])) > max(1e-9, *map(abs, path[part : 2 * part]))
 
 
 def grid(read: str, delay: int, momentum: float, points: int) -> list[Loop]:
-    """Gains over the region and a quarter beyond it on both axes; the first row is P alone."""
+    """Gains over the region and a quarter beyond it on both axes, none on a round number; the first row is P alone."""
     widest_kp = 2 * (1 + momentum) / (1 - momentum) if delay == 0 else 1.0
     if delay == 0 and read == "before":
         widest_kp *= 2 / (1 + momentum)  # the corner where low and high meet
     tallest_ki = max(ki_range(widest_kp * i / 200, read, delay, momentum)[1] for i in range(1, 200))
     return [
-        Loop(1.25 * widest_kp * i / points, 1.25 * tallest_ki * j / points, 1.0, read, delay, momentum)
-        for i, j in itertools.product(range(1, points + 1), range(points + 1))
+        Loop(
+            1.25 * widest_kp * (i + 0.5) / points,
+            1.25 * tallest_ki * max(j - 0.5, 0) / points,
+            1.0,
+            read,
+            delay,
+            momentum,
+        )
+        for i, j in itertools.product(range(points), range(points + 1))
     ]
 
 
