@@ -146,11 +146,12 @@ def _verdicts(found: Tuning) -> list[str]:
             lines.append("a larger --amplitude or more steps of --probe would tell")
         return lines
     if not gains.reached:
-        line = f"no PI gains settle within {gains.wanted:g} steps: the delay and a momentum of {found.plant.momentum:.2f} allow"
-        line += f" {gains.settling} at best, which these gains do"
-        if found.plant.momentum > 0.6:
+        beta = found.plant.momentum
+        line = f"no PI gains settle within {gains.wanted:g} steps: delay and a momentum of {beta:.2f} allow {gains.settling} "
+        line += "at best, which these gains do; the self_tuning controller has no such bound"
+        if beta > 0.6:
             other = gains_for(gains.wanted, found.plant.gain, delay=found.delay, momentum=0.5).settling
-            line += f"; with a momentum of 0.5 (trainer.adam_beta1) it were {other}"
+            line += f", and with a momentum of 0.5 (trainer.adam_beta1) it were {other}"
         lines.append(line)
     low, high = found.actuator.limits
     if not low < found.holding < high:
