@@ -22,7 +22,6 @@ COMMON = (
     "eval.samples=8",
     "eval.ks=[1,8]",
 )
-SETTLING = 30
 PLAIN = "plain GRPO"
 
 
@@ -31,17 +30,19 @@ class Actuator:
     """How an output acts: a method with its options, the knob that the controller turns, and how far it may be turned.
 
     The limits of a weighting let the weight of a typical token go from 0 to about 5; those of a bonus let it outweigh
-    the reward.
+    the reward; those of the temperature are 5 % a step. A temperature acts at once, without the optimizer's momentum.
     """
 
     method: str
     limits: tuple[float, float]
     options: tuple[str, ...] = ()
     knob: str = "controller"
+    settling: int = 30
+    momentum: float = 0.9
 
     def overrides(self, target: float) -> tuple[str, ...]:
-        tuning = f"{{target: {target}, settling: {SETTLING}, limits: {list(self.limits)}}}"
-        options = (*self.options, f"{self.knob}={{self_tuning: {tuning}}}")
+        tuning = f"target: {target}, settling: {self.settling}, limits: {list(self.limits)}, momentum: {self.momentum}"
+        options = (*self.options, f"{self.knob}={{self_tuning: {{{tuning}}}}}")
         return (f"method.name={self.method}", *(f"method.{option}" for option in options))
 
 
@@ -50,6 +51,7 @@ ACTUATORS = {
     "sign of D": Actuator("entropic", (-4.0, 4.0), ("select=discriminator", "normaliser=all")),
     "p > 0.95": Actuator("entropic", (-4.0, 4.0), ("select=probability", "threshold=0.95", "normaliser=all")),
     "cost-weighted flow": Actuator("flow", (-4.0, 4.0), ("shape=cost",)),
+    "temperature": Actuator("temperature", (-5.0, 5.0), settling=15, momentum=0.0),
     "entropy bonus": Actuator("entropy_bonus", (-1.0, 1.0), knob="coef"),
 }
 

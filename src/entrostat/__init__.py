@@ -51,6 +51,7 @@ _HOMES = {
     "clip_higher": "entrostat.methods",
     "observe": "entrostat.methods",
     "only_tokens": "entrostat.methods",
+    "temperature": "entrostat.methods",
     # objectives
     "ppo": "entrostat.methods",
     "grpo": "entrostat.methods",

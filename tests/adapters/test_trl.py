@@ -367,3 +367,45 @@ def test_the_log_holds_every_metric(tmp_path):
     assert {f"entropy_control/{name}" for name in wanted} <= keys
     assert {"token_entropy/mean", "token_entropy/near_certain", "token_entropy/flow_positive_likely"} <= keys
     assert not [k for k in keys if "entropy_control" in k and ("min" in k or "max" in k)]
+
+
+@pytest.mark.parametrize("updates", [1, 2])
+def test_a_batch_is_scored_at_the_temperature_it_was_sampled_at(tmp_path, updates):
+    class Watch(Recorder):
+        def _generate_single_turn(self, *args, **kwargs):
+            self.__dict__.setdefault("sampled", []).append(self.generation_config.temperature)
+            return super()._generate_single_turn(*args, **kwargs)
+
+    heating = es.temperature(1.0, controller=-10.0, rate=0.02)  # by a fifth each step
+    run = trainer(tmp_path, Watch, wrap=controlled(heating), temperature=0.8, max_steps=4, steps_per_generation=updates)
+    run.train()
+    expected = [0.8 * math.exp(0.2 * (step - step % updates)) for step in range(4)]
+    assert run.sampled == pytest.approx(expected[::updates], rel=1e-5)
+    for step, (inputs, state) in enumerate(run.seen):
+        model = policy()
+        model.load_state_dict(state)
+        ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], 1)
+        attention = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], 1)
+        keep = inputs["completion_ids"].shape[1]
+        logits = model(input_ids=ids, attention_mask=attention).logits[:, -keep - 1 : -1].double()
+        stats = reference_stats(logits, inputs["completion_ids"], expected[step])
+        mask = inputs["completion_mask"].bool()
+        assert history(run, "entropy_control/measured")[step] == pytest.approx(
+            stats.entropy[mask].mean().item(), rel=1e-5
+        )
+        if updates == 2 and step % 2 == 0:  # nothing was updated since it was sampled: every ratio is 1
+            torch.testing.assert_close(
+                inputs["old_per_token_logps"][mask].double(), stats.logp[mask], atol=1e-5, rtol=1e-5
+            )
+
+
+def test_rloo_is_sampled_at_the_controlled_temperature(tmp_path):
+    run = trainer(tmp_path, RLOOTrainer, wrap=controlled(es.temperature(1.0, controller=-10.0, rate=0.02)))
+    run.train()
+    assert history(run, "entropy_control/temperature") == pytest.approx([math.exp(0.2 * step) for step in range(3)])
+    assert run.generation_config.temperature == run.temperature == pytest.approx(math.exp(0.4))
+
+
+def test_a_moving_temperature_cannot_be_predicted_beside():
+    with pytest.raises(HostError, match="predict_every"):
+        es.trl.controlled(GRPOTrainer, es.temperature(1.0), predict_every=5)

@@ -323,7 +323,7 @@ def test_no_knob_of_zero_changes_the_objective(case: Case) -> None:
 @pytest.mark.parametrize("name", names())
 def test_unknown_options_are_named(name: str) -> None:
     with pytest.raises(ConfigError, match=r"no option 'colour'"):
-        es.make(name, colour=1, **({"target": 0.3} if name in ("flow", "entropic") else {}))
+        es.make(name, colour=1, **({"target": 0.3} if name in ("flow", "entropic", "temperature") else {}))
 
 
 def test_unknown_methods_are_named() -> None:
@@ -333,14 +333,14 @@ def test_unknown_methods_are_named() -> None:
         es.make("flow")
 
 
-@pytest.mark.parametrize("name", ["flow", "entropic", "skywork"])
+@pytest.mark.parametrize("name", ["flow", "entropic", "skywork", "temperature"])
 @pytest.mark.parametrize("target", [-0.1, math.nan, math.inf, "0.3", True, None, Piecewise(((0, -1.0),))])
 def test_impossible_targets_are_refused_at_construction(name: str, target: object) -> None:
     with pytest.raises(ConfigError, match="target entropy"):
         es.make(name, target=target)
 
 
-@pytest.mark.parametrize("name", ["flow", "entropic", "skywork"])
+@pytest.mark.parametrize("name", ["flow", "entropic", "skywork", "temperature"])
 def test_a_target_above_log_v_is_refused_at_construction(name: str) -> None:
     EntropyControl(es.make(name, target=math.log(32) - 1e-6), vocabulary=32)
     for target in (math.log(32) + 1e-6, Piecewise(((0, 4.0), (9, 0.1)))):
@@ -368,6 +368,8 @@ def test_a_target_above_log_v_is_refused_at_construction(name: str) -> None:
         ("clip_b", {"mu": math.nan}),
         ("clip_v", {"largest_share": 0.0}),
         ("clip_v", {"scope": "global"}),
+        ("temperature", {"target": 0.3, "rate": 0.0}),
+        ("temperature", {"target": 0.3, "limits": (1.5, 3.0)}),
         ("entropy_bonus", {"coef": True}),
         ("skywork", {"delta": 0.0}),
         ("clip_higher", {"eps_high": -0.1}),

@@ -39,6 +39,7 @@ REASONS = {
     "untested": "written to verl's hook; its arithmetic over a split vocabulary is tested with two processes, Megatron itself "
     "was never at hand",
     "split": "a statistic that it needs has no formula for a vocabulary that is split over ranks",
+    "sampling": "verl fixes the sampling temperature when its rollout workers start",
     "bypass": "`rollout_correction.bypass_mode=True` skips the forward pass that measures the entropy",
 }
 
@@ -56,14 +57,20 @@ def _plain(method: Chain) -> str:
 
 
 def _fsdp(method: Chain) -> str:
+    if method.sets_temperature:
+        return _no("sampling")
     return _yes(*(["stale"] if method.needs_stale_data else []), *(["loss"] if needs_loss(method) else []))
 
 
 def _fused(method: Chain) -> str:
+    if method.sets_temperature:
+        return _no("sampling")
     return _yes("hidden", *(["loss"] if needs_loss(method) else []))
 
 
 def _megatron(method: Chain) -> str:
+    if method.sets_temperature:
+        return _no("sampling")
     if not method.requires <= SPLIT_VOCABULARY:
         return _no("split")
     return _yes("untested", *(["loss"] if needs_loss(method) else []))
@@ -97,6 +104,7 @@ def acts_through(method: Chain) -> str:
         "keep_BT": "dropped tokens",
         "eps_low": "clip range",
         "eps_high": "clip range",
+        "temperature": "sampling temperature",
     }
     named = [words[w] for w in sorted(writes) if w in words] + (["an added term"] if adds_terms(method) else [])
     return ", ".join(dict.fromkeys(named)) or "nothing: it measures"

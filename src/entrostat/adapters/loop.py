@@ -79,6 +79,11 @@ class EntropyControl:
                 stacklevel=2,
             )
 
+    @property
+    def temperature(self) -> float:
+        """Factor on the sampling temperature for the next batch; 1 unless the method moves it."""
+        return self.method.temperature(self.state)
+
     def check_reachable(self, vocabulary: int) -> None:
         """Refuse a target that anywhere leads above log V, the entropy of the uniform distribution."""
         for target in self.method.targets:

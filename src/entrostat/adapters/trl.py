@@ -35,6 +35,7 @@ except ImportError as error:
 OLDEST = "1.16"
 _HEAD = "_ChunkedLogProbFunction"
 _REWARDS = "entrostat_rewards"
+_TEMPERATURE = "entrostat_temperature"
 
 
 def controlled(
@@ -66,6 +67,11 @@ def controlled(
         EntropyControl(method)  # its error says what a method is
     if resume_state not in ("require", "fresh"):
         raise HostError(f"resume_state must be 'require' or 'fresh', got {resume_state!r}")
+    if predict_every and EntropyControl(method).method.sets_temperature:
+        raise HostError(
+            f"{method.name!r} moves the sampling temperature between the measurements that a prediction compares: "
+            "leave out predict_every"
+        )
     if predict_every:
         from entrostat.adapters.trl_prediction import predicted  # which builds on this module
 
@@ -143,6 +149,7 @@ class _Controlled:
         self.entropy_control = EntropyControl(self._entropy_method, vocabulary, on_policy=aligned)
         self._capture: _Capture | None = None
         self._reward_sums: Tensor | None = None
+        self._factor = 1.0
 
     # -- the forward pass and the loss ---------------------------------------------------------------------------------
 
@@ -176,12 +183,15 @@ class _Controlled:
         forward = super()._get_per_token_logps_and_entropies  # type: ignore[misc]
         capture = self._capture
         if capture is None or capture.applied:
-            return forward(model, input_ids, attention_mask, logits_to_keep, *args, **kwargs)
+            with _at(self._factor):
+                return forward(model, input_ids, attention_mask, logits_to_keep, *args, **kwargs)
         want = self.entropy_control.method.requires
         labels = attention_mask[:, 1:].bool().clone()
         labels[:, :-logits_to_keep] = False
         more = sorted(want - {"logp", "entropy"})  # than TRL computes itself
-        with _our_head(capture.heads, want, labels) if more else _no_swap():
+        # A batch is scored at the temperature at which it was sampled, which may be some updates ago.
+        sampled = float(capture.inputs[_TEMPERATURE][0]) if _TEMPERATURE in capture.inputs else 1.0
+        with _our_head(capture.heads, want, labels) if more else _no_swap(), _at(sampled):
             logp, entropy, *rest = forward(model, input_ids, attention_mask, logits_to_keep, *args, **kwargs)
         extra = {name: _of_heads(capture.heads, name, labels, logits_to_keep) for name in more}
         stats = TokenStats(logp=logp, entropy=entropy, **extra)
@@ -241,6 +251,17 @@ class _Controlled:
             return term.coef * term.value_BT.masked_fill(~term.mask_BT.bool(), 0).sum() / tokens
         return term.loss() / (accumulation if host.loss_is_scaled_for_ga else 1)
 
+    # -- temperature ---------------------------------------------------------------------------------------------------
+
+    def _sample_at(self, factor: float) -> None:
+        """Sample from now on at `factor` times the temperature that the run was given."""
+        host: Any = self
+        self._factor = factor
+        host.temperature = host.args.temperature * factor
+        for sampler in ("generation_config", "vllm_generation"):
+            if getattr(host, sampler, None) is not None:
+                getattr(host, sampler).temperature = host.temperature
+
     # -- rewards, for methods that build their own advantages ----------------------------------------------------------
 
     def _calculate_rewards(self, *args: Any, **kwargs: Any) -> Tensor:
@@ -250,7 +271,13 @@ class _Controlled:
         return per_function
 
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
+        moves = self.entropy_control.method.sets_temperature
+        if moves:
+            self._sample_at(self.entropy_control.temperature)
         output = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
+        if moves:
+            rows = output["completion_mask"][:, 0]
+            output[_TEMPERATURE] = torch.full_like(rows, self._factor, dtype=torch.float32)
         if self.entropy_control.method.needs_rewards and self._reward_sums is not None:
             host: Any = self
             rows = len(output["completion_ids"])
@@ -277,6 +304,26 @@ class _Controlled:
 @contextmanager
 def _no_swap() -> Iterator[None]:
     yield
+
+
+@contextmanager
+def _at(factor: float) -> Iterator[None]:
+    """While inside, TRL's fused forward divides by `factor` times the temperature that it was made with."""
+    if factor == 1:
+        yield
+        return
+    original = getattr(trl_utils, _HEAD)
+
+    class Head:
+        @staticmethod
+        def apply(hidden: Tensor, weight: Tensor, bias: Any, targets: Tensor, temperature: float, *rest: Any) -> Any:
+            return original.apply(hidden, weight, bias, targets, temperature * factor, *rest)
+
+    setattr(trl_utils, _HEAD, Head)
+    try:
+        yield
+    finally:
+        setattr(trl_utils, _HEAD, original)
 
 
 @contextmanager

@@ -21,10 +21,12 @@ from entrostat.methods.presets import (
     only_tokens,
     psr,
     skywork,
+    temperature,
     w_reinforce,
 )
 from entrostat.methods.registry import factory, make, names, source
 from entrostat.methods.reward_advantages import RewardAdvantages
+from entrostat.methods.temperature import Temperature
 
 __all__ = [
     "Chain",
@@ -38,6 +40,7 @@ __all__ = [
     "OnlyTokens",
     "RewardAdvantages",
     "Source",
+    "Temperature",
     "chain",
     "cispo",
     "clip_b",
@@ -61,6 +64,7 @@ __all__ = [
     "psr",
     "skywork",
     "source",
+    "temperature",
     "token_loss",
     "w_reinforce",
 ]

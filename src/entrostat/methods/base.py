@@ -127,6 +127,10 @@ class Link:
     def apply(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Surrogate:
         return surrogate
 
+    def temperature(self, state: MethodState) -> float:
+        """Factor on the host's sampling temperature; not 1 only where `writes` has "temperature"."""
+        return 1.0
+
     def remember(self, summary: Summary, memory: Mapping[str, float]) -> Mapping[str, float]:
         """What `apply` will want to know of this step in the next one."""
         return memory

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -56,6 +57,15 @@ class Chain:
     def with_delay(self, steps: int) -> Chain:
         """The same chain for a host whose outputs first act `steps` optimizer steps after a measurement: 0 or 1."""
         return replace(self, links=tuple(link.with_delay(steps) for link in self.links))
+
+    @property
+    def sets_temperature(self) -> bool:
+        """Whether it acts through the sampling temperature, which the host must then take from `temperature`."""
+        return any("temperature" in link.writes for link in self.links)
+
+    def temperature(self, state: tuple[Any, ...]) -> float:
+        """Factor on the host's sampling temperature for the next batch."""
+        return math.prod(link.temperature(own) for link, own in zip(self.links, state, strict=True))
 
     def init(self) -> tuple[Any, ...]:
         return tuple(link.init() for link in self.links)

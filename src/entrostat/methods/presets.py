@@ -20,6 +20,7 @@ from entrostat.methods.flow import Flow, Samples, Shape
 from entrostat.methods.only_tokens import OnlyTokens
 from entrostat.methods.registry import preset, source
 from entrostat.methods.reward_advantages import RewardAdvantages
+from entrostat.methods.temperature import Temperature
 
 _GLOBAL_MEASUREMENT = (
     "the controller is stepped once per optimizer step, on the exact mean over all micro-batches and ranks; its "
@@ -89,6 +90,35 @@ def flow(
     else:
         raise ConfigError(f"settling={settling} beside kp={kp}, ki={ki}: fixed gains have a settling time of their own")
     return _chain("flow", Flow(u, w_max, scope, shape, samples))
+
+
+@preset(
+    Source(
+        "Entrostat",
+        "docs/methods/temperature.md",
+        "settling time 15 steps; temperature within (0.25, 4) of the host's, at most 5 % a step",
+    )
+)
+def temperature(
+    target: Target,
+    settling: float = 15.0,
+    rate: float = 0.01,
+    limits: tuple[float, float] = (0.25, 4.0),
+    controller: Knob | None = None,
+) -> Chain:
+    """Hold the entropy by the sampling temperature; the gradient is left as it is.
+
+    Args:
+        target: entropy to hold [nats per token]: a number, `Initial()`, a schedule or a `Band`.
+        settling: optimizer steps after which an error stays within 5 % of itself, see `SelfTuning`.
+        rate: change of log T per step and unit of output; the output stays within (-5, 5).
+        limits: lowest and highest temperature, relative to the host's.
+        controller: replaces the controller, its target and its settling time.
+    """
+    if controller is None:
+        # The temperature acts at once: no momentum lies between the output and the entropy.
+        controller = SelfTuning(target, settling, (-5.0, 5.0), momentum=0.0)
+    return _chain("temperature", Temperature(controller, rate, limits))
 
 
 @preset(
@@ -254,5 +284,6 @@ __all__ = [
     "only_tokens",
     "psr",
     "skywork",
+    "temperature",
     "w_reinforce",
 ]

@@ -119,7 +119,9 @@ def _train(
     metrics = MetricsFile(folder / METRICS, done)
     stop = StopOnSignal(progress.note)
     if config.eval.problems:
-        trainer.add_callback(Evaluate(trainer, _evaluation(config, policy, task), config.eval.every))
+        trainer.add_callback(
+            Evaluate(trainer, _evaluation(config, policy, task, trainer.entropy_control), config.eval.every)
+        )
     trainer.add_callback(stop)
     trainer.add_callback(Record(metrics, progress.step))
     if found.newest is not None:
@@ -188,7 +190,7 @@ def build_trainer(
     return trainer
 
 
-def _evaluation(config: RunConfig, policy: Any, task: Any) -> Any:
+def _evaluation(config: RunConfig, policy: Any, task: Any, control: Any) -> Any:
     from entrostat.tasks.evaluate import evaluate
 
     problems = task.problems("eval", config.eval.problems, config.seed)
@@ -202,7 +204,7 @@ def _evaluation(config: RunConfig, policy: Any, task: Any) -> Any:
             problems,
             samples=config.eval.samples,
             ks=config.eval.ks,
-            temperature=temperature,
+            temperature=temperature * control.temperature,
             max_new_tokens=length,
             batch_size=config.eval.batch_size,
             seed=config.seed,

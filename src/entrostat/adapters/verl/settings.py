@@ -82,6 +82,11 @@ def check_host(config: Any, method: Chain) -> None:
         raise HostError(
             f"distillation.enabled=True replaces the policy loss that {method.name!r} adds to: leave one of them out"
         )
+    if method.sets_temperature:
+        raise HostError(
+            f"{method.name!r} moves the sampling temperature at every step, which verl fixes when its rollout workers start: "
+            "choose another method"
+        )
     if not method.links:
         return  # measuring fights with nothing
     if actor.entropy_coeff != 0:

@@ -1,0 +1,68 @@
+"""Temperature control: the sampling temperature moves, so that the entropy of what is sampled stays.
+
+The policy is what is sampled from, p = softmax(z / T), and its gradient is taken at that T, so training stays on-policy. The
+controller commands the rate at which T changes,
+
+    log T[t+1] = log T[t] - rate * u[t]                  T relative to the host's own temperature
+
+which makes the plant the integrator that every controller here expects, H[t+1] = H[t] + d - g u[t]: d is what training
+does to the entropy, and g = rate * dH / d log T = rate * mean Var_p(log p). No token weight and no gradient changes.
+Source: docs/frontier.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from entrostat.control.base import Action
+from entrostat.control.knob import Knob
+from entrostat.errors import ConfigError
+from entrostat.methods.base import Link, MethodState
+from entrostat.types import Summary
+
+_LOG_T = "log_temperature"
+
+
+@dataclass(frozen=True)
+class Temperature(Link):
+    """Hold the entropy by the sampling temperature alone; the host samples and scores at `temperature(state)`.
+
+    Args:
+        u: output; u > 0 cools, which lowers the entropy. One unit is a change of `rate` in log T a step.
+        rate: change of log T per step and unit of output.
+        limits: lowest and highest temperature, relative to the host's.
+    """
+
+    u: Knob
+    rate: float = 0.01
+    limits: tuple[float, float] = (0.25, 4.0)
+
+    name: ClassVar[str] = "temperature"
+    actions: ClassVar[Mapping[str, Action]] = {"u": "lower"}
+    writes: ClassVar[frozenset[str]] = frozenset({"temperature"})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (math.isfinite(self.rate) and self.rate > 0):
+            raise ConfigError(f"rate must be a finite number above 0, got {self.rate!r}")
+        low, high = self.limits
+        if not (math.isfinite(low) and math.isfinite(high) and 0 < low <= 1 <= high):
+            raise ConfigError(f"limits must be temperatures around 1, (lowest, highest), got {self.limits!r}")
+
+    def init(self) -> MethodState:
+        return MethodState(super().init().knobs, {_LOG_T: 0.0})
+
+    def temperature(self, state: MethodState) -> float:
+        return math.exp(state.memory[_LOG_T])
+
+    def update(self, state: MethodState, summary: Summary) -> tuple[MethodState, dict[str, float]]:
+        moved, metrics = super().update(state, summary)
+        if not summary.tokens:
+            return moved, metrics
+        wanted = state.memory[_LOG_T] - self.rate * moved.knobs["u"].output
+        low, high = (math.log(end) for end in self.limits)
+        metrics["temperature"] = self.temperature(state)  # of the step that was measured
+        return MethodState(moved.knobs, {_LOG_T: min(max(wanted, low), high)}), metrics
