@@ -1,0 +1,31 @@
+"""Follow three trajectories under three controllers: `python benchmarks/trajectories/run.py`.
+
+Resumable: a run that has finished is not run again. `results.json` is written anew after every run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "common"))
+sys.path.insert(0, str(Path(__file__).parent))
+
+from results import collect
+from runner import add_options, run_all
+from studies import all_cases
+
+HERE = Path(__file__).parent
+RUNS = HERE / "runs"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_options(parser)
+    options = parser.parse_args()
+    run_all(all_cases(), RUNS, lambda: collect(RUNS, HERE / "results.json"), options.workers, options.prefix)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""What is run: three trajectories under three controllers, as the overrides that `entrostat train` takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SEEDS = (0, 1, 2)
+STEPS = 60
+COMMON = (
+    "model=tiny",
+    "task=countdown",
+    "threads=1",
+    f"steps={STEPS}",
+    "trainer.learning_rate=1e-4",
+    "trainer.per_device_train_batch_size=384",
+    "trainer.num_generations=8",
+    "trainer.save_steps=1000",
+    "eval.problems=0",
+    "method.name=flow",
+)
+# One unit of output moves this policy's entropy by about 0.0025 nats a step at this learning rate (docs/methods/flow.md).
+GAIN = 0.0025
+PI = "kp: 20, ki: 0.4, limits: [-2, 2]"  # those of `flow`
+CONTROLLERS = {
+    "PI": f"{{pi: {{target: TARGET, {PI}}}}}",
+    "PI with feed-forward": f"{{pi: {{target: TARGET, {PI}, feed_forward: {1 / GAIN:.0f}}}}}",
+    "self-tuning": "{self_tuning: {target: TARGET, settling: 30}}",
+}
+TRAJECTORIES = {
+    "linear annealing": f"{{linear: {{start: initial, end: 0.6 * initial, steps: {STEPS}}}}}",
+    "hold, then decay": f"{{hold_then_decay: {{steps: {STEPS}, end: 0.7 * initial, hold: 0.5}}}}",
+    "increase, then decrease": (
+        f"{{increase_then_decrease: {{steps: {STEPS}, peak: 1.2 * initial, end: 0.8 * initial}}}}"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run: which target is followed, and by what."""
+
+    trajectory: str
+    controller: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The folder that it is kept in."""
+        return f"{self.trajectory}/{self.controller}-seed{self.seed}".replace(",", "").replace(" ", "-")
+
+    @property
+    def arguments(self) -> list[str]:
+        """Everything after `entrostat train`."""
+        controller = CONTROLLERS[self.controller].replace("TARGET", TRAJECTORIES[self.trajectory])
+        return [*COMMON, f"seed={self.seed}", f"method.controller={controller}"]
+
+
+def all_cases() -> list[Case]:
+    """Every run, seed by seed, so that the comparison is whole as early as can be."""
+    return [Case(t, c, seed) for seed in SEEDS for t in TRAJECTORIES for c in CONTROLLERS]
