@@ -17,9 +17,10 @@ INTRODUCTION = """# The actuator frontier
 
 Written by `report.py` from `results.json`, which `run.py` makes; every run's series are in it. How much reward does each way
 of holding the entropy cost? GRPO on countdown with the tiny policy, AdamW, constant learning rate 1e-4, 32 prompts x 8
-completions a step, 120 steps. Every actuator is turned by the same self-tuning controller (settling time 30 steps).
-Entropy and reward are means over the last third of the steps; avg@8 and pass@8 come from 200 held-out problems x 8 samples
-at temperature 1 after the last step. Values are means over seeds [{confidence:.0%} bootstrap interval over seeds].
+completions a step, 120 steps. Every actuator is turned by a self-tuning controller with a settling time of 30 steps (15 for
+the temperature, which acts at once). Entropy and reward are means over the last third of the steps; avg@8 and pass@8 come
+from 200 held-out problems x 8 samples after the last step, at temperature 1, and with the actuator `temperature` at the one
+that it had reached. Values are means over seeds [{confidence:.0%} bootstrap interval over seeds].
 
 Machine: {machine}. Versions: {versions}.
 """
@@ -99,10 +100,28 @@ def figure(record: dict[str, Any], path: Path) -> None:
         axes.plot(*way, color="black", linewidth=1, linestyle=(0, (2, 2)), label="plain GRPO on its way")
         if end := record["plain"]["end"]:
             axes.plot(end["entropy"]["mean"], end[score]["mean"], "k*", markersize=10, label="plain GRPO at the end")
+        for (name, points), dashes in zip(reference().items(), ((1, 1), (5, 2)), strict=False):
+            way = [[point[key]["mean"] for point in points] for key in ("entropy", score)]
+            axes.plot(*way, color="grey", linewidth=1, linestyle=(0, dashes), label=name)
         axes.set(xlabel="held entropy [nats per token]", ylabel=score)
         axes.spines[["top", "right"]].set_visible(False)
     canvas.axes[0].legend(frameon=False, fontsize=8)
     canvas.savefig(path)
+
+
+def reference() -> dict[str, Any]:
+    """The curves that temperature alone gives, where `reference.py` has been run."""
+    path = HERE / "reference.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def reference_table() -> str:
+    rows = [
+        [name, f"{point['temperature']}", *(cell(point[key]) for key in ("entropy", "avg@8", "pass@8"))]
+        for name, points in reference().items()
+        for point in points
+    ]
+    return table(["policy", "temperature", "entropy", "avg@8", "pass@8"], rows)
 
 
 def _spans(points: list[dict[str, Any]], key: str) -> list[list[float]] | None:
@@ -133,6 +152,9 @@ def page(record: dict[str, Any]) -> str:
             "Score minus that of flow at the entropy which the run really held, read off the line through flow's runs of the "
             "same seed.\n",
             differences_table(record),
+            "\n## What temperature alone does\n",
+            "No control: the untrained policy sampled cooler, and the last policies of plain GRPO sampled hotter.\n",
+            reference_table(),
             "",
         ]
     )
