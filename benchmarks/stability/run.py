@@ -83,8 +83,8 @@ def compare(read: str, delay: int, momentum: float, points: int, steps: int) -> 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--points", type=int, default=40, help="gains on each axis")
-    parser.add_argument("--steps", type=int, default=900, help="steps of each simulation")
+    parser.add_argument("--points", type=int, default=32, help="gains on each axis")
+    parser.add_argument("--steps", type=int, default=600, help="steps of each simulation")
     parser.add_argument("--out", type=Path, default=HERE / "results.json")
     options = parser.parse_args()
     rows = []
