@@ -45,6 +45,17 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/statistics/run.py
 	$(BIN)/python benchmarks/control/run.py
 	$(BIN)/python benchmarks/control/report.py
+	$(BIN)/python benchmarks/self_tuning/run.py
+	$(BIN)/python benchmarks/self_tuning/report.py
+	$(BIN)/python benchmarks/trajectories/run.py
+	$(BIN)/python benchmarks/trajectories/report.py
+	$(BIN)/python benchmarks/frontier/run.py
+	$(BIN)/python benchmarks/frontier/report.py
+	$(BIN)/python benchmarks/prediction/run.py tiny smollm2
+	$(BIN)/python benchmarks/prediction/report.py
+	$(BIN)/python benchmarks/stability/run.py
+	$(BIN)/python benchmarks/simulate/run.py
+	$(BIN)/python benchmarks/simulate/plants.py
 	$(BIN)/python benchmarks/overhead/run.py
 	$(BIN)/python benchmarks/overhead/startup.py
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 
 
@@ -17,7 +18,7 @@ def closing_table(summaries: Mapping[str, Mapping[str, Any]]) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     columns = [_facts(summary) for summary in summaries.values()]
     for heading in dict.fromkeys(heading for column in columns for heading in column):
-        table.add_row(heading, *(column.get(heading, "-") for column in columns))
+        table.add_row(escape(heading), *(column.get(heading, "-") for column in columns))
     return table
 
 
