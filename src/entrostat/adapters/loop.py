@@ -28,7 +28,7 @@ from entrostat.types import STATISTICS, Summary, Surrogate, TokenBatch, TokenSta
 
 # Summed at once of a whole batch: a tile's columns stay in the processor's cache, those of the batch in fp64 would be many
 # times the batch itself.
-_POSITIONS = 1 << 15
+_POSITIONS = 1 << 17
 
 
 def _summary(batch: TokenBatch) -> Summary:
