@@ -23,13 +23,13 @@ def plant(controller, steps, *, gain=0.0025, drift=-0.001, momentum=0.9, noise=0
     rng = random.Random(seed)
     level, velocity, state = START, 0.0, controller.init()
     levels, states = [], []
-    for _ in range(steps):
+    for step in range(1, steps + 1):
         before = state
         state = controller.step(state, level + rng.gauss(0, noise))
         output = before.output if delay else state.output
         lowering = -output if controller.action == "raise" else output
         push = drift - gain * lowering + rng.gauss(0, wander)
-        velocity = momentum * velocity + (1 - momentum) * push
+        velocity += (1 - momentum) / (1 - momentum**step) * (push - velocity)  # as Adam corrects its first moment
         levels.append(level)
         states.append(state)
         level += velocity

@@ -113,11 +113,11 @@ class SelfTuning:
         check_measured(measured)
         known = corrected(state, measured, state.steps) if state.steps else first_estimate(state, measured)
         if self.delay:  # the output that acted on this batch was chosen before it
-            known = self._predicted(known, state.output)
+            known = self._predicted(known, state.output, state.steps + 1)
         goal = aim(self.target, state.steps, measured, state.initial)
         output, saturated = self._command(known, state, goal.initial)
         if not self.delay:
-            known = self._predicted(known, output)
+            known = self._predicted(known, output, state.steps + 1)
         moved = replace(
             known,
             steps=state.steps + 1,
@@ -137,9 +137,13 @@ class SelfTuning:
     def _sign(self) -> float:
         return -1.0 if self.action == "raise" else 1.0
 
-    def _predicted(self, now: SelfTuningState, output: float) -> SelfTuningState:
+    def _predicted(self, now: SelfTuningState, output: float, step: int) -> SelfTuningState:
         memory = max(0.7 * self.settling / SETTLED, 2.0)
-        return predicted(now, self._sign * output, self.momentum, memory)
+        return predicted(now, self._sign * output, self._felt(step), memory)
+
+    def _felt(self, step: int) -> float:
+        """The momentum of an optimizer step, counted from 1: Adam divides its moving average by 1 - beta^step."""
+        return 1 - (1 - self.momentum) / (1 - self.momentum**step) if self.momentum else 0.0
 
     def _command(self, known: SelfTuningState, state: SelfTuningState, initial: float) -> tuple[float, int]:
         """The next output, and the limit that it is at."""
@@ -152,7 +156,7 @@ class SelfTuning:
         # Drift and gain are known together, as the present rate of change, long before they are known apart.
         rate_now = known.drift - known.gain * known.lagged
         hold = min(max(known.lagged + (rate_now - goal.slope) / gain, -most), most)
-        rho, beta = self.pole, self.momentum
+        rho, beta = self.pole, self._felt(state.steps + 1 + self.delay)
         k_e = (1 - rho) ** 2 / (gain * (1 - beta))
         k_w = (rho**2 - beta) / (1 - beta)
         wanted = self._sign * (hold + k_e * error + k_w * (known.lagged - hold))
