@@ -22,7 +22,8 @@ INTRODUCTION = """# Following a trajectory
 
 Written by `report.py` from `results.json`, which `run.py` makes; every run's overrides and series are in it. The tiny
 policy on countdown under `flow`, GRPO, AdamW, constant learning rate 1e-4, 48 prompts x 8 completions a step, 60 steps, seeds
-{seeds}. The PI controllers have kp 20 and ki 0.4; feed-forward is 1 / g with g = {gain} nats per step and unit of output.
+{seeds}. The PI controllers have kp 20 and ki 0.4; feed-forward is 1 / g with g = {gain} nats per step and unit of output, as
+`entrostat tune` identifies it from the PI run "hold, then decay" of seed 0. Self-tuning is given a settling time of 30 steps.
 Levels are fractions of the initial entropy, {initial} nats.
 
 Errors are of each step's measured entropy against its target, so they include the batch's own noise. The lag is the mean,
