@@ -24,14 +24,16 @@ has no noise but rounding), with
 
 R² = 1 - sum (measured - predicted)² / sum (measured - mean)². Since nothing is sampled anew it speaks of linearity alone, not
 of how well the change on other tokens is known. AdamW with weight decay 0.01 and gradients clipped to norm 0.2. Tiny policy:
-countdown, 192 completions a step, every third of 40 steps, seeds 0 to 4, plain GRPO and flow control at 0.26 nats.
-SmolLM2-135M: one-digit sums, 16 completions a step, every second of 15 steps, plain GRPO, seeds 0 and 1. Sizes and errors are
-medians, in nats per token.
+countdown, 192 completions a step, every third of 40 steps, plain GRPO and flow control at 0.26 nats. SmolLM2-135M: one-digit
+sums, 16 completions a step, every second of 15 steps, plain GRPO. Sizes and errors are medians, in nats per token.
+
+Runs finished: {finished}.
 
 {table}
 
-A row of several learning rates has one factor for all of them. The first prediction of each run is of Adam's first step, which
-moves every parameter by the learning rate along the sign of its gradient, and is by far the largest and the least linear.
+A row of several learning rates has one factor for all of them. R² is a share of the spread of the changes: where all of them are
+alike, as under plain GRPO, a small relative error leaves little of it. The first prediction of each run is of Adam's first
+step, which moves every parameter by the learning rate along the sign of its gradient; it is the largest and widens the spread.
 Without it:
 
 {later}
@@ -62,20 +64,14 @@ def table(header: list[str], rows: list[list[str]]) -> str:
 
 
 def agreement(groups: dict[str, Any]) -> str:
-    header = [
-        "policy, learning rate, method",
-        "predictions",
-        "size of the change",
-        "error",
-        "R² predicted",
-        "R² second order",
-    ]
-    header += ["R² logit level", "its factor"]
+    header = ["policy, learning rate, method", "runs", "predictions", "size of the change", "error"]
+    header += ["R² predicted", "R² along the step", "R² logit level", "its factor"]
     return table(
         header,
         [
             [
                 name,
+                str(row["runs"]),
                 str(row["predictions"]),
                 f"{row['median_size_of_change']:.2g}",
                 f"{row['median_error']:.2g}",
@@ -149,7 +145,9 @@ def main() -> None:
     groups = record["agreement"]
     environment = next(iter(record["environment"].values()))
     machine = environment["machine"]
+    finished = ", ".join(f"{model} {done} of {planned}" for model, (done, planned) in record["finished"].items())
     page = PAGE.format(
+        finished=finished,
         table=agreement(groups),
         later=agreement(record["agreement_after_the_first_step"]),
         account=account(record["agreement_after_the_first_step"]),

@@ -108,6 +108,7 @@ def collect(path: Path) -> None:
         groups[f"{case.model}, {case.rate:g}"].append(case)
         groups[f"{case.model}, {case.rate:g}, {case.method}"].append(case)
     record = {
+        "finished": {m: [sum(case.model == m for case in cases), len(group)] for m, group in CASES.items()},
         "environment": {case.model: runs[case].environment for case in cases},
         "agreement": {name: agreement([rows[case] for case in members]) for name, members in groups.items()},
         "agreement_after_the_first_step": {
