@@ -181,6 +181,15 @@ def memory(name: str, method: str, steps: int = 3) -> dict[str, Any]:
     return {"peak_mb": peaks, "memory_ratio": round(peaks["controlled"] / peaks["plain"], 4)}
 
 
+def peak() -> float:
+    """Peak resident memory of this process [MB]. `ru_maxrss` would count what its parent took before it, too."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    return round(int(line.split()[1]) / 1024, 1)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=list(SETTINGS), default="tiny")
@@ -195,7 +204,7 @@ def main() -> None:
         build(
             options.model, settings, options.steps, options.method if options.side == "controlled" else None, None
         ).train()
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        print(peak())
         return
     from entrostat.run.environment import environment
 

@@ -1,18 +1,19 @@
 """How long statistics from hidden states take, and how much memory, beside full logits, the matrix product, and TRL's head.
 
-    python benchmarks/statistics/run.py [--quick] [--threads 1 2] [--repeats 7] [--only step] [--out results.json]
+    python benchmarks/statistics/run.py [--quick] [--threads 1 2] [--repeats 9] [--only step] [--out results.json]
 
-Cases, each with its sides run in turn in one process; a ratio is the median over turns of a side's time to ours:
+To be run with the machine to itself. Cases, each with its sides run in turn in one process:
 
 * `forward`: all statistics, no gradient. Sides: `ours`; `product`, the matrix product alone over the same tiles;
   `full`, log_softmax on full logits and the statistics from it; `log_softmax`, that alone.
-* `step`: forward and backward of a policy-gradient loss with an entropy term. Sides: `ours`, `full`, `trl` (TRL's fused head,
-  where it is installed).
+* `step`: forward and backward of a policy-gradient loss with an entropy term. Sides: `ours`; `recomputed`, ours with no logits
+  kept for the backward; `products`, the three products that no implementation gets around, over the same tiles; `full`; `trl`
+  (TRL's fused head, where it is installed).
 * `tokens`, `vocabulary`: ours alone, at growing sizes.
 
-Times are wall and CPU seconds, the least of all turns. Idle threads sleep, so CPU time is work done, also on a busy machine.
-`extra_mb` is the peak of resident memory above what the inputs take, in a process of its own; in `step` it holds the gradients
-(`gradient_mb`), which every side must return.
+`seconds` is the median wall time over turns, `ratio` that of the side over ours. `extra_mb` is the peak of resident memory above
+what the inputs take, in a process of its own; in `step` it holds the gradients (`gradient_mb`), which every side must return.
+`table.py` makes the tables of docs/statistics.md from the results.
 """
 
 from __future__ import annotations
@@ -29,8 +30,6 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 from torch import Tensor
@@ -50,7 +49,7 @@ def cases(quick: bool) -> list[dict[str, Any]]:
             {"case": "vocabulary", "sides": ["ours"], **sizes, "vocabulary": 196_608},
         ]
     sizes = {"tokens": 1024, "width": 576, "vocabulary": 49_152}
-    heads = ["ours", "full"] + (["trl"] if installed("trl") else [])
+    heads = ["ours", "recomputed", "products", "full"] + (["trl"] if installed("trl") else [])
     return [
         {"case": "forward", "sides": ["ours", "product", "full", "log_softmax"], **sizes},
         {"case": "step", "sides": heads, **sizes},
@@ -86,7 +85,10 @@ def prepare(case: dict[str, Any], side: str) -> Callable[[], object]:
         def gradients(logp: Tensor, entropy: Tensor) -> object:
             return torch.autograd.grad(-(advantages * logp).mean() - 0.01 * entropy.mean(), (hidden, weight))
 
-        return {"ours": _our_step, "full": _full_step, "trl": _trl_step}[side](hidden, weight, targets, gradients)
+        if side == "products":
+            return torch.no_grad()(_products(hidden, weight))
+        steps = {"ours": _our_step, "recomputed": _recomputed_step, "full": _full_step, "trl": _trl_step}
+        return steps[side](hidden, weight, targets, gradients)
 
     def product() -> None:
         tile = torch.empty(min(TILE[0], tokens) * TILE[1])
@@ -106,12 +108,34 @@ def prepare(case: dict[str, Any], side: str) -> Callable[[], object]:
 Gradients = Callable[[Tensor, Tensor], object]
 
 
-def _our_step(hidden: Tensor, weight: Tensor, targets: Tensor, gradients: Gradients) -> Callable[[], object]:
+def _our_step(
+    hidden: Tensor, weight: Tensor, targets: Tensor, gradients: Gradients, **options: Any
+) -> Callable[[], object]:
     def step() -> object:
-        stats = token_stats_from_hidden(hidden, weight, targets)
+        stats = token_stats_from_hidden(hidden, weight, targets, **options)
         return gradients(stats.need("logp"), stats.need("entropy"))
 
     return step
+
+
+def _recomputed_step(*inputs: Any) -> Callable[[], object]:
+    return _our_step(*inputs, kept_mb=0)
+
+
+def _products(hidden: Tensor, weight: Tensor) -> Callable[[], object]:
+    """Forward, gradient of the hidden states, gradient of the weight: one product each."""
+
+    def products() -> object:
+        grad_hidden, grad_weight = torch.zeros_like(hidden), torch.empty_like(weight)
+        tile = torch.empty(TILE[0] * TILE[1])
+        for rows, total in zip(hidden.split(TILE[0]), grad_hidden.split(TILE[0]), strict=True):
+            for part, out in zip(weight.split(TILE[1]), grad_weight.split(TILE[1]), strict=True):
+                logits = torch.mm(rows, part.t(), out=tile[: len(rows) * len(part)].view(len(rows), len(part)))
+                torch.addmm(total, logits, part, out=total)
+                torch.mm(logits.t(), rows, out=out)
+        return grad_hidden, grad_weight
+
+    return products
 
 
 def _full_step(hidden: Tensor, weight: Tensor, targets: Tensor, gradients: Gradients) -> Callable[[], object]:
@@ -135,11 +159,11 @@ def _trl_step(hidden: Tensor, weight: Tensor, targets: Tensor, gradients: Gradie
     return step
 
 
-def timed(work: Callable[[], object]) -> tuple[float, float]:
-    """Wall and CPU seconds of one turn."""
-    wall, cpu = time.perf_counter(), time.process_time()
+def timed(work: Callable[[], object]) -> float:
+    """Wall seconds of one turn."""
+    began = time.perf_counter()
     work()
-    return time.perf_counter() - wall, time.process_time() - cpu
+    return time.perf_counter() - began
 
 
 def measure(case: dict[str, Any], threads: int, repeats: int) -> list[dict[str, Any]]:
@@ -148,17 +172,16 @@ def measure(case: dict[str, Any], threads: int, repeats: int) -> list[dict[str, 
     works = {side: prepare(case, side) for side in case["sides"]}
     for work in works.values():
         work()
-    turns: dict[str, list[tuple[float, float]]] = {side: [] for side in works}
+    turns: dict[str, list[float]] = {side: [] for side in works}
     for _ in range(repeats):
         for side, work in works.items():
             turns[side].append(timed(work))
     rows = []
+    ours = statistics.median(turns["ours"])
     for side, times in turns.items():
         row = {name: value for name, value in case.items() if name != "sides"} | {"side": side, "threads": threads}
-        for column, name in enumerate(("wall", "cpu")):
-            row[f"{name}_s"] = round(min(t[column] for t in times), 4)
-            ratios = [mine[column] / ours[column] for mine, ours in zip(times, turns["ours"], strict=True)]
-            row[f"{name}_ratio"] = round(statistics.median(ratios), 3)
+        seconds = statistics.median(times)
+        row |= {"seconds": round(seconds, 4), "least": round(min(times), 4), "ratio": round(seconds / ours, 3)}
         rows.append(row | {"extra_mb": extra_memory(case, side, threads)} | gradient_memory(case))
     return rows
 
@@ -209,7 +232,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small sizes, one turn: for tests")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--only", nargs="+", help="names of cases; all by default")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results.json"))
     parser.add_argument("--memory", type=json.loads, help=argparse.SUPPRESS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -25,3 +26,11 @@ def test_quick_benchmark(tmp_path: Path) -> None:
     assert memory["forward", "ours"] < 16
     # Four times the vocabulary, the same memory.
     assert memory["vocabulary", "ours"] < memory["forward", "ours"] + 4
+
+
+def test_the_page_shows_the_committed_results() -> None:
+    folder = ROOT / "benchmarks" / "statistics"
+    table = runpy.run_path(str(folder / "table.py"))
+    page = (ROOT / "docs" / "statistics.md").read_text()
+    for shown in table["tables"](json.loads((folder / "results.json").read_text())):
+        assert shown in page

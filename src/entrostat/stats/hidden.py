@@ -43,7 +43,7 @@ def token_stats_from_hidden(
     tile_vocabulary: int | None = None,
     implementation: Implementation = "auto",
     shard: VocabularyShard | None = None,
-    kept_mb: float = 64.0,
+    kept_mb: float = 80.0,
 ) -> TokenStats:
     """The statistics of `token_stats`, from what goes into the language-model head.
 
