@@ -83,8 +83,8 @@ class Constant:
 
 
 @dataclass(frozen=True)
-class _Ramp:
-    """From one level to another within a number of steps; a subclass says along which curve."""
+class _Between:
+    """Between two levels for a number of steps; a subclass says how."""
 
     start: Level
     end: Level
@@ -102,6 +102,11 @@ class _Ramp:
     def horizon(self) -> int:
         """The step from which on it does not change."""
         return self.steps
+
+
+@dataclass(frozen=True)
+class _Ramp(_Between):
+    """From one level to the other; a subclass says along which curve."""
 
     def at(self, step: int, initial: float | None = None) -> float:
         start, end = value_of(self.start, initial), value_of(self.end, initial)
@@ -168,32 +173,19 @@ class Piecewise:
 
 
 @dataclass(frozen=True)
-class Oscillating:
+class Oscillating(_Between):
     """From `start` down to `end` in a number of `descents`, up again between them, each time less far.
 
     The upper turns lie about the straight line from `start` to `end`, the lower ones at `end`; the way between is a cosine.
     From step `steps` on it rests at `end`.
     """
 
-    start: Level
-    end: Level
-    steps: int
     descents: int
 
     def __post_init__(self) -> None:
-        _level("start", self.start), _level("end", self.end), _steps(self.steps)
+        super().__post_init__()
         if isinstance(self.descents, bool) or not isinstance(self.descents, int) or self.descents < 1:
             raise ConfigError(f"descents must be a whole number, at least 1, got {self.descents!r}")
-
-    @property
-    def levels(self) -> tuple[Level, ...]:
-        """The values between which it stays."""
-        return (self.start, self.end)
-
-    @property
-    def horizon(self) -> int:
-        """The step from which on it does not change."""
-        return self.steps
 
     def at(self, step: int, initial: float | None = None) -> float:
         start, end = value_of(self.start, initial), value_of(self.end, initial)
