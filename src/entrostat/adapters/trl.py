@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -191,7 +191,7 @@ class _Controlled:
         more = sorted(want - {"logp", "entropy"})  # than TRL computes itself
         # A batch is scored at the temperature at which it was sampled, which may be some updates ago.
         sampled = float(capture.inputs[_TEMPERATURE][0]) if _TEMPERATURE in capture.inputs else 1.0
-        with _our_head(capture.heads, want, labels) if more else _no_swap(), _at(sampled):
+        with _our_head(capture.heads, want, labels) if more else nullcontext(), _at(sampled):
             logp, entropy, *rest = forward(model, input_ids, attention_mask, logits_to_keep, *args, **kwargs)
         extra = {name: _of_heads(capture.heads, name, labels, logits_to_keep) for name in more}
         stats = TokenStats(logp=logp, entropy=entropy, **extra)
@@ -302,16 +302,20 @@ class _Controlled:
 
 
 @contextmanager
-def _no_swap() -> Iterator[None]:
-    yield
+def _swapped(head: type) -> Iterator[None]:
+    """While inside, TRL's fused forward projects through `head`."""
+    original = getattr(trl_utils, _HEAD)
+    setattr(trl_utils, _HEAD, head)
+    try:
+        yield
+    finally:
+        setattr(trl_utils, _HEAD, original)
 
 
-@contextmanager
-def _at(factor: float) -> Iterator[None]:
+def _at(factor: float) -> AbstractContextManager[None]:
     """While inside, TRL's fused forward divides by `factor` times the temperature that it was made with."""
     if factor == 1:
-        yield
-        return
+        return nullcontext()
     original = getattr(trl_utils, _HEAD)
 
     class Head:
@@ -319,15 +323,10 @@ def _at(factor: float) -> Iterator[None]:
         def apply(hidden: Tensor, weight: Tensor, bias: Any, targets: Tensor, temperature: float, *rest: Any) -> Any:
             return original.apply(hidden, weight, bias, targets, temperature * factor, *rest)
 
-    setattr(trl_utils, _HEAD, Head)
-    try:
-        yield
-    finally:
-        setattr(trl_utils, _HEAD, original)
+    return _swapped(Head)
 
 
-@contextmanager
-def _our_head(heads: list[TokenStats], want: frozenset[str], labels: Tensor) -> Iterator[None]:
+def _our_head(heads: list[TokenStats], want: frozenset[str], labels: Tensor) -> AbstractContextManager[None]:
     """While inside, TRL's fused forward projects through `token_stats_from_hidden`, which also keeps what we want."""
     names = want | {"logp", "entropy"}
 
@@ -352,12 +351,7 @@ def _our_head(heads: list[TokenStats], want: frozenset[str], labels: Tensor) -> 
             heads.append(stats)
             return stats.logp, stats.entropy, None, None, None
 
-    original = getattr(trl_utils, _HEAD)
-    setattr(trl_utils, _HEAD, Head)
-    try:
-        yield
-    finally:
-        setattr(trl_utils, _HEAD, original)
+    return _swapped(Head)
 
 
 def _of_heads(heads: list[TokenStats], name: str, labels: Tensor, columns: int) -> Tensor:
