@@ -36,6 +36,15 @@ class Named(BaseModel):
         return dict(self.__pydantic_extra__ or {})
 
 
+def named(value: Any, default: str) -> Any:
+    """`observe` is short for `{name: observe}`; options without a name belong to the default."""
+    if isinstance(value, str):
+        return {"name": value}
+    if isinstance(value, Mapping) and "name" not in value:
+        return {"name": default, **value}
+    return value
+
+
 class EvalConfig(_Section):
     """Evaluation on held-out problems: at the start, at the end and every `every` steps (0: only start and end)."""
 
@@ -73,12 +82,7 @@ class RunConfig(_Section):
     @field_validator("task", "method", mode="before")
     @classmethod
     def _name_alone(cls, value: Any, info: Any) -> Any:
-        """`method: observe` is short for `method: {name: observe}`; options without a name belong to the default."""
-        if isinstance(value, str):
-            return {"name": value}
-        if isinstance(value, Mapping) and "name" not in value:
-            return {"name": {"task": "countdown", "method": "flow"}[info.field_name], **value}
-        return value
+        return named(value, {"task": "countdown", "method": "flow"}[info.field_name])
 
     def to_yaml(self) -> str:
         """The configuration as a file that `load_config` reads back."""
@@ -103,9 +107,8 @@ def read_values(path: str | Path | None = None, overrides: Sequence[str] = ()) -
             raise ConfigError(f"override {override!r} is not of the form key.path=value")
         section, dot, _ = key.partition(".")
         if dot and isinstance(name := merged.get(section), str):
-            merged[section] = {
-                "name": name
-            }  # `method=entropic method.kp=2`: an option joins the name, it does not replace it
+            # `method=entropic method.kp=2`: an option joins the name, it does not replace it.
+            merged[section] = {"name": name}
         try:
             merged = OmegaConf.merge(merged, OmegaConf.from_dotlist([override]))
         except (OmegaConfBaseException, YAMLError, ValueError, TypeError) as error:

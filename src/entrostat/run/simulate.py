@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, 
 
 from entrostat.control.response import Response, response
 from entrostat.errors import ConfigError
-from entrostat.run.config import Named, RunConfig, blame, checked, did_you_mean, read_values
+from entrostat.run.config import Named, RunConfig, blame, checked, did_you_mean, named, read_values
 
 if TYPE_CHECKING:
     from entrostat.theory.plant import Event, Trace
@@ -38,11 +38,7 @@ class SimulateConfig(BaseModel):
     @field_validator("plant", "method", mode="before")
     @classmethod
     def _name_alone(cls, value: Any, info: Any) -> Any:
-        if isinstance(value, str):
-            return {"name": value}
-        if isinstance(value, Mapping) and "name" not in value:
-            return {"name": {"plant": LINEAR, "method": "flow"}[info.field_name], **value}
-        return value
+        return named(value, {"plant": LINEAR, "method": "flow"}[info.field_name])
 
 
 @dataclass(frozen=True)
