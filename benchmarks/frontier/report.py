@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "common"))
+
+from markdown import table
 
 HERE = Path(__file__).parent
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C564B", "#7F7F7F")
@@ -33,11 +38,6 @@ def cell(value: dict[str, Any] | None, signed: bool = False) -> str:
     form = "+.3f" if signed else ".3f"
     span = f" [{value['low']:{form}}, {value['high']:{form}}]" if "low" in value else ""
     return f"{value['mean']:{form}}{span}"
-
-
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table."""
-    return "\n".join("| " + " | ".join(line) + " |" for line in [header, ["---"] * len(header), *rows])
 
 
 def curves_table(record: dict[str, Any]) -> str:

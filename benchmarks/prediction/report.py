@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "common"))
+
+from markdown import table
 
 HERE = Path(__file__).parent
 COLOURS = {"observe": "#0072B2", "flow": "#D55E00"}
@@ -55,12 +60,6 @@ evaluated again, and two or four forward passes for the account.
 
 Machine: {machine}. Versions: {versions}.
 """
-
-
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def agreement(groups: dict[str, Any]) -> str:

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import shutil
-import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "common"))
+
+from runner import add_options, finished, run_all
 
 from entrostat.run.record import Run
 from entrostat.stats.summarise import QUADRANTS
@@ -83,21 +83,9 @@ CASES = {
 }
 
 
-def run(case: Case) -> str:
-    """One run in a process of its own; returns a line that says how it went."""
-    folder = RUNS / case.name
-    if (folder / "summary.json").exists():
-        return f"{case.name}: there already"
-    shutil.rmtree(folder, ignore_errors=True)
-    command = [sys.executable, "-m", "entrostat.cli.main", "train", *case.arguments, "--out", str(folder), "--quiet"]
-    threads = {"OMP_NUM_THREADS": "1"} if case.model == "tiny" else {}
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | threads)
-    return f"{case.name}: FAILED\n{done.stderr[-2000:]}" if done.returncode else f"{case.name}: done"
-
-
 def collect(path: Path) -> None:
     """Write what every finished run predicted and measured, and how well they agree."""
-    cases = [case for group in CASES.values() for case in group if (RUNS / case.name / "summary.json").exists()]
+    cases = [case for group in CASES.values() for case in group if finished(RUNS, case)]
     if not cases:
         return
     runs = {case: Run.load(RUNS / case.name) for case in cases}
@@ -173,12 +161,10 @@ def r_squared(measured: Sequence[float], predicted: Sequence[float]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="*", default=list(CASES), help=f"of {list(CASES)}")
-    parser.add_argument("--workers", type=int, default=1, help="runs side by side")
+    add_options(parser, workers=1)
     options = parser.parse_args()
-    with ThreadPoolExecutor(options.workers) as pool:
-        for future in as_completed([pool.submit(run, case) for model in options.models for case in CASES[model]]):
-            print(future.result(), flush=True)
-            collect(HERE / "results.json")
+    cases = [case for model in options.models for case in CASES[model]]
+    run_all(cases, RUNS, lambda: collect(HERE / "results.json"), options.workers, options.prefix)
 
 
 if __name__ == "__main__":
