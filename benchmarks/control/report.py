@@ -11,9 +11,9 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "common"))
+sys.path.append(str(Path(__file__).parents[1]))
 
-from markdown import cell, table
+from common.markdown import cell, table
 
 HERE = Path(__file__).parent
 COLOURS = {"flow": "#0072B2", "plain": "#D55E00", "released": "#009E73", "D > 0": "#CC79A7"}

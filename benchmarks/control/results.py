@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import defaultdict
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
+from common.seeds import over_seeds
 from studies import Case, all_cases
 
+from entrostat.run.folder import write_json
 from entrostat.run.record import Run
 
 MEASURED, OUTPUT = "entropy_control/measured", "entropy_control/output"
@@ -34,9 +35,7 @@ def collect(runs: Path, path: Path) -> dict[str, Any]:
         },
         "runs": [_run(case, run) for case, run in finished],
     }
-    temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps(record, indent=1))
-    temporary.replace(path)
+    write_json(path, record)
     return record
 
 
@@ -49,23 +48,13 @@ def _groups(finished: list[tuple[Case, Run]], study: str) -> list[list[tuple[Cas
     return list(groups.values())
 
 
-def _over_seeds(values: list[float | None]) -> dict[str, Any]:
-    known = [v for v in values if v is not None]
-    spread = stdev(known) if len(known) > 1 else None
-    return (
-        {"mean": round(fmean(known), 5), "sd": spread and round(spread, 5), "each": [round(v, 5) for v in known]}
-        if known
-        else {}
-    )
-
-
 def _row(group: list[tuple[Case, Run]]) -> dict[str, Any]:
     case = group[0][0]
     summaries = [run.summary for _, run in group]
     row: dict[str, Any] = {"method": case.label, "target": case.target, "seeds": [c.seed for c, _ in group]}
-    row["entropy_start"] = _over_seeds([fmean(run.column(MEASURED)[1][:5]) for _, run in group])
-    row["entropy_end"] = _over_seeds([s["entropy"]["end"] for s in summaries])
-    row["entropy_lost"] = _over_seeds(
+    row["entropy_start"] = over_seeds([fmean(run.column(MEASURED)[1][:5]) for _, run in group])
+    row["entropy_end"] = over_seeds([s["entropy"]["end"] for s in summaries])
+    row["entropy_lost"] = over_seeds(
         [
             1 - s["entropy"]["end"] / fmean(run.column(MEASURED)[1][:5])
             for s, (_, run) in zip(summaries, group, strict=True)
@@ -74,18 +63,18 @@ def _row(group: list[tuple[Case, Run]]) -> dict[str, Any]:
     if case.target is not None:
         errors = [s["entropy"]["second_half"] for s in summaries]
         for key in ("mean_error", "rms_error", "relative_mean_error", "relative_rms_error"):
-            row[key] = _over_seeds([e[key] for e in errors])
-        row["saturated_share"] = _over_seeds(
+            row[key] = over_seeds([e[key] for e in errors])
+        row["saturated_share"] = over_seeds(
             [fmean(abs(v) for v in _half(run.column("entropy_control/saturated")[1])) for _, run in group]
         )
-        row["predicted_drift"] = _over_seeds(
+        row["predicted_drift"] = over_seeds(
             [fmean(_half(run.column("entropy_control/uncontrolled")[1])) for _, run in group]
         )
-        row["authority"] = _over_seeds([fmean(_half(run.column("entropy_control/authority")[1])) for _, run in group])
-    row["reward_end"] = _over_seeds([s["reward"]["end"] for s in summaries])
+        row["authority"] = over_seeds([fmean(_half(run.column("entropy_control/authority")[1])) for _, run in group])
+    row["reward_end"] = over_seeds([s["reward"]["end"] for s in summaries])
     for when in ("start", "end"):
         for key in sorted({k for s in summaries for k in s["eval"].get(when, {}) if k != "step"}):
-            row[f"{key}_{when}"] = _over_seeds([s["eval"].get(when, {}).get(key) for s in summaries])
+            row[f"{key}_{when}"] = over_seeds([s["eval"].get(when, {}).get(key) for s in summaries])
     row["train_seconds"] = [s["train_seconds"] for s in summaries]
     return row
 
@@ -105,7 +94,7 @@ def _intervention(group: list[tuple[Case, Run]]) -> dict[str, Any]:
     return {
         "kept": case.label,
         "predicted": "falls" if lowers else "rises",
-        "change": _over_seeds(changes),
+        "change": over_seeds(changes),
         "as_predicted": all((change < 0) == lowers for change in changes),
     }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -12,6 +11,7 @@ from common.runner import finished
 from scipy.stats import bootstrap
 from studies import ACTUATORS, PLAIN, TARGETS, Case, all_cases
 
+from entrostat.run.folder import write_json
 from entrostat.run.record import Run
 
 MEASURED, SATURATED = "entropy_control/measured", "entropy_control/saturated"
@@ -39,9 +39,7 @@ def collect(runs: Path, path: Path) -> dict[str, Any]:
         "at_equal_entropy": {name: _against_base(name, rows) for name in ACTUATORS if name != BASE},
         "runs": rows,
     }
-    temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps(record, indent=1))
-    temporary.replace(path)
+    write_json(path, record)
     return record
 
 

@@ -10,9 +10,9 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "common"))
+sys.path.append(str(Path(__file__).parents[1]))
 
-from markdown import table
+from common.markdown import table
 
 HERE = Path(__file__).parent
 COLOURS = {"observe": "#0072B2", "flow": "#D55E00"}

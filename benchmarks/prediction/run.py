@@ -8,7 +8,6 @@ is written anew after every run, from the folders of all that have finished; `re
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
@@ -17,10 +16,11 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "common"))
+sys.path.append(str(Path(__file__).parents[1]))
 
-from runner import add_options, finished, run_all
+from common.runner import add_options, finished, run_all
 
+from entrostat.run.folder import write_json
 from entrostat.run.record import Run
 from entrostat.stats.summarise import QUADRANTS
 
@@ -107,9 +107,7 @@ def collect(path: Path) -> None:
             for case in cases
         ],
     }
-    temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps(record, indent=1))
-    temporary.replace(path)
+    write_json(path, record)
 
 
 def predictions(run: Run) -> list[dict[str, float]]:

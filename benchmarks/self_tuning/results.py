@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
+from common.seeds import over_seeds
 from studies import SETTLING, Case, all_cases
 
 from entrostat.control.response import response
+from entrostat.run.folder import write_json
 from entrostat.run.record import Run
 
 CONTROL = "entropy_control/"
@@ -34,9 +35,7 @@ def collect(runs: Path, path: Path) -> dict[str, Any]:
         "groups": [_together(group) for group in groups.values()],
         "runs": rows,
     }
-    temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps(record, indent=1) + "\n")
-    temporary.replace(path)
+    write_json(path, record)
     return record
 
 
@@ -80,12 +79,4 @@ def _together(group: list[dict[str, Any]]) -> dict[str, Any]:
     """Mean, standard deviation and each value over seeds of every number."""
     head = {key: group[0][key] for key in ("model", "method", "share")} | {"seeds": [row["seed"] for row in group]}
     numbers = [key for key, value in group[0].items() if key not in head and key not in ("seed", "entropy", "output")]
-    return head | {key: _over_seeds([row.get(key) for row in group]) for key in numbers}
-
-
-def _over_seeds(values: list[float | None]) -> dict[str, Any]:
-    known = [value for value in values if value is not None]
-    if not known:
-        return {"each": values}
-    spread = round(stdev(known), 5) if len(known) > 1 else None
-    return {"mean": round(fmean(known), 5), "sd": spread, "each": values}
+    return head | {key: over_seeds([row.get(key) for row in group]) for key in numbers}

@@ -9,11 +9,10 @@ import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "common"))
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.append(str(Path(__file__).parents[1]))
 
+from common.runner import add_options, run_all
 from results import collect
-from runner import add_options, run_all
 from studies import all_cases
 
 HERE = Path(__file__).parent

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
+from common.seeds import over_seeds
 from studies import CONTROLLERS, GAIN, TRAJECTORIES, Case, all_cases
 
+from entrostat.run.folder import write_json
 from entrostat.run.record import Run
 
 SERIES = ("measured", "target", "output", "feed_forward")
@@ -28,9 +29,7 @@ def collect(runs: Path, path: Path) -> dict[str, Any]:
         "rows": [row for t in TRAJECTORIES for c in CONTROLLERS if (row := _row(t, c, loaded))],
         "runs": [_run(case, run) for case, run in loaded.items()],
     }
-    temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps(record, indent=1))
-    temporary.replace(path)
+    write_json(path, record)
     return record
 
 
@@ -48,11 +47,11 @@ def _row(trajectory: str, controller: str, loaded: dict[Case, Run]) -> dict[str,
         "controller": controller,
         "seeds": [case.seed for case, _ in group],
     }
-    row |= {name: _over_seeds([each[name] for each in figures]) for name in figures[0]}
-    row["saturated_share"] = _over_seeds(
+    row |= {name: over_seeds([each[name] for each in figures]) for name in figures[0]}
+    row["saturated_share"] = over_seeds(
         [fmean(abs(v) for v in run.column("entropy_control/saturated")[1]) for _, run in group]
     )
-    row["reward_end"] = _over_seeds([run.summary["reward"]["end"] for _, run in group])
+    row["reward_end"] = over_seeds([run.summary["reward"]["end"] for _, run in group])
     return row
 
 
@@ -69,14 +68,6 @@ def tracking(measured: list[float], target: list[float]) -> dict[str, float]:
         "rms_error": math.sqrt(fmean(e * e for e in errors[1:])),
         "mean_error": fmean(errors[1:]),
         "lag": fmean(behind),
-    }
-
-
-def _over_seeds(values: list[float]) -> dict[str, Any]:
-    return {
-        "mean": round(fmean(values), 5),
-        "sd": round(stdev(values), 5) if len(values) > 1 else None,
-        "each": [round(value, 5) for value in values],
     }
 
 
