@@ -183,11 +183,10 @@ class EntropyControl:
             return surrogate, {"entropy_control/empty_step": 1.0}
         before = self.state
         first = self.method.apply(surrogate, batch, before)
-        after, _ = self.method.update(before, account + Summary(first.sums).reduced())
-        changed = self.method.apply(surrogate, batch, self.method.ahead(before, after))
-        # Once more from the same state, so that the metrics are of the output that acts.
+        self.state, metrics = self.method.update(before, account + Summary(first.sums).reduced())
+        changed = self.method.apply(surrogate, batch, self.method.ahead(before, self.state))
         summary = account + Summary(changed.sums).reduced()
-        self.state, metrics = self.method.update(before, summary)
+        metrics |= self.method.report(summary)  # of the output that acts
         self.steps += 1
         self._warn(metrics)
         return changed, self._named(metrics, summary)

@@ -20,6 +20,7 @@ from typing import TypeVar
 PRIOR_GAIN = 0.005  # one unit of output moves the entropy by this share of it a step
 PRIOR_GAIN_SD = 0.015  # anything from nothing to several times as much
 PRIOR_DRIFT_SD = 0.01  # per step
+PRIOR_UNFORESEEN_SD = 0.004  # per step: of what the first-order theory does not foresee of the drift
 PRIOR_NOISE_SD = 0.03  # of one measurement
 # How fast things change. The drift is followed within `memory` steps, the gain by this share a step.
 GAIN_WALK = 0.02
@@ -82,6 +83,12 @@ def first_estimate(into: E, measured: float) -> E:
         drift_gain=0.0,
         gain_gain=(PRIOR_GAIN_SD * scale) ** 2,
     )
+
+
+def drift_explained(now: E) -> E:
+    """The estimate once a theory foresees the drift: what is left of it is small, and nothing is known of it yet."""
+    variance = (PRIOR_UNFORESEEN_SD * now.scale) ** 2
+    return replace(now, drift=0.0, drift_drift=variance, level_drift=0.0, drift_gain=0.0)
 
 
 def corrected(before: E, measured: float, steps: int) -> E:

@@ -70,3 +70,8 @@ def as_controller(knob: Knob, action: Action, owner: str) -> Any:
 def is_feedback(controller: Controller) -> bool:
     """Whether a measurement moves it."""
     return not isinstance(controller, OpenLoop)
+
+
+def reads_effect(controller: Any) -> bool:
+    """Whether its `step` takes an `Effect` as well, where the method knows one."""
+    return bool(getattr(controller, "reads_effect", False))

@@ -5,6 +5,10 @@ momentum beta (docs/theory.md):
 
     u = d/g + k_e e + k_w w,    k_e = (1 - rho)^2 / (g (1 - beta)),    k_w = (rho^2 - beta) / (1 - beta)
 
+Where the method knows the first-order effect of its outputs on the batch (`Effect`), u is not the output but the change it
+makes, in units of what one unit of output makes on average over its range: an actuator that saturates, and a drift that the
+theory foresees, are then out of the plant, and what is left to find out is one factor.
+
 The estimated drift does what an integral does elsewhere; as the estimator is told what was really commanded, limits cannot
 wind it up. A target that moves by s a step is a drift of d - s. While the gain is uncertain, a multiple of its standard
 error takes its place where that is larger: the feedback is then safe for every gain that is still likely.
@@ -14,9 +18,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import ClassVar, Protocol
 
 from entrostat.control.base import Action, check_limits, check_measured
-from entrostat.control.estimator import PRIOR_GAIN, Estimate, corrected, first_estimate, predicted
+from entrostat.control.effect import Effect
+from entrostat.control.estimator import PRIOR_GAIN, Estimate, corrected, drift_explained, first_estimate, predicted
 from entrostat.control.targets import Target, aim, check_target
 from entrostat.errors import ConfigError
 
@@ -25,7 +31,7 @@ SETTLED = 4.744
 
 _CAUTION = 1.5  # standard errors of the gain that the feedback reckons with
 _LEAST_GAIN = 0.1  # of the prior gain: below it the feedback would answer noise with all it has
-_KNOWN = 2.0  # standard errors by which a gain stands out of the noise
+_KNOWN, _UNKNOWN = 2.0, 1.0  # standard errors by which a gain stands out of the noise, and within which it does not
 _STRETCH = 12  # steps at a limit before it is judged what that limit can do
 _PATIENCE = 10.0  # settling times; a target that takes longer at full output counts as out of reach
 
@@ -34,10 +40,12 @@ _PATIENCE = 10.0  # settling times; a target that takes longer at full output co
 class SelfTuningState(Estimate):
     """The controller after a number of steps: what it measured, what it believes (see `Estimate`), what it commands.
 
-    `saturated` is -1 or 1 where the output sits at its lower or upper limit. `identified` is 1 while the gain stands out of
-    the noise with the right sign, -1 where it does not after two settling times (the feedback then keeps to gains that its
-    uncertainty allows), 0 until then. `reachable` is 0 while the output is at its limit and does not bring the entropy
-    nearer to the target; `reach_low` and `reach_high` [nats] are where one settling time at the limits would lead. The
+    `drive` is what the output is to do: u in the module's docstring. `unit` is the change at the logits that a drive of
+    1 stands for [nats]; 0 while no effect was known, when a drive is an output. `saturated` is -1 or 1 where the output
+    sits at its lower or upper limit. `identified` is 1 while the gain stands two standard errors out of the noise with
+    the right sign, -1 where after two settling times it does not by one (the feedback keeps to gains that its
+    uncertainty allows), else 0. `reachable` is 0 while the output is at its limit and does not bring the entropy nearer
+    to the target; `reach_low` and `reach_high` [nats] are where one settling time at the limits would lead. The
     `stretch` fields add up the measurements since the output reached its limit: count, and sums of y and t y.
     """
 
@@ -47,6 +55,8 @@ class SelfTuningState(Estimate):
     target: float = 0.0
     error: float = 0.0
     output: float = 0.0
+    drive: float = 0.0
+    unit: float = 0.0
     saturated: int = 0
     identified: int = 0
     reachable: int = 1
@@ -66,7 +76,8 @@ class SelfTuning:
             without lag, or a `Band`.
         settling: optimizer steps after which an error stays within 5 % of itself.
         limits: lowest and highest output.
-        rate: most that the output changes in one step; by default a tenth of the width of its limits.
+        rate: most that the output changes in one step; by default its drive changes by at most a tenth of what the limits
+            allow.
         deadband: errors below this many standard errors of the estimated level are left alone.
         momentum: beta of the optimizer's first moment: AdamW's beta1. 0 for plain gradient descent.
         delay: steps between a measurement and the first step that it corrects: 1 where the output acts on the next
@@ -85,6 +96,8 @@ class SelfTuning:
     momentum: float = 0.9
     delay: int = 1
     action: Action | None = None
+
+    reads_effect: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_target(self.target)
@@ -108,16 +121,26 @@ class SelfTuning:
     def init(self) -> SelfTuningState:
         return SelfTuningState()
 
-    def step(self, state: SelfTuningState, measured: float) -> SelfTuningState:
-        """One optimizer step: `measured` is the exact mean entropy of its batch [nats per token]."""
+    def step(self, state: SelfTuningState, measured: float, effect: Effect | None = None) -> SelfTuningState:
+        """One optimizer step.
+
+        Args:
+            measured: exact mean entropy of its batch [nats per token].
+            effect: of this controller's outputs on that batch, where the method knows it.
+        """
         check_measured(measured)
         known = corrected(state, measured, state.steps) if state.steps else first_estimate(state, measured)
+        if effect and effect.width and not known.unit:
+            known = drift_explained(replace(known, unit=effect.width / (self.limits[1] - self.limits[0])))
+        drives = self._drives(known.unit, effect)
         if self.delay:  # the output that acted on this batch was chosen before it
-            known = self._predicted(known, state.output, state.steps + 1)
+            known = self._predicted(known, drives.acted(state.output), state.steps + 1)
         goal = aim(self.target, state.steps, measured, state.initial)
-        output, saturated = self._command(known, state, goal.initial)
+        drive, end = self._command(known, state, drives, goal.initial)
+        output = self._rate_limited(drives.output(drive, state.output), state.output)
+        drive = drives.of(output)
         if not self.delay:
-            known = self._predicted(known, output, state.steps + 1)
+            known = self._predicted(known, drive, state.steps + 1)
         moved = replace(
             known,
             steps=state.steps + 1,
@@ -126,32 +149,34 @@ class SelfTuning:
             target=goal.value,
             error=goal.error,
             output=output,
-            saturated=saturated,
+            drive=drive,
+            saturated=end * drives.direction,
             identified=self._identified(known, state.steps),
         )
-        return self._judged(moved, state)
+        return self._judged(moved, state, drives)
 
-    # An output that raises the entropy is, to the estimator, a negative one that lowers it.
+    def _drives(self, unit: float, effect: Effect | None) -> _Drives:
+        if effect and unit:
+            return _Curve(effect, unit)
+        return _Straight(self.limits, -1 if self.action == "raise" else 1)
 
-    @property
-    def _sign(self) -> float:
-        return -1.0 if self.action == "raise" else 1.0
-
-    def _predicted(self, now: SelfTuningState, output: float, step: int) -> SelfTuningState:
+    def _predicted(self, now: SelfTuningState, drive: float, step: int) -> SelfTuningState:
         memory = max(0.7 * self.settling / SETTLED, 2.0)
-        return predicted(now, self._sign * output, self._felt(step), memory)
+        return predicted(now, drive, self._felt(step), memory)
 
     def _felt(self, step: int) -> float:
         """The momentum of an optimizer step, counted from 1: Adam divides its moving average by 1 - beta^step."""
         return 1 - (1 - self.momentum) / (1 - self.momentum**step) if self.momentum else 0.0
 
-    def _command(self, known: SelfTuningState, state: SelfTuningState, initial: float) -> tuple[float, int]:
-        """The next output, and the limit that it is at."""
-        low, high = self.limits
+    def _command(
+        self, known: SelfTuningState, state: SelfTuningState, drives: _Drives, initial: float
+    ) -> tuple[float, int]:
+        """The next drive, and whether it is at the lowest (-1) or the highest (1) that there is."""
         goal = aim(self.target, state.steps + self.delay, known.level, initial)
         ignored = self.deadband * math.sqrt(known.level_level)
         error = math.copysign(max(abs(goal.error) - ignored, 0.0), goal.error)
         gain = max(known.gain, _CAUTION * known.gain_sd, _LEAST_GAIN * PRIOR_GAIN * known.scale)
+        low, high = drives.low, drives.high
         most = 2 * max(abs(low), abs(high))
         # Drift and gain are known together, as the present rate of change, long before they are known apart.
         rate_now = known.drift - known.gain * known.lagged
@@ -159,20 +184,23 @@ class SelfTuning:
         rho, beta = self.pole, self._felt(state.steps + 1 + self.delay)
         k_e = (1 - rho) ** 2 / (gain * (1 - beta))
         k_w = (rho**2 - beta) / (1 - beta)
-        wanted = self._sign * (hold + k_e * error + k_w * (known.lagged - hold))
-        rate = (high - low) / 10 if self.rate is None else self.rate
-        near = min(max(wanted, state.output - rate), state.output + rate)
-        return min(max(near, low), high), (near >= high) - (near <= low)
+        wanted = hold + k_e * error + k_w * (known.lagged - hold)
+        if self.rate is None:
+            now, most = drives.of(state.output), (high - low) / 10
+            wanted = min(max(wanted, now - most), now + most)
+        return min(max(wanted, low), high), (wanted >= high) - (wanted <= low)
+
+    def _rate_limited(self, output: float, before: float) -> float:
+        return output if self.rate is None else min(max(output, before - self.rate), before + self.rate)
 
     def _identified(self, known: SelfTuningState, steps: int) -> int:
         if known.gain > _KNOWN * known.gain_sd:
             return 1
-        return -1 if steps >= 2 * self.settling else 0
+        return -1 if steps >= 2 * self.settling and known.gain < _UNKNOWN * known.gain_sd else 0
 
-    def _judged(self, moved: SelfTuningState, before: SelfTuningState) -> SelfTuningState:
+    def _judged(self, moved: SelfTuningState, before: SelfTuningState, drives: _Drives) -> SelfTuningState:
         """The same state with what the limits reach, and whether they reach the target."""
-        low, high = self.limits
-        ends = [moved.level + self.settling * (moved.drift - self._sign * u * moved.gain) for u in (low, high)]
+        ends = [moved.level + self.settling * (moved.drift - d * moved.gain) for d in (drives.low, drives.high)]
         reach_low, reach_high = sorted(max(end, 0.0) for end in ends)
         count = before.stretch + 1 if moved.saturated and moved.saturated == before.saturated else 0
         y = moved.measured + (before.stretch_y if count > 1 else 0.0) if count else 0.0
@@ -193,6 +221,85 @@ class SelfTuning:
             stretch_y=y,
             stretch_ty=ty,
         )
+
+
+class _Drives(Protocol):
+    """What the outputs do on this batch: drives, of which a positive one lowers the entropy.
+
+    `low`, `high`: what the limits make of it. `direction`: 1 where a larger output drives more, else -1.
+    """
+
+    @property
+    def low(self) -> float: ...
+
+    @property
+    def high(self) -> float: ...
+
+    @property
+    def direction(self) -> int: ...
+
+    def of(self, output: float) -> float: ...
+
+    def output(self, drive: float, before: float) -> float:
+        """The output of a drive; `before` where no output makes a difference."""
+        ...
+
+    def acted(self, output: float) -> float:
+        """What the output did that acted on this batch."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Straight:
+    """Nothing is known of the effect: a drive is an output, with the actuator's sign."""
+
+    limits: tuple[float, float]
+    direction: int
+
+    @property
+    def low(self) -> float:
+        return min(self.direction * limit for limit in self.limits)
+
+    @property
+    def high(self) -> float:
+        return max(self.direction * limit for limit in self.limits)
+
+    def of(self, output: float) -> float:
+        return self.direction * output
+
+    def output(self, drive: float, before: float) -> float:
+        return self.direction * drive
+
+    acted = of
+
+
+@dataclass(frozen=True)
+class _Curve:
+    """A drive is a predicted fall of the entropy, in units of `unit` [nats per unit of step at the logits]."""
+
+    effect: Effect
+    unit: float
+
+    @property
+    def low(self) -> float:
+        return -self.effect.highest / self.unit
+
+    @property
+    def high(self) -> float:
+        return -self.effect.lowest / self.unit
+
+    @property
+    def direction(self) -> int:
+        return 1 if self.effect.changes[-1] < self.effect.changes[0] else -1
+
+    def of(self, output: float) -> float:
+        return -self.effect.at(output) / self.unit
+
+    def output(self, drive: float, before: float) -> float:
+        return self.effect.output(-drive * self.unit) if self.effect.width else before
+
+    def acted(self, output: float) -> float:
+        return -self.effect.acting / self.unit
 
 
 def _check(name: str, value: float, least: float, most: float, what: str) -> None:

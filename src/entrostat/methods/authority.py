@@ -7,13 +7,15 @@ output, that is the range it has; where the range is narrow beside the drift, no
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from entrostat.control.knob import is_feedback
+from entrostat.control.effect import Effect, grid
+from entrostat.control.knob import is_feedback, reads_effect
 from entrostat.stats.summarise import sum_dtype
 from entrostat.types import Summary, Surrogate, TokenBatch
 
@@ -32,7 +34,8 @@ def authority_sums(
         surrogate: as earlier links left it; their weights and dropped tokens count.
         batch: the micro-batch, with `baseline` among its statistics.
         weight: output -> weights (B, T), or None for weights of 1.
-        controller: whose limits bound the output; an open-loop knob commands no range.
+        controller: whose limits bound the output; an open-loop knob commands no range. For one that reads the effect of
+            its outputs, the change at a few more is added.
         output: the present output.
     """
     flow = -batch.ratio.detach() * surrogate.advantages_BT * batch.stats.detach().centred
@@ -47,12 +50,30 @@ def authority_sums(
         w = weight(u)
         return flow.sum() if w is None else (flow * w).sum()
 
-    return {
+    sums = {
         "predicted": change(output),
         "authority/low": change(low),
         "authority/high": change(high),
         "authority/none": flow.sum(),
     }
+    if reads_effect(controller):
+        sums |= {f"effect/{index}": change(u) for index, u in enumerate(grid(controller.limits)[1:-1], start=1)}
+    return sums
+
+
+def effect(summary: Summary, controller: Any) -> Effect | None:
+    """The effect of this controller's output on the batch.
+
+    None where `authority_sums` was not told of the controller, and where advantages that are not finite left no numbers.
+    """
+    if not reads_effect(controller) or "predicted" not in summary.values:
+        return None
+    outputs = grid(controller.limits)
+    inner = [summary.mean(f"effect/{index}") for index in range(1, len(outputs) - 1)]
+    ends = summary.mean("authority/low"), summary.mean("authority/high")
+    changes = (ends[0], *inner, ends[1])
+    acting = summary.mean("predicted")
+    return Effect(outputs, changes, acting) if all(map(math.isfinite, (*changes, acting))) else None
 
 
 def report_authority(summary: Summary) -> dict[str, float]:

@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from entrostat.control import base as control_base
 from entrostat.control.base import Action
-from entrostat.control.knob import as_controller, is_feedback
+from entrostat.control.effect import Effect
+from entrostat.control.knob import as_controller, is_feedback, reads_effect
 from entrostat.errors import DataError, StateError
 from entrostat.types import Summary, Surrogate, TokenBatch
 
@@ -37,6 +38,7 @@ CONTROLLER_METRICS = (
     "error",
     "initial",
     "output",
+    "drive",
     "saturated",
     "proportional",
     "integral_part",
@@ -135,6 +137,10 @@ class Link:
         """What `apply` will want to know of this step in the next one."""
         return memory
 
+    def effect(self, knob: str, summary: Summary) -> Effect | None:
+        """What this knob does to the entropy of the batch, to first order; None where that is not known."""
+        return None
+
     def report(self, summary: Summary) -> dict[str, float]:
         """Metrics of this step beyond those of the controllers."""
         return {}
@@ -145,7 +151,11 @@ class Link:
             return state, {}
         measured = summary.mean("entropy")
         control_base.check_measured(measured)
-        knobs = {knob: controller.step(state.knobs[knob], measured) for knob, controller in self.knobs.items()}
+        knobs = {}
+        for knob, controller in self.knobs.items():
+            known = self.effect(knob, summary) if reads_effect(controller) else None
+            before = state.knobs[knob]
+            knobs[knob] = controller.step(before, measured, known) if known else controller.step(before, measured)
         metrics = dict(self.report(summary))
         for knob, controller in self.knobs.items():
             if is_feedback(controller):

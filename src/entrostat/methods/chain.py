@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 from entrostat.control.base import check_measured
+from entrostat.control.knob import is_feedback
 from entrostat.errors import ConfigError, StateError
 from entrostat.methods.base import Link, Source
 from entrostat.types import Summary, Surrogate, TokenBatch
+
+_Renaming: TypeAlias = Callable[[dict[str, float]], dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -83,16 +87,31 @@ class Chain:
         if summary.tokens:
             metrics["measured"] = summary.mean("entropy")
             check_measured(metrics["measured"])
+        for (link, mine, named), own in zip(self._shares(summary), state, strict=True):
+            moved, values = link.update(own, mine)
+            after.append(moved)
+            metrics |= named(values)
+        return tuple(after), metrics
+
+    def report(self, summary: Summary) -> dict[str, float]:
+        """The metrics of `update` that are not the controllers': what the objective does that these sums are of."""
+        metrics: dict[str, float] = {}
+        for link, mine, named in self._shares(summary):
+            metrics |= named(link.report(mine) if mine.tokens else {})
+        return metrics
+
+    def _shares(self, summary: Summary) -> Iterator[tuple[Link, Summary, _Renaming]]:
+        """Each link with the sums as it sees them and with what its metrics are called.
+
+        The first link with a controller, and those before it, own the plain names; a later one says whose they are.
+        """
         fed_back = False
-        for index, (link, own) in enumerate(zip(self.links, state, strict=True)):
+        for index, link in enumerate(self.links):
             prefix = _prefix(index, link)
             mine = {name.removeprefix(prefix): v for name, v in summary.values.items() if name.startswith(prefix)}
-            moved, values = link.update(own, Summary({**summary.values, **mine}))
-            after.append(moved)
-            # The first controller owns the plain names; a later one says whose it is.
-            metrics |= {f"{link.name}/{k}": v for k, v in values.items()} if fed_back else values
-            fed_back = fed_back or "error" in values
-        return tuple(after), metrics
+            before = f"{link.name}/" if fed_back else ""
+            yield link, Summary({**summary.values, **mine}), partial(_renamed, before)
+            fed_back = fed_back or any(is_feedback(knob) for knob in link.knobs.values())
 
     def ahead(self, before: tuple[Any, ...], after: tuple[Any, ...]) -> tuple[Any, ...]:
         """The state to act with on the very batch that led from `before` to `after`; see `Link.ahead`."""
@@ -109,6 +128,10 @@ class Chain:
                 f"the saved state does not fit {self.name!r}, which has {len(self.links)} links: {values!r}"
             )
         return tuple(link.state_from_dict(own) for link, own in zip(self.links, values, strict=True))
+
+
+def _renamed(before: str, values: dict[str, float]) -> dict[str, float]:
+    return {before + name: value for name, value in values.items()}
 
 
 def _prefix(index: int, link: Link) -> str:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from entrostat.control.base import Action
+from entrostat.control.effect import Effect
 from entrostat.control.knob import Knob
 from entrostat.errors import ConfigError
 from entrostat.methods import authority
@@ -114,6 +115,9 @@ class ClipTokens(Link):
         variance = square - mean * mean
         # What rounding leaves of the variance of a constant is no spread.
         return {"mean": mean, "deviation": math.sqrt(variance) if variance > _ROUNDING * square else 0.0}
+
+    def effect(self, knob: str, summary: Summary) -> Effect | None:
+        return authority.effect(summary, self.mu)
 
     def report(self, summary: Summary) -> dict[str, float]:
         return authority.report_authority(summary) | {"dropped_share": summary.mean("dropped")}

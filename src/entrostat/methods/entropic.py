@@ -16,6 +16,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from entrostat.control.base import Action
+from entrostat.control.effect import Effect
 from entrostat.control.knob import Knob
 from entrostat.errors import ConfigError
 from entrostat.methods import authority
@@ -90,6 +91,9 @@ class Entropic(Link):
         size = advantages.abs().masked_fill(~batch.mask, 0)
         term = Term("entropic", -log_ratio(batch).exp() * size, selected, output, over="micro")
         return dataclasses.replace(surrogate, terms=(*surrogate.terms, term)) if output else surrogate
+
+    def effect(self, knob: str, summary: Summary) -> Effect | None:
+        return authority.effect(summary, self.u)
 
     def report(self, summary: Summary) -> dict[str, float]:
         return authority.report_authority(summary) | {"selected_share": summary.mean("selected")}

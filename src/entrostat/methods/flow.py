@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from entrostat.control.base import Action
+from entrostat.control.effect import Effect
 from entrostat.control.knob import Knob
 from entrostat.errors import ConfigError
 from entrostat.methods import authority
@@ -119,6 +120,9 @@ class Flow(Link):
         rms = math.sqrt(summary.mean("gain_sq"))
         # A step in which every advantage was 0 says nothing about the scale: keep the last one.
         return {"rms": rms} if rms > 0 else memory
+
+    def effect(self, knob: str, summary: Summary) -> Effect | None:
+        return authority.effect(summary, self.u)
 
     def report(self, summary: Summary) -> dict[str, float]:
         return authority.report_authority(summary) | {"flow_rms": math.sqrt(summary.mean("gain_sq"))}

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from entrostat.control.base import Action
+from entrostat.control.effect import Effect
 from entrostat.control.knob import Knob, OpenLoop, is_feedback
 from entrostat.errors import DataError
 from entrostat.methods import authority
@@ -41,6 +42,11 @@ class RewardAdvantages(Link):
     requires: ClassVar[frozenset[str]] = authority.REQUIRES
     needs_rewards: ClassVar[bool] = True
 
+    @property
+    def _moved(self) -> str:
+        """The knob that a measurement moves, if any: the range of the other is no command."""
+        return next((name for name, own in self.knobs.items() if is_feedback(own)), "positive")
+
     def apply(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Surrogate:
         reward_B = rewards(batch, self.name)
         other = reward_B[(reward_B != 0) & (reward_B != 1)]
@@ -53,8 +59,7 @@ class RewardAdvantages(Link):
             advantage_B = now["positive"] * reward_B - now["negative"] * (1 - reward_B)
             return advantage_B.to(surrogate.advantages_BT.dtype).unsqueeze(1).expand_as(surrogate.advantages_BT)
 
-        # The knob that a measurement moves, if any: the range of the other is no command.
-        knob = next((name for name, own in self.knobs.items() if is_feedback(own)), "positive")
+        knob = self._moved
         ones = dataclasses.replace(surrogate, advantages_BT=torch.ones_like(surrogate.advantages_BT))
         sums = authority.authority_sums(ones, batch, lambda u: advantages(**{knob: u}), self.knobs[knob], levels[knob])
         untouched = authority.authority_sums(surrogate, batch, lambda _: None, OpenLoop(1.0), 1.0)
@@ -65,6 +70,9 @@ class RewardAdvantages(Link):
             keep_BT=changed != 0,
             sums={**surrogate.sums, **sums, "authority/none": untouched["authority/none"]},
         )
+
+    def effect(self, knob: str, summary: Summary) -> Effect | None:
+        return authority.effect(summary, self.knobs[knob]) if knob == self._moved else None
 
     def report(self, summary: Summary) -> dict[str, float]:
         return authority.report_authority(summary)

@@ -1,0 +1,73 @@
+"""What the first-order theory says of an actuator on the batch at hand: output in, change of entropy out.
+
+A controller that knows this curve commands a change, not an output, and leaves it to the curve which output makes it. The
+curve is exact at the logits and its shape carries over; how far a step at the logits moves shared parameters is one
+factor that the controller finds out.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+SPREAD = (0.25, 1.0)
+"""Outputs at which the effect is computed, as shares of either limit; 0 and the limits themselves are always among them."""
+
+
+def grid(limits: tuple[float, float]) -> tuple[float, ...]:
+    """The outputs at which the effect is computed, in ascending order."""
+    low, high = limits
+    inner = {limit * share for limit in limits for share in SPREAD} | {0.0}
+    return tuple(sorted({low, high} | {u for u in inner if low < u < high}))
+
+
+@dataclass(frozen=True)
+class Effect:
+    """Predicted change of the mean entropy [nats per unit of step at the logits], linear between the outputs.
+
+    Attributes:
+        outputs: ascending, at least two.
+        changes: at each of them.
+        acting: at the output that acted on this batch.
+    """
+
+    outputs: tuple[float, ...]
+    changes: tuple[float, ...]
+    acting: float
+
+    @property
+    def lowest(self) -> float:
+        return min(self.changes)
+
+    @property
+    def highest(self) -> float:
+        return max(self.changes)
+
+    @property
+    def width(self) -> float:
+        """Between the lowest and the highest change: 0 where the output moves nothing, as where every advantage is 0."""
+        return self.highest - self.lowest
+
+    def at(self, output: float) -> float:
+        """The change at an output, beyond the ends that of the end."""
+        return _between(self.outputs, self.changes, output)
+
+    def output(self, change: float) -> float:
+        """The output that makes this change, or the one that comes nearest.
+
+        Where a curve turns back on itself, what lies behind the turn is passed over.
+        """
+        falls = self.changes[-1] < self.changes[0]
+        rising = [-c for c in self.changes] if falls else list(self.changes)
+        return _between(list(itertools.accumulate(rising, max)), self.outputs, -change if falls else change)
+
+
+def _between(xs: Sequence[float], ys: Sequence[float], x: float) -> float:
+    """y at x on the line through the points, x ascending; of several points with one x, the first."""
+    for (left, below), (right, above) in itertools.pairwise(zip(xs, ys, strict=True)):
+        if x <= left:
+            return below
+        if x < right:
+            return below + (above - below) * (x - left) / (right - left)
+    return ys[-1]
