@@ -1,6 +1,6 @@
 """One run of `entrostat train` in which something changes in the middle:
 
-    python benchmarks/self_tuning/disturbed.py KIND STEP FOLDER [key.path=value ...]
+    python benchmarks/disturbances/disturbed.py KIND STEP [key.path=value ...] --out FOLDER
 
 KIND is what changes at optimizer step STEP: `learning_rate` (doubled), `updates` (four on each batch from then on),
 `temperature` (from 1.0 to 1.2), `task` (operands from 1 to 9 become 5 to 9).
@@ -8,7 +8,7 @@ KIND is what changes at optimizer step STEP: `learning_rate` (doubled), `updates
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from entrostat.models import load_policy
 from entrostat.run.callbacks import Record
 from entrostat.run.config import load_config
 from entrostat.run.folder import CONFIG, ENVIRONMENT, METRICS, SUMMARY, MetricsFile, claim, write_json, write_text
+from entrostat.run.record import Run
+from entrostat.run.summary import summarise
 from entrostat.run.train import build_trainer, resolve
 from entrostat.tasks.countdown import Countdown
 
@@ -94,8 +96,17 @@ def main(kind: str, step: int, folder: Path, words: list[str]) -> None:
         write_json(folder / ENVIRONMENT, environment())
         trainer.train()
         metrics.close()
-        write_json(folder / SUMMARY, {"disturbance": {"kind": kind, "step": step}})
+        rows = Run.load(folder).metrics
+        about = {"disturbance": {"kind": kind, "step": step}, "train_seconds": round(rows[-1]["elapsed"], 1)}
+        write_json(folder / SUMMARY, about | summarise(rows))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("kind", choices=("learning_rate", "updates", "temperature", "task"))
+    parser.add_argument("step", type=int)
+    parser.add_argument("words", nargs="*", metavar="key.path=value")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--quiet", action="store_true", help="there for the studies' runner; nothing is printed anyway")
+    given = parser.parse_args()
+    main(given.kind, given.step, given.out, given.words)
