@@ -47,6 +47,9 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/control/report.py
 	$(BIN)/python benchmarks/self_tuning/run.py
 	$(BIN)/python benchmarks/self_tuning/report.py
+	$(BIN)/python benchmarks/self_tuning/noise.py
+	$(BIN)/python benchmarks/disturbances/run.py
+	$(BIN)/python benchmarks/disturbances/report.py
 	$(BIN)/python benchmarks/trajectories/run.py
 	$(BIN)/python benchmarks/trajectories/report.py
 	$(BIN)/python benchmarks/frontier/run.py

@@ -24,24 +24,7 @@ from entrostat.control.targets import levels
 from entrostat.errors import ConfigError
 from entrostat.methods import Chain, Link, chain
 from entrostat.stats import entropy_metrics, summarise
-from entrostat.types import STATISTICS, Summary, Surrogate, TokenBatch, TokenStats
-
-# Summed at once of a whole batch: a tile's columns stay in the processor's cache, those of the batch in fp64 would be many
-# times the batch itself.
-_POSITIONS = 1 << 17
-
-
-def _summary(batch: TokenBatch) -> Summary:
-    """`summarise` of a batch of any size, some rows at a time."""
-    total = Summary()
-    count, length = batch.mask_BT.shape
-    size = max(_POSITIONS // max(length, 1), 1)
-    for first in range(0, max(count, 1), size):
-        rows = slice(first, first + size)
-        have = {n: value[rows] for n in STATISTICS if (value := getattr(batch.stats, n)) is not None}
-        old = None if batch.old_logp_BT is None else batch.old_logp_BT[rows]
-        total = total + summarise(TokenBatch(TokenStats(**have), batch.advantages_BT[rows], batch.mask_BT[rows], old))
-    return total
+from entrostat.types import Summary, Surrogate, TokenBatch
 
 
 def _sum_over_ranks(vector: Tensor) -> Tensor:
@@ -178,7 +161,7 @@ class EntropyControl:
         """
         for name in sorted(self.method.requires):
             batch.stats.need(name)
-        account = _summary(batch).reduced()
+        account = summarise(batch).reduced()
         if not account.tokens:
             return surrogate, {"entropy_control/empty_step": 1.0}
         before = self.state

@@ -7,7 +7,11 @@ import math
 import torch
 from torch import Tensor
 
-from entrostat.types import Summary, TokenBatch
+from entrostat.types import STATISTICS, Summary, TokenBatch, TokenStats
+
+# Positions summed at once: their columns stay in the processor's cache, those of a large batch in fp64 would be many times the
+# batch itself.
+_POSITIONS = 1 << 17
 
 PROBABILITY_EDGES = (0.05, 0.2, 0.5, 0.8, 0.95, 0.99, 0.999)
 """Edges of the histogram of the sampled tokens' probabilities; bin i holds edges[i-1] < p <= edges[i]."""
@@ -38,9 +42,26 @@ def summarise(batch: TokenBatch) -> Summary:
     * with the baseline: `discriminator` (S), `centred` (D) and its square `centred_sq`, `flow_sq` (A D)^2, the
       first-order change of entropy `flow` = -r A D per unit of step at the logits, and its four parts `flow/<quadrant>`
 
+    On a CPU a large batch is summed some rows at a time.
+
     Raises:
         DataError: from the batch, when shapes do not fit.
     """
+    count, length = batch.mask_BT.shape
+    size = max(_POSITIONS // max(length, 1), 1)
+    if count <= size or batch.mask_BT.device.type != "cpu":
+        return _sums(batch)
+    total = Summary()
+    for first in range(0, count, size):
+        rows = slice(first, first + size)
+        have = {n: value[rows] for n in STATISTICS if (value := getattr(batch.stats, n)) is not None}
+        old = None if batch.old_logp_BT is None else batch.old_logp_BT[rows]
+        total = total + _sums(TokenBatch(TokenStats(**have), batch.advantages_BT[rows], batch.mask_BT[rows], old))
+    return total
+
+
+def _sums(batch: TokenBatch) -> Summary:
+    """`summarise` in one go."""
     mask = batch.mask
     dtype = sum_dtype(mask.device)
     stats = batch.stats.detach()
