@@ -31,7 +31,7 @@ deviation over seeds. The user's settings are the same in every self-tuned run: 
 a settling time of {settling} optimizer steps.
 
 * rms / target: of the measured entropy of each step's batch against the target, over the second half of the run; the batch's
-  own sampling noise is in it.
+  own sampling noise is in it. Smoothed: of the error's means over {window} steps, which hold little of that noise.
 * settling: the first step from which the error, smoothed over {window} steps, stays within 5 % of the first error, or within
   3 % of the target where that is more. "never" counts the seeds in which it does not.
 * overshoot: how far the smoothed error goes to the other side of the target, as a share of the first error; where the target
@@ -54,6 +54,7 @@ def rows_of(groups: list[dict[str, Any]]) -> list[list[str]]:
                 str(len(group["seeds"])),
                 cell(group["entropy_end"]),
                 cell(group.get("rms"), percent=True),
+                cell(group.get("rms_smoothed"), percent=True),
                 cell(group.get("settling"), digits=0) + (f" (never: {never})" if never else ""),
                 cell(group.get("overshoot"), percent=True),
                 cell(group.get("saturated"), percent=True),
@@ -92,7 +93,17 @@ def figure(runs: list[dict[str, Any]], path: Path) -> None:
 def page(record: dict[str, Any]) -> str:
     """The whole page."""
     environment = record["environment"]
-    header = ["method", "target", "seeds", "entropy at the end", "rms / target", "settling", "overshoot", "saturated"]
+    header = [
+        "method",
+        "target",
+        "seeds",
+        "entropy at the end",
+        "rms / target",
+        "smoothed",
+        "settling",
+        "overshoot",
+        "saturated",
+    ]
     header += ["called out of reach", "reward", "avg@8", "pass@8"]
     parts = [
         INTRODUCTION.format(

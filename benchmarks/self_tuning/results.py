@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from pathlib import Path
 from statistics import fmean
@@ -10,7 +11,7 @@ from typing import Any
 from common.seeds import over_seeds
 from studies import SETTLING, Case, all_cases
 
-from entrostat.control.response import response
+from entrostat.control.response import centred_mean, response
 from entrostat.run.folder import write_json
 from entrostat.run.record import Run
 
@@ -58,6 +59,7 @@ def _run(case: Case, run: Run) -> dict[str, Any]:
         row |= {
             "target": round(target[-1], 5),
             "rms": round(told.rms_error / target[-1], 4),
+            "rms_smoothed": round(_rms_smoothed(measured, target) / target[-1], 4),
             "steady_error": round(told.steady_error / target[-1], 4),
             "overshoot": None if told.overshoot is None else round(told.overshoot, 4),
             "overshoot_of_target": _beyond(told.overshoot, told.change, target[-1]),
@@ -69,6 +71,13 @@ def _run(case: Case, run: Run) -> dict[str, Any]:
     evaluation = run.summary["eval"]["end"]
     row |= {key: round(value, 4) for key, value in evaluation.items() if key != "step"}
     return row | {"entropy": [round(value, 4) for value in measured]}
+
+
+def _rms_smoothed(measured: list[float], target: list[float]) -> float:
+    """Root mean square of the smoothed error over the second half [nats]: what is left of it without the batches' noise."""
+    errors = centred_mean([value - wanted for value, wanted in zip(measured, target, strict=True)], WINDOW)
+    half = errors[len(errors) // 2 :]
+    return math.sqrt(fmean(error * error for error in half))
 
 
 def _beyond(overshoot: float | None, change: float, target: float) -> float | None:
