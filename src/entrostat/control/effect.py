@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 SPREAD = (0.25, 1.0)
 """Outputs at which the effect is computed, as shares of either limit; 0 and the limits themselves are always among them."""
@@ -61,6 +62,85 @@ class Effect:
         falls = self.changes[-1] < self.changes[0]
         rising = [-c for c in self.changes] if falls else list(self.changes)
         return _between(list(itertools.accumulate(rising, max)), self.outputs, -change if falls else change)
+
+
+class Drives(Protocol):
+    """What the outputs do on this batch: drives, of which a positive one lowers the entropy.
+
+    `low`, `high`: what the limits make of it. `direction`: 1 where a larger output drives more, else -1.
+    """
+
+    @property
+    def low(self) -> float: ...
+
+    @property
+    def high(self) -> float: ...
+
+    @property
+    def direction(self) -> int: ...
+
+    def of(self, output: float) -> float: ...
+
+    def output(self, drive: float, before: float) -> float:
+        """The output of a drive; `before` where no output makes a difference."""
+        ...
+
+    def acted(self, output: float) -> float:
+        """What the output did that acted on this batch."""
+        ...
+
+
+@dataclass(frozen=True)
+class Straight:
+    """Nothing is known of the effect: a drive is an output, with the actuator's sign."""
+
+    limits: tuple[float, float]
+    direction: int
+
+    @property
+    def low(self) -> float:
+        return min(self.direction * limit for limit in self.limits)
+
+    @property
+    def high(self) -> float:
+        return max(self.direction * limit for limit in self.limits)
+
+    def of(self, output: float) -> float:
+        return self.direction * output
+
+    def output(self, drive: float, before: float) -> float:
+        return self.direction * drive
+
+    acted = of
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A drive is a predicted fall of the entropy, in units of `unit` [nats per unit of step at the logits]."""
+
+    effect: Effect
+    unit: float
+
+    @property
+    def low(self) -> float:
+        return -self.effect.highest / self.unit
+
+    @property
+    def high(self) -> float:
+        return -self.effect.lowest / self.unit
+
+    @property
+    def direction(self) -> int:
+        return 1 if self.effect.changes[-1] < self.effect.changes[0] else -1
+
+    def of(self, output: float) -> float:
+        return -self.effect.at(output) / self.unit
+
+    def output(self, drive: float, before: float) -> float:
+        return self.effect.output(-drive * self.unit) if self.effect.width else before
+
+    def acted(self, output: float) -> float:
+        return -self.effect.acting / self.unit
 
 
 def _between(xs: Sequence[float], ys: Sequence[float], x: float) -> float:

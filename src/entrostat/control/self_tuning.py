@@ -18,10 +18,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 from entrostat.control.base import Action, check_limits, check_measured
-from entrostat.control.effect import Effect
+from entrostat.control.effect import Curve, Drives, Effect, Straight
 from entrostat.control.estimator import PRIOR_GAIN, Estimate, corrected, drift_explained, first_estimate, predicted
 from entrostat.control.targets import Target, aim, check_target
 from entrostat.errors import ConfigError
@@ -155,10 +155,10 @@ class SelfTuning:
         )
         return self._judged(moved, state, drives)
 
-    def _drives(self, unit: float, effect: Effect | None) -> _Drives:
+    def _drives(self, unit: float, effect: Effect | None) -> Drives:
         if effect and unit:
-            return _Curve(effect, unit)
-        return _Straight(self.limits, -1 if self.action == "raise" else 1)
+            return Curve(effect, unit)
+        return Straight(self.limits, -1 if self.action == "raise" else 1)
 
     def _predicted(self, now: SelfTuningState, drive: float, step: int) -> SelfTuningState:
         memory = max(0.7 * self.settling / SETTLED, 2.0)
@@ -169,7 +169,7 @@ class SelfTuning:
         return 1 - (1 - self.momentum) / (1 - self.momentum**step) if self.momentum else 0.0
 
     def _command(
-        self, known: SelfTuningState, state: SelfTuningState, drives: _Drives, initial: float
+        self, known: SelfTuningState, state: SelfTuningState, drives: Drives, initial: float
     ) -> tuple[float, int]:
         """The next drive, and whether it is at the lowest (-1) or the highest (1) that there is."""
         goal = aim(self.target, state.steps + self.delay, known.level, initial)
@@ -198,7 +198,7 @@ class SelfTuning:
             return 1
         return -1 if steps >= 2 * self.settling and known.gain < _UNKNOWN * known.gain_sd else 0
 
-    def _judged(self, moved: SelfTuningState, before: SelfTuningState, drives: _Drives) -> SelfTuningState:
+    def _judged(self, moved: SelfTuningState, before: SelfTuningState, drives: Drives) -> SelfTuningState:
         """The same state with what the limits reach, and whether they reach the target."""
         ends = [moved.level + self.settling * (moved.drift - d * moved.gain) for d in (drives.low, drives.high)]
         reach_low, reach_high = sorted(max(end, 0.0) for end in ends)
@@ -221,85 +221,6 @@ class SelfTuning:
             stretch_y=y,
             stretch_ty=ty,
         )
-
-
-class _Drives(Protocol):
-    """What the outputs do on this batch: drives, of which a positive one lowers the entropy.
-
-    `low`, `high`: what the limits make of it. `direction`: 1 where a larger output drives more, else -1.
-    """
-
-    @property
-    def low(self) -> float: ...
-
-    @property
-    def high(self) -> float: ...
-
-    @property
-    def direction(self) -> int: ...
-
-    def of(self, output: float) -> float: ...
-
-    def output(self, drive: float, before: float) -> float:
-        """The output of a drive; `before` where no output makes a difference."""
-        ...
-
-    def acted(self, output: float) -> float:
-        """What the output did that acted on this batch."""
-        ...
-
-
-@dataclass(frozen=True)
-class _Straight:
-    """Nothing is known of the effect: a drive is an output, with the actuator's sign."""
-
-    limits: tuple[float, float]
-    direction: int
-
-    @property
-    def low(self) -> float:
-        return min(self.direction * limit for limit in self.limits)
-
-    @property
-    def high(self) -> float:
-        return max(self.direction * limit for limit in self.limits)
-
-    def of(self, output: float) -> float:
-        return self.direction * output
-
-    def output(self, drive: float, before: float) -> float:
-        return self.direction * drive
-
-    acted = of
-
-
-@dataclass(frozen=True)
-class _Curve:
-    """A drive is a predicted fall of the entropy, in units of `unit` [nats per unit of step at the logits]."""
-
-    effect: Effect
-    unit: float
-
-    @property
-    def low(self) -> float:
-        return -self.effect.highest / self.unit
-
-    @property
-    def high(self) -> float:
-        return -self.effect.lowest / self.unit
-
-    @property
-    def direction(self) -> int:
-        return 1 if self.effect.changes[-1] < self.effect.changes[0] else -1
-
-    def of(self, output: float) -> float:
-        return -self.effect.at(output) / self.unit
-
-    def output(self, drive: float, before: float) -> float:
-        return self.effect.output(-drive * self.unit) if self.effect.width else before
-
-    def acted(self, output: float) -> float:
-        return -self.effect.acting / self.unit
 
 
 def _check(name: str, value: float, least: float, most: float, what: str) -> None:
