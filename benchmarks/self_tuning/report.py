@@ -16,6 +16,7 @@ sys.path.append(str(Path(__file__).parents[1]))
 from common.markdown import cell, table
 
 HERE = Path(__file__).parent
+REACHED = 2.0  # a target above this share of the initial entropy is there to be called out of reach
 COLOURS = {
     "flow self-tuned": "#0072B2",
     "plain GRPO": "#D55E00",
@@ -67,6 +68,23 @@ def rows_of(groups: list[dict[str, Any]]) -> list[list[str]]:
     return rows
 
 
+def _within_reach(of: dict[str, Any]) -> bool:
+    """Whether a run or a group has a target that it is to reach, or none."""
+    return of["share"] is None or of["share"] < REACHED
+
+
+def out_of_reach(group: dict[str, Any]) -> str:
+    """What a run says of a target that it cannot reach."""
+    steps = group["first_unreachable"]["each"]
+    said = [step for step in steps if step is not None]
+    first = f"from step {min(said)} to {max(said)} on" if said else "never"
+    return (
+        f"At {100 * group['share']:.0f} % of the initial entropy ({cell(group['target'])} nats) {len(said)} of {len(steps)} runs "
+        f"say that their target is out of reach, {first}, and name as the range of one settling time "
+        f"{cell(group['reach_low'])} to {cell(group['reach_high'])} nats.\n"
+    )
+
+
 def figure(runs: list[dict[str, Any]], path: Path) -> None:
     """Entropy over steps, mean of the seeds, as a share of the initial entropy."""
     canvas = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
@@ -116,7 +134,8 @@ def page(record: dict[str, Any]) -> str:
     for model in dict.fromkeys(group["model"] for group in record["groups"]):
         groups = [group for group in record["groups"] if group["model"] == model]
         parts += [f"## {model}\n", f"![entropy over steps, mean of the seeds](hold-{model}.png)\n"]
-        parts += [table(header, rows_of(groups)), ""]
+        parts += [table(header, rows_of([group for group in groups if _within_reach(group)])), ""]
+        parts += [out_of_reach(group) for group in groups if not _within_reach(group)]
     return "\n".join(parts)
 
 
@@ -124,7 +143,9 @@ def main() -> None:
     record = json.loads((HERE / "results.json").read_text())
     (HERE / "README.md").write_text(page(record))
     for model in {run["model"] for run in record["runs"]}:
-        figure([run for run in record["runs"] if run["model"] == model], HERE / f"hold-{model}.png")
+        figure(
+            [run for run in record["runs"] if run["model"] == model and _within_reach(run)], HERE / f"hold-{model}.png"
+        )
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def _run(case: Case, run: Run) -> dict[str, Any]:
         target = run.column(CONTROL + "target")[1]
         least = GOOD * target[-1]
         told = response(measured, target, window=WINDOW, least=least, saturated=run.column(CONTROL + "saturated")[1])
-        unreachable = [step for step, flag in zip(*run.column(CONTROL + "reachable"), strict=True) if flag == 0]
+        said = next((row for row in run.steps if row.get(CONTROL + "reachable") == 0), {})
         row |= {
             "target": round(target[-1], 5),
             "rms": round(told.rms_error / target[-1], 4),
@@ -65,10 +65,12 @@ def _run(case: Case, run: Run) -> dict[str, Any]:
             "overshoot_of_target": _beyond(told.overshoot, told.change, target[-1]),
             "settling": told.settling,
             "saturated": None if told.saturated is None else round(told.saturated, 3),
-            "first_unreachable": unreachable[0] if unreachable else None,
+            "first_unreachable": said.get("step"),
+            "reach_low": said.get(CONTROL + "reach_low"),
+            "reach_high": said.get(CONTROL + "reach_high"),
             "output": [round(u, 3) for u in run.column(CONTROL + "output")[1]],
         }
-    evaluation = run.summary["eval"]["end"]
+    evaluation = run.summary["eval"].get("end", {})
     row |= {key: round(value, 4) for key, value in evaluation.items() if key != "step"}
     return row | {"entropy": [round(value, 4) for value in measured]}
 

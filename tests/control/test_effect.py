@@ -73,7 +73,7 @@ def loop(target: float, known: bool, seed: int, action: str = "lower", steps: in
         outputs = grid(controller.limits)
         effect = Effect(outputs, tuple(phi(sign * u, drift) for u in outputs), acting)
         state = controller.step(state, measured, effect) if known else controller.step(state, measured)
-        felt = 1 - (1 - 0.9) / (1 - 0.9**step)
+        felt = 1 - (1 - 0.86) / (1 - 0.86**step)
         lagged = felt * lagged + (1 - felt) * acting
         entropy += factor * lagged + draw.gauss(0, 0.0005)
     return values

@@ -2,7 +2,7 @@
 
 A controller that knows this curve commands a change, not an output, and leaves it to the curve which output makes it. The
 curve is exact at the logits and its shape carries over; how far a step at the logits moves shared parameters is one
-factor that the controller finds out.
+factor that the controller finds out. Changes are pure numbers, in units that the method chooses.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def grid(limits: tuple[float, float]) -> tuple[float, ...]:
 
 @dataclass(frozen=True)
 class Effect:
-    """Predicted change of the mean entropy [nats per unit of step at the logits], linear between the outputs.
+    """Predicted change of the mean entropy, linear between the outputs.
 
     Attributes:
         outputs: ascending, at least two.
@@ -116,7 +116,7 @@ class Straight:
 
 @dataclass(frozen=True)
 class Curve:
-    """A drive is a predicted fall of the entropy, in units of `unit` [nats per unit of step at the logits]."""
+    """A drive is a predicted fall of the entropy, in units of `unit`."""
 
     effect: Effect
     unit: float

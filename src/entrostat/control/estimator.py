@@ -23,7 +23,7 @@ PRIOR_DRIFT_SD = 0.01  # per step
 PRIOR_UNFORESEEN_SD = 0.004  # per step: of what the first-order theory does not foresee of the drift
 PRIOR_NOISE_SD = 0.03  # of one measurement
 # How fast things change. The drift is followed within `memory` steps, the gain by this share a step.
-GAIN_WALK = 0.02
+GAIN_WALK = 0.05
 LEVEL_WALK = 0.1  # of the measurement noise: what one update does to the entropy beyond drift and output
 _LEAST_NOISE = 1e-3  # standard deviation, in proportion to the first measurement
 _OUTLIER = 9.0  # an innovation counts for at most this many times its variance in the noise

@@ -29,6 +29,8 @@ from entrostat.errors import ConfigError
 SETTLED = 4.744
 """Time constants until a double pole stays within 5 %: the root of (1 + x) exp(-x) = 0.05."""
 
+# Time constants of the loop within which a change of the drift is followed, and of what is left of it where a theory foresees it.
+_MEMORY, _MEMORY_FORESEEN = 0.7, 1.1
 _CAUTION = 1.5  # standard errors of the gain that the feedback reckons with
 _LEAST_GAIN = 0.1  # of the prior gain: below it the feedback would answer noise with all it has
 _KNOWN, _UNKNOWN = 2.0, 1.0  # standard errors by which a gain stands out of the noise, and within which it does not
@@ -40,8 +42,8 @@ _PATIENCE = 10.0  # settling times; a target that takes longer at full output co
 class SelfTuningState(Estimate):
     """The controller after a number of steps: what it measured, what it believes (see `Estimate`), what it commands.
 
-    `drive` is what the output is to do: u in the module's docstring. `unit` is the change at the logits that a drive of
-    1 stands for [nats]; 0 while no effect was known, when a drive is an output. `saturated` is -1 or 1 where the output
+    `drive` is what the output is to do: u in the module's docstring. `unit` is the predicted change that a drive of
+    1 stands for; 0 while no effect was known, when a drive is an output. `saturated` is -1 or 1 where the output
     sits at its lower or upper limit. `identified` is 1 while the gain stands two standard errors out of the noise with
     the right sign, -1 where after two settling times it does not by one (the feedback keeps to gains that its
     uncertainty allows), else 0. `reachable` is 0 while the output is at its limit and does not bring the entropy nearer
@@ -79,7 +81,8 @@ class SelfTuning:
         rate: most that the output changes in one step; by default its drive changes by at most a tenth of what the limits
             allow.
         deadband: errors below this many standard errors of the estimated level are left alone.
-        momentum: beta of the optimizer's first moment: AdamW's beta1. 0 for plain gradient descent.
+        momentum: share of an output's push that the next step still feels; 0 for plain gradient descent. AdamW with the
+            usual beta1 of 0.9 acts on the entropy like 0.86: old gradients are of a policy that has moved on.
         delay: steps between a measurement and the first step that it corrects: 1 where the output acts on the next
             batch, 0 where it acts on the batch that was measured.
         action: what a larger output does to the entropy; the method that owns the actuator sets it.
@@ -93,7 +96,7 @@ class SelfTuning:
     limits: tuple[float, float] = (-2.0, 2.0)
     rate: float | None = None
     deadband: float = 0.5
-    momentum: float = 0.9
+    momentum: float = 0.86
     delay: int = 1
     action: Action | None = None
 
@@ -161,7 +164,7 @@ class SelfTuning:
         return Straight(self.limits, -1 if self.action == "raise" else 1)
 
     def _predicted(self, now: SelfTuningState, drive: float, step: int) -> SelfTuningState:
-        memory = max(0.7 * self.settling / SETTLED, 2.0)
+        memory = max((_MEMORY_FORESEEN if now.unit else _MEMORY) * self.settling / SETTLED, 2.0)
         return predicted(now, drive, self._felt(step), memory)
 
     def _felt(self, step: int) -> float:

@@ -62,18 +62,24 @@ def authority_sums(
 
 
 def effect(summary: Summary, controller: Any) -> Effect | None:
-    """The effect of this controller's output on the batch.
+    """The effect of this controller's output on the batch, in units of the root mean square of its tokens' A D.
 
-    None where `authority_sums` was not told of the controller, and where advantages that are not finite left no numbers.
+    That makes it a pure number: an optimizer that divides by the size of its gradients keeps to it more nearly than to the
+    change itself (docs/self_tuning.md). None where `authority_sums` was not told of the controller, and where advantages that
+    are not finite left no numbers.
     """
     if not reads_effect(controller) or "predicted" not in summary.values:
         return None
     outputs = grid(controller.limits)
-    inner = [summary.mean(f"effect/{index}") for index in range(1, len(outputs) - 1)]
-    ends = summary.mean("authority/low"), summary.mean("authority/high")
-    changes = (ends[0], *inner, ends[1])
-    acting = summary.mean("predicted")
-    return Effect(outputs, changes, acting) if all(map(math.isfinite, (*changes, acting))) else None
+    names = [
+        "authority/low",
+        *(f"effect/{index}" for index in range(1, len(outputs) - 1)),
+        "authority/high",
+        "predicted",
+    ]
+    size = math.sqrt(summary.mean("flow_sq")) or math.inf  # nothing moves where every advantage is 0
+    *changes, acting = (summary.mean(name) / size for name in names)
+    return Effect(outputs, tuple(changes), acting) if all(map(math.isfinite, (*changes, acting))) else None
 
 
 def report_authority(summary: Summary) -> dict[str, float]:
