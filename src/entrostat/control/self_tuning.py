@@ -29,8 +29,7 @@ from entrostat.errors import ConfigError
 SETTLED = 4.744
 """Time constants until a double pole stays within 5 %: the root of (1 + x) exp(-x) = 0.05."""
 
-# Time constants of the loop within which a change of the drift is followed, and of what is left of it where a theory foresees it.
-_MEMORY, _MEMORY_FORESEEN = 0.7, 1.1
+_MEMORY = 0.7  # time constants of the loop within which a change of the drift is followed
 _CAUTION = 1.5  # standard errors of the gain that the feedback reckons with
 _LEAST_GAIN = 0.1  # of the prior gain: below it the feedback would answer noise with all it has
 _KNOWN, _UNKNOWN = 2.0, 1.0  # standard errors by which a gain stands out of the noise, and within which it does not
@@ -164,7 +163,7 @@ class SelfTuning:
         return Straight(self.limits, -1 if self.action == "raise" else 1)
 
     def _predicted(self, now: SelfTuningState, drive: float, step: int) -> SelfTuningState:
-        memory = max((_MEMORY_FORESEEN if now.unit else _MEMORY) * self.settling / SETTLED, 2.0)
+        memory = max(_MEMORY * self.settling / SETTLED, 2.0)
         return predicted(now, drive, self._felt(step), memory)
 
     def _felt(self, step: int) -> float:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 LINEAR, TABULAR = "linear", "tabular"
 # Measured on the tiny policy at a learning rate of 1e-4, 48 prompts x 8 completions a step (docs/simulate.md).
-TINY = {"gain": 0.0055, "drift": -0.0015, "momentum": 0.9, "start": 0.26, "noise": 0.006, "wander": 0.001}
+TINY = {"gain": 0.0055, "drift": -0.0015, "momentum": 0.86, "start": 0.26, "noise": 0.006, "wander": 0.001}
 
 
 class SimulateConfig(BaseModel):
