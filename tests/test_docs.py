@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -42,10 +43,15 @@ def test_public_names_in_snippets_exist(page: Path) -> None:
             assert name in es.__all__, name
 
 
-def test_the_page_of_control_is_that_of_its_results() -> None:
-    """`benchmarks/control/README.md` is what `report.py` makes of `results.json`."""
-    folder = ROOT / "benchmarks" / "control"
-    namespace: dict = {"__file__": str(folder / "report.py"), "__name__": "report"}
-    exec(compile((folder / "report.py").read_text(), "report.py", "exec"), namespace)
+REPORTS = sorted(
+    path.parent for path in (ROOT / "benchmarks").glob("*/report.py") if (path.parent / "README.md").exists()
+)
+
+
+@pytest.mark.parametrize("folder", REPORTS, ids=lambda folder: folder.name)
+def test_a_study_s_page_is_that_of_its_results(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`README.md` is what `report.py` makes of `results.json`."""
+    monkeypatch.syspath_prepend(folder)
+    report = runpy.run_path(str(folder / "report.py"))
     record = json.loads((folder / "results.json").read_text())
-    assert (folder / "README.md").read_text() == namespace["page"](record)
+    assert (folder / "README.md").read_text() == report["page"](record)

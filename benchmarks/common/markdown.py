@@ -16,6 +16,13 @@ def cell(value: dict[str, Any] | None, percent: bool = False, digits: int = 3) -
     return f"{value['mean'] * scale:.{digits}f}{spread}{unit}"
 
 
+def machine(environment: dict[str, Any]) -> str:
+    """A run's machine and versions in a line."""
+    here = environment["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in environment["packages"].items() if version)
+    return f"{here['processor']}, {here['cores']} cores, {here['memory_gib']} GiB. Versions: {versions}."
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]

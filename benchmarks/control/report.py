@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from common.markdown import cell, table
+from common.markdown import cell, machine, table
 
 HERE = Path(__file__).parent
 COLOURS = {"flow": "#0072B2", "plain": "#D55E00", "released": "#009E73", "D > 0": "#CC79A7"}
@@ -30,7 +30,7 @@ The sawtooth of 36 steps is the task's, in every run: it poses each of its 1,715
 and the common kinds come first, so the batches change their kind along each pass. It is a disturbance that control has to
 reject, and the larger part of the errors below.
 
-Machine: {machine}. Versions: {versions}.
+Machine: {machine}
 """
 
 
@@ -97,16 +97,14 @@ def figure(record: dict[str, Any], path: Path) -> None:
 
 def page(record: dict[str, Any]) -> str:
     """The whole page."""
-    environment, studies = record["environment"], record["studies"]
+    studies = record["studies"]
     hold = studies["hold"]
     seeds = sorted({seed for row in hold for seed in row["seeds"]})
-    versions = environment.get("packages", environment.get("versions", {}))
     parts = [
         INTRODUCTION.format(
             seeds=", ".join(map(str, seeds)),
             start=cell(hold[0]["entropy_start"]),
-            machine=json.dumps(environment.get("machine", {})),
-            versions=json.dumps(versions),
+            machine=machine(record["environment"]),
         ),
         "## 1. Holding a target\n",
         "![mean entropy over seeds](hold.png)\n",

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from common.markdown import cell, table
+from common.markdown import cell, machine, table
 
 HERE = Path(__file__).parent
 WHAT = {
@@ -40,7 +40,7 @@ in percent of the target.
 
 ![entropy over steps, each seed and their mean](disturbances.png)
 
-Machine: {machine}. Versions: {versions}.
+Machine: {machine}
 """
 
 
@@ -85,7 +85,6 @@ def figure(record: dict[str, Any], path: Path) -> None:
 
 def page(record: dict[str, Any]) -> str:
     """The whole page."""
-    environment = record["environment"]
     header = [
         "what changes",
         "seeds",
@@ -101,8 +100,7 @@ def page(record: dict[str, Any]) -> str:
         window=record["window"],
         good=f"{100 * record['good']:.0f} %",
         table=table(header, rows_of(record["disturbances"])),
-        machine=json.dumps(environment["machine"]),
-        versions=json.dumps(environment["packages"]),
+        machine=machine(record["environment"]),
     )
 
 

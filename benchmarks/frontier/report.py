@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from common.markdown import table
+from common.markdown import machine, table
 
 HERE = Path(__file__).parent
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C564B", "#7F7F7F")
@@ -27,7 +27,7 @@ the temperature, which acts at once). Entropy and reward are means over the last
 from 200 held-out problems x 8 samples after the last step, at temperature 1, and with the actuator `temperature` at the one
 that it had reached. Values are means over seeds [{confidence:.0%} bootstrap interval over seeds].
 
-Machine: {machine}. Versions: {versions}.
+Machine: {machine}
 """
 
 
@@ -137,14 +137,11 @@ def _spans(points: list[dict[str, Any]], key: str) -> list[list[float]] | None:
 
 def page(record: dict[str, Any]) -> str:
     """The whole page."""
-    environment = record["environment"]
-    versions = environment.get("packages", environment.get("versions", {}))
     return "\n".join(
         [
             INTRODUCTION.format(
                 confidence=record["confidence"],
-                machine=json.dumps(environment.get("machine", {})),
-                versions=json.dumps(versions),
+                machine=machine(record["environment"]),
             ),
             "![reward against held entropy](frontier.png)\n",
             curves_table(record),

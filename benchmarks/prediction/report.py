@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from common.markdown import table
+from common.markdown import machine, table
 
 HERE = Path(__file__).parent
 COLOURS = {"observe": "#0072B2", "flow": "#D55E00"}
@@ -55,10 +55,10 @@ Mean size of each part, in percent of the sum of all sizes, without the first st
 
 {time}
 
-Median seconds, on a shared machine. A prediction here is the gradient before the step, two more along it, the tokens
-evaluated again, and two or four forward passes for the account.
+Median seconds, on a shared machine, one thread for the tiny policy. A prediction here is the gradient before the step, two more
+along it, the tokens evaluated again, and two or four forward passes for the account.
 
-Machine: {machine}. Versions: {versions}.
+Machine: {machine}
 """
 
 
@@ -139,22 +139,24 @@ def picture(record: dict[str, Any], path: Path) -> None:
     figure.savefig(path)
 
 
-def main() -> None:
-    record = json.loads((HERE / "results.json").read_text())
+def page(record: dict[str, Any]) -> str:
+    """The whole page."""
     groups = record["agreement"]
     environment = next(iter(record["environment"].values()))
-    machine = environment["machine"]
     finished = ", ".join(f"{model} {done} of {planned}" for model, (done, planned) in record["finished"].items())
-    page = PAGE.format(
+    return PAGE.format(
         finished=finished,
         table=agreement(groups),
         later=agreement(record["agreement_after_the_first_step"]),
         account=account(record["agreement_after_the_first_step"]),
         time=seconds(groups),
-        machine=f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, one thread for tiny",
-        versions=", ".join(f"{k} {v}" for k, v in environment["packages"].items() if v),
+        machine=machine(environment),
     )
-    (HERE / "README.md").write_text(page)
+
+
+def main() -> None:
+    record = json.loads((HERE / "results.json").read_text())
+    (HERE / "README.md").write_text(page(record))
     picture(record, HERE / "scatter.png")
 
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from common.markdown import cell, table
+from common.markdown import cell, machine, table
 
 HERE = Path(__file__).parent
 REACHED = 2.0  # a target above this share of the initial entropy is there to be called out of reach
@@ -38,7 +38,7 @@ a settling time of {settling} optimizer steps.
 * overshoot: how far the smoothed error goes to the other side of the target, as a share of the first error; where the target
   is the start itself there is no such thing.
 
-Machine: {machine}. Versions: {versions}.
+Machine: {machine}
 """
 
 
@@ -110,7 +110,6 @@ def figure(runs: list[dict[str, Any]], path: Path) -> None:
 
 def page(record: dict[str, Any]) -> str:
     """The whole page."""
-    environment = record["environment"]
     header = [
         "method",
         "target",
@@ -127,8 +126,7 @@ def page(record: dict[str, Any]) -> str:
         INTRODUCTION.format(
             settling=record["settling_asked"],
             window=record["window"],
-            machine=json.dumps(environment.get("machine", {})),
-            versions=json.dumps(environment.get("packages", environment.get("versions", {}))),
+            machine=machine(record["environment"]),
         )
     ]
     for model in dict.fromkeys(group["model"] for group in record["groups"]):

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from common.markdown import cell, table
+from common.markdown import cell, machine, table
 
 HERE = Path(__file__).parent
 COLOURS = {"PI": "#D55E00", "PI with feed-forward": "#0072B2", "self-tuning": "#009E73"}
@@ -49,14 +49,11 @@ def page(record: dict[str, Any]) -> str:
         ]
         for row in rows
     ]
-    environment = record["environment"]
-    machine = json.dumps(environment.get("machine", {}))
-    versions = json.dumps(environment.get("packages", environment.get("versions", {})))
     seeds = sorted({seed for row in rows for seed in row["seeds"]})
     head = INTRODUCTION.format(
         seeds=", ".join(map(str, seeds)), gain=record["gain"], initial=f"{min(initial):.3f} to {max(initial):.3f}"
     )
-    return head + table(header, body) + f"\n\nMachine: {machine}. Versions: {versions}.\n"
+    return head + table(header, body) + f"\n\nMachine: {machine(record['environment'])}\n"
 
 
 def figure(record: dict[str, Any], path: Path) -> None:
