@@ -25,8 +25,8 @@ def curve(drops: list[float], rising: bool = False) -> Effect:
 
 
 def test_the_grid_holds_the_limits_and_zero() -> None:
-    assert grid((-2.0, 2.0)) == (-2.0, -0.5, 0.0, 0.5, 2.0)
-    assert grid((0.0, 4.0)) == (0.0, 1.0, 4.0)
+    assert grid((-2.0, 2.0)) == (-2.0, -0.5, -0.125, 0.0, 0.125, 0.5, 2.0)
+    assert grid((0.0, 4.0)) == (0.0, 0.25, 1.0, 4.0)
     assert grid((0.5, 1.0)) == (0.5, 1.0)
     assert all(a < b for a, b in pairwise(grid((-0.1, 3.0))))
 
@@ -99,5 +99,5 @@ def test_where_nothing_can_be_moved_the_output_stays() -> None:
     outputs = grid(controller.limits)
     for _ in range(8):
         state = controller.step(state, 0.25, Effect(outputs, tuple(-0.01 * u - 0.001 for u in outputs), -0.001))
-    flat = controller.step(state, 0.25, Effect(outputs, (0.0,) * 5, 0.0))
+    flat = controller.step(state, 0.25, Effect(outputs, (0.0,) * len(outputs), 0.0))
     assert flat.output == state.output and flat.drive == 0 and flat.saturated == 0

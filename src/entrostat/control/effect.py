@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-SPREAD = (0.25, 1.0)
+SPREAD = (1 / 16, 1 / 4, 1.0)
 """Outputs at which the effect is computed, as shares of either limit; 0 and the limits themselves are always among them."""
 
 
