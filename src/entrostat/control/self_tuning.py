@@ -34,7 +34,7 @@ _CAUTION = 1.5  # standard errors of the gain that the feedback reckons with
 _LEAST_GAIN = 0.1  # of the prior gain: below it the feedback would answer noise with all it has
 _KNOWN, _UNKNOWN = 2.0, 1.0  # standard errors by which a gain stands out of the noise, and within which it does not
 _STRETCH = 12  # steps at a limit before it is judged what that limit can do
-_PATIENCE = 10.0  # settling times; a target that takes longer at full output counts as out of reach
+_PATIENCE = 4.0  # settling times; a target that takes longer at full output counts as out of reach
 
 
 @dataclass(frozen=True)
