@@ -132,7 +132,7 @@ class EntropyControl:
         if metrics.get("identified") == -1:
             texts["identified"] = (
                 f"{self.method.name!r}: what its output does to the entropy cannot be told from noise (gain "
-                f"{metrics['gain']:.2g}, standard error {metrics['gain_sd']:.2g} nats per step and unit of output); "
+                f"{metrics['gain']:.2g}, standard error {metrics['gain_sd']:.2g} nats per step and unit of drive); "
                 "cautious gains stay in use. Larger batches make the measurement less noisy"
             )
         for name, text in texts.items():
