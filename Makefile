@@ -48,6 +48,7 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/self_tuning/run.py
 	$(BIN)/python benchmarks/self_tuning/report.py
 	$(BIN)/python benchmarks/self_tuning/noise.py
+	$(BIN)/python benchmarks/self_tuning/likelihood.py
 	$(BIN)/python benchmarks/disturbances/run.py
 	$(BIN)/python benchmarks/disturbances/report.py
 	$(BIN)/python benchmarks/trajectories/run.py
@@ -59,6 +60,7 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/stability/run.py
 	$(BIN)/python benchmarks/simulate/run.py
 	$(BIN)/python benchmarks/simulate/plants.py
+	$(BIN)/python benchmarks/simulate/settling.py
 	$(BIN)/python benchmarks/overhead/run.py
 	$(BIN)/python benchmarks/overhead/startup.py
 
