@@ -48,6 +48,7 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/self_tuning/run.py
 	$(BIN)/python benchmarks/self_tuning/report.py
 	$(BIN)/python benchmarks/self_tuning/noise.py
+	$(BIN)/python benchmarks/self_tuning/curve.py
 	$(BIN)/python benchmarks/self_tuning/likelihood.py
 	$(BIN)/python benchmarks/disturbances/run.py
 	$(BIN)/python benchmarks/disturbances/report.py
