@@ -49,12 +49,11 @@ def likelihood(run: Run, given: str, momentum: float, memory: float, gain_walk: 
                     -0.5 * ((value["measured"] - state.level) ** 2 / variance + math.log(2 * math.pi * variance))
                 )
             state = estimator.corrected(state, value["measured"], step - 1)
-        width = row["entropy_control/authority"] / (value["flow_rms"] if given == "change over rms" else 1.0)
-        if given != "output" and not unit and width:
-            unit = width / (controller.limits[1] - controller.limits[0])
-            state = estimator.drift_explained(state)
         if given != "output":
             size = value["flow_rms"] if given == "change over rms" else 1.0
+            if not unit and (width := row["entropy_control/authority"] / size):
+                unit = width / (controller.limits[1] - controller.limits[0])
+                state = estimator.drift_explained(state)
             acting = -value["predicted"] / size / unit if unit else 0.0
         state = estimator.predicted(state, acting, controller._felt(step), memory * SETTLING / SETTLED)
         if given == "output":

@@ -166,10 +166,11 @@ class EntropyControl:
             return surrogate, {"entropy_control/empty_step": 1.0}
         before = self.state
         first = self.method.apply(surrogate, batch, before)
-        self.state, metrics = self.method.update(before, account + Summary(first.sums).reduced())
-        changed = self.method.apply(surrogate, batch, self.method.ahead(before, self.state))
+        after, metrics = self.method.update(before, account + Summary(first.sums).reduced())
+        changed = self.method.apply(surrogate, batch, self.method.ahead(before, after))
         summary = account + Summary(changed.sums).reduced()
         metrics |= self.method.report(summary)  # of the output that acts
+        self.state = after  # only now: what raises above leaves it where it was
         self.steps += 1
         self._warn(metrics)
         return changed, self._named(metrics, summary)

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-SPREAD = (1 / 16, 1 / 4, 1.0)
-"""Outputs at which the effect is computed, as shares of either limit; 0 and the limits themselves are always among them."""
+SPREAD = (1 / 16, 1 / 4)
+"""Outputs at which the effect is computed, as shares of either limit, beside 0 and the limits themselves."""
 
 
 def grid(limits: tuple[float, float]) -> tuple[float, ...]:
