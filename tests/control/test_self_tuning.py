@@ -18,12 +18,13 @@ from entrostat.errors import ConfigError, DataError
 START = 0.26
 
 
-def plant(controller, steps, *, gain=0.0025, drift=-0.001, momentum=0.9, noise=0.0, wander=0.0, delay=1, seed=0):
+def plant(controller, steps, *, gain=0.0025, drift=-0.001, momentum=0.9, noise=0.0, wander=0.0, delay=1, seed=0, jumps=()):
     """True entropies and the controller's states on the plant that the module's docstring states."""
     rng = random.Random(seed)
     level, velocity, state = START, 0.0, controller.init()
     levels, states = [], []
     for step in range(1, steps + 1):
+        level += dict(jumps).get(step, 0.0)
         before = state
         state = controller.step(state, level + rng.gauss(0, noise))
         output = before.output if delay else state.output
@@ -110,6 +111,27 @@ def test_gain_and_drift_are_found():
     assert states[-1].gain == pytest.approx(0.0025, rel=0.25)
     assert states[-1].drift == pytest.approx(-0.001, abs=3e-4)
     assert math.sqrt(states[-1].noise) == pytest.approx(0.003, rel=0.3)
+
+
+@pytest.mark.parametrize("jump", [0.2, -0.2, 0.4])
+def test_a_jump_of_the_level_is_not_taken_for_a_drift(jump):
+    """A switched task or another temperature: back within a settling time or two, and hardly beyond the target."""
+    for seed in range(10):
+        controller = SelfTuning(0.75 * START, settling=25)
+        levels, _ = plant(controller, 110, noise=0.004, seed=seed, jumps=[(50, jump * START)])
+        after = [(level / controller.target - 1) * math.copysign(1, jump) for level in levels[49:]]
+        assert after[0] > 0.15
+        assert min(after) > -0.08, seed
+        assert max(map(abs, after[40:])) < 0.06, seed
+
+
+def test_one_wild_measurement_moves_neither_drift_nor_gain():
+    controller = SelfTuning(START, settling=25)
+    _, states = plant(controller, 60, noise=0.004)
+    wild = controller.step(states[-1], 1.5 * START)
+    assert wild.drift == pytest.approx(states[-1].drift, abs=0.1 * abs(states[-1].drift) + 1e-5)
+    assert wild.gain == pytest.approx(states[-1].gain, rel=0.05)
+    assert wild.noise == pytest.approx(states[-1].noise, rel=0.3)
 
 
 def test_an_actuator_that_raises_is_the_mirror_image_of_one_that_lowers():

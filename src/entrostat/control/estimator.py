@@ -25,6 +25,7 @@ PRIOR_NOISE_SD = 0.03  # of one measurement
 # How fast things change. The drift is followed within `memory` steps, the gain by this share a step.
 GAIN_WALK = 0.05
 LEVEL_WALK = 0.1  # of the measurement noise: what one update does to the entropy beyond drift and output
+_JUMP = 5.0  # standard deviations of an innovation that noise, drift and gain do not explain: the level itself has jumped
 _LEAST_NOISE = 1e-3  # standard deviation, in proportion to the first measurement
 _OUTLIER = 9.0  # an innovation counts for at most this many times its variance in the noise
 _NOISE_MEMORY = 50.0  # steps
@@ -95,6 +96,9 @@ def corrected(before: E, measured: float, steps: int) -> E:
     """The estimate after one more measurement; `steps` is how many there were before."""
     innovation = measured - before.level
     variance = before.level_level + before.noise
+    if abs(innovation) > _JUMP * math.sqrt(variance):  # another temperature or task: the level starts anew
+        variance = innovation**2
+        before = replace(before, level_level=variance - before.noise)
     level, drift, gain = (c / variance for c in (before.level_level, before.level_drift, before.level_gain))
     # The innovations' variance is that of the measurement and of the prediction together.
     excess = min(innovation**2, _OUTLIER * variance) - variance
