@@ -110,3 +110,21 @@ def test_where_nothing_can_be_moved_the_output_stays() -> None:
         state = controller.step(state, 0.25, Effect(outputs, tuple(-0.01 * u - 0.001 for u in outputs), -0.001))
     flat = controller.step(state, 0.25, Effect(outputs, (0.0,) * len(outputs), 0.0))
     assert flat.output == state.output and flat.drive == 0 and flat.saturated == 0
+
+
+@pytest.mark.parametrize("share", [0.75, 1.0])
+def test_an_output_that_moves_next_to_nothing_is_called_out_of_reach(share: float) -> None:
+    """Its sign on a batch is chance, so it goes from one limit to the other; the entropy falls as it would anyway."""
+    draw = random.Random(0)
+    controller = SelfTuning(share * 0.26, settling=25)
+    state, entropy, told = controller.init(), 0.26, None
+    outputs = grid(controller.limits)
+    for step in range(60):
+        slope = 1e-5 * draw.gauss(0, 1)
+        effect = Effect(outputs, tuple(-0.006 - slope * u for u in outputs), -0.006)
+        state = controller.step(state, entropy + draw.gauss(0, 0.002), effect)
+        entropy -= 0.002
+        told = step if told is None and not state.reachable else told
+    assert told is not None
+    passed = 0 if share == 1.0 else (1 - share) * 0.26 / 0.002  # three quarters lie on its way
+    assert passed < told <= passed + 20

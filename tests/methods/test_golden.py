@@ -351,6 +351,21 @@ def test_flow_weights(scope: Any, u: float) -> None:
     assert clipped == (abs(u) > 1)
 
 
+@pytest.mark.parametrize("scope", ["step", "micro"])
+def test_cost_weighted_flow(scope: Any) -> None:
+    """docs/methods/flow.md: f = (D / (A q)) / (rms(D / q) / rms(A)), whatever the least advantage is."""
+    step = data(1)
+    x = Numbers(step)
+    control = EntropyControl(es.flow(0.3, controller=0.1, scope=scope, shape="cost"))
+    apply(control, step)
+    control.step()
+    weight_BT = apply(control, step).weight_BT
+    q = 1 - 2 * x.p + (x.p_V**2).sum(-1)
+    scale = math.sqrt(x.mean((x.d / q) ** 2) / x.mean(x.a**2))
+    expected = np.clip(1 + 0.1 * x.d / (x.a * q) / scale, 0, 5.0)
+    np.testing.assert_allclose(weight_BT.numpy()[x.mask], expected[x.mask], rtol=1e-9)
+
+
 @pytest.mark.parametrize("u", [0.1, -0.1])
 def test_flow_moves_entropy_by_the_rms_of_its_gain(u: float) -> None:
     """On-policy and unclipped, the change that u adds is -u rms(A D), whatever the batch."""

@@ -45,9 +45,9 @@ class SelfTuningState(Estimate):
     1 stands for; 0 while no effect was known, when a drive is an output. `saturated` is -1 or 1 where the output
     sits at its lower or upper limit. `identified` is 1 while the gain stands two standard errors out of the noise with
     the right sign, -1 where after two settling times it does not by one (the feedback keeps to gains that its
-    uncertainty allows), else 0. `reachable` is 0 while the output is at its limit and does not bring the entropy nearer
-    to the target; `reach_low` and `reach_high` [nats] are where one settling time at the limits would lead. The
-    `stretch` fields add up the measurements since the output reached its limit: count, and sums of y and t y.
+    uncertainty allows), else 0. `reachable` is 0 while the output is at its limit, or by the theory no output drives
+    towards the target, and the entropy does not come nearer to it; `reach_low` and `reach_high` [nats] are where one settling time at the limits would lead. The
+    `stretch` fields add up the measurements since then: count, negative at the lowest drive, and sums of y and t y.
     """
 
     steps: int = 0
@@ -155,7 +155,7 @@ class SelfTuning:
             saturated=end * drives.direction,
             identified=self._identified(known, state.steps),
         )
-        return self._judged(moved, state, drives)
+        return self._judged(moved, state, drives, end)
 
     def _drives(self, unit: float, effect: Effect | None) -> Drives:
         if effect and unit:
@@ -200,11 +200,13 @@ class SelfTuning:
             return 1
         return -1 if steps >= 2 * self.settling and known.gain < _UNKNOWN * known.gain_sd else 0
 
-    def _judged(self, moved: SelfTuningState, before: SelfTuningState, drives: Drives) -> SelfTuningState:
+    def _judged(self, moved: SelfTuningState, before: SelfTuningState, drives: Drives, end: int) -> SelfTuningState:
         """The same state with what the limits reach, and whether they reach the target."""
+        # By the theory every output takes the entropy further away: the curve may be too flat to have one limit to go to.
+        end = end or (drives.high < 0 < moved.error) - (drives.low > 0 > moved.error)
         ends = [moved.level + self.settling * (moved.drift - d * moved.gain) for d in (drives.low, drives.high)]
         reach_low, reach_high = sorted(max(end, 0.0) for end in ends)
-        count = before.stretch + 1 if moved.saturated and moved.saturated == before.saturated else 0
+        count = (abs(before.stretch) if before.stretch * end > 0 else 0) + 1 if end else 0
         y = moved.measured + (before.stretch_y if count > 1 else 0.0) if count else 0.0
         ty = count * moved.measured + (before.stretch_ty if count > 1 else 0.0) if count else 0.0
         reachable = 1
@@ -219,7 +221,7 @@ class SelfTuning:
             reachable=reachable,
             reach_low=reach_low,
             reach_high=reach_high,
-            stretch=count,
+            stretch=count * end,
             stretch_y=y,
             stretch_ty=ty,
         )

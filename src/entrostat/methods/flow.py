@@ -2,7 +2,7 @@
 
 The controller's output u says how much the entropy should move, the share f_t through which tokens:
 
-    w_t = clip(1 + u f_t, 0, w_max);   f_t = x_t / rms(x)
+    w_t = clip(1 + u f_t, 0, w_max);   f_t = x_t / scale(x)
 
 u > 0 gives weight to the tokens that lower the entropy and takes it from those that raise it. Every shape x has the sign of
 A D, so the predicted change per unit of u, -mean(A D f) per token, never has the wrong sign, whatever the batch. No weight is
@@ -26,6 +26,7 @@ from entrostat.control.knob import Knob
 from entrostat.errors import ConfigError
 from entrostat.methods import authority
 from entrostat.methods.base import Link, MethodState
+from entrostat.stats.summarise import sum_dtype
 from entrostat.types import Summary, Surrogate, TokenBatch
 
 Shape = Literal["flow", "cost", "sign"]
@@ -42,11 +43,12 @@ class Flow(Link):
     Args:
         u: output, usually a `PI`; u > 0 lowers the entropy.
         w_max: largest weight of a token.
-        scope: where rms(x) comes from: "step", the last optimizer step over all its tokens (weights are 1 until there
+        scope: where scale(x) comes from: "step", the last optimizer step over all its tokens (weights are 1 until there
             is one), or "micro", this micro-batch.
         shape: x, how much of the change each token bears: "flow", A D, in proportion to its effect on the entropy;
             "cost", D / (A q), in proportion to its effect over what reweighting it costs in reward, with
             q = 1 - 2 p_k + sum p^2 the squared length of its gradient at the logits; "sign", the sign of A D, all alike.
+            scale(x) is rms(x), and rms(A x) / rms(A) with "cost", whose x has no bound where an advantage is all but zero.
         samples: whose tokens are weighted: of samples with "positive" or "negative" advantage, or of "all".
     """
 
@@ -98,9 +100,11 @@ class Flow(Link):
     def apply(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Surrogate:
         output = state.knobs["u"].output
         shape = self._shape(surrogate.advantages_BT, batch)
+        sizes = self._sizes(shape, surrogate.advantages_BT, batch)
         scale: Tensor | float
         if self.scope == "micro":
-            rms = (shape.square().sum() / batch.mask.sum().clamp_min(1)).sqrt()
+            per = sizes.get("advantage_sq", batch.mask.sum())
+            rms = (sizes["gain_sq"] / per.masked_fill(per == 0, 1)).sqrt().to(shape.dtype)
             scale = rms.masked_fill(rms == 0, math.inf)
         else:
             scale = state.memory.get("rms", math.inf)
@@ -113,11 +117,27 @@ class Flow(Link):
         return dataclasses.replace(
             surrogate,
             weight_BT=weight(output).to(surrogate.advantages_BT.dtype),
-            sums={**surrogate.sums, **sums, "gain_sq": shape.square().sum(dtype=sums["predicted"].dtype)},
+            sums={**surrogate.sums, **sums, **sizes},
         )
 
+    def _sizes(self, shape: Tensor, advantages_BT: Tensor, batch: TokenBatch) -> dict[str, Tensor]:
+        """The sums behind scale(x)."""
+        dtype = sum_dtype(shape.device)
+        if self.shape != "cost":
+            return {"gain_sq": shape.square().sum(dtype=dtype)}
+        advantages = advantages_BT.expand_as(shape).masked_fill(~batch.mask, 0)
+        squares = {"gain_sq": advantages * shape, "advantage_sq": advantages}
+        return {name: values.square().sum(dtype=dtype) for name, values in squares.items()}
+
+    def _scale(self, summary: Summary) -> float:
+        """scale(x) of a step; 0 where there was no advantage."""
+        square = summary.mean("gain_sq")
+        if self.shape == "cost" and square:
+            square /= summary.mean("advantage_sq")
+        return math.sqrt(square)
+
     def remember(self, summary: Summary, memory: Mapping[str, float]) -> Mapping[str, float]:
-        rms = math.sqrt(summary.mean("gain_sq"))
+        rms = self._scale(summary)
         # A step in which every advantage was 0 says nothing about the scale: keep the last one.
         return {"rms": rms} if rms > 0 else memory
 
@@ -125,4 +145,4 @@ class Flow(Link):
         return authority.effect(summary, self.u)
 
     def report(self, summary: Summary) -> dict[str, float]:
-        return authority.report_authority(summary) | {"flow_rms": math.sqrt(summary.mean("gain_sq"))}
+        return authority.report_authority(summary) | {"flow_rms": self._scale(summary)}
