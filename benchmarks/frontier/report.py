@@ -21,8 +21,8 @@ SCORES = {"avg@8": "avg@8", "pass@8": "pass@8"}
 INTRODUCTION = """# The actuator frontier
 
 Written by `report.py` from `results.json`, which `run.py` makes; every run's series are in it. How much reward does each way
-of holding the entropy cost? GRPO on countdown with the tiny policy, AdamW, constant learning rate 1e-4, 32 prompts x 8
-completions a step, 120 steps. Every actuator is turned by a self-tuning controller with a settling time of 30 steps (15 for
+of holding the entropy cost? GRPO on countdown with the tiny policy, AdamW, constant learning rate 1e-4, 64 prompts x 4
+completions a step, 100 steps. Every actuator is turned by a self-tuning controller with a settling time of 30 steps (15 for
 the temperature, which acts at once). Entropy and reward are means over the last third of the steps; avg@8 and pass@8 come
 from 200 held-out problems x 8 samples after the last step, at temperature 1, and with the actuator `temperature` at the one
 that it had reached. Values are means over seeds [{confidence:.0%} bootstrap interval over seeds].

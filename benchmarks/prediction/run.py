@@ -54,7 +54,15 @@ TINY = (
     "trainer.per_device_train_batch_size=192",
     "trainer.num_generations=16",
 )
-SMOLLM2 = (str(HERE.parents[1] / "examples" / "smollm2.yaml"), "steps=15", "predict.every=2")
+SMOLLM2 = (
+    "model=smollm2",
+    "task={name: rg:chain_sum, template: plain, shots: 3, min_terms: 2, max_terms: 2, min_digits: 1, max_digits: 1, "
+    "temperature: 0.6, max_completion_tokens: 8}",
+    "steps=15",
+    "predict.every=2",
+    "trainer.per_device_train_batch_size=16",
+    "trainer.num_generations=8",
+)
 METHODS = {"observe": "method=observe", "flow": "method={name: flow, target: 0.26}"}
 
 

@@ -6,10 +6,14 @@ self-tuning controller is told of one batch of the study (384 prompts x 2 comple
 
 from __future__ import annotations
 
+import sys
 from itertools import pairwise
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).parents[1]))
+
 import torch
+from common.batch import sampled
 
 import entrostat as es
 from entrostat.control import SelfTuning
@@ -18,9 +22,8 @@ from entrostat.methods.base import MethodState
 from entrostat.models import load_policy
 from entrostat.run.environment import environment
 from entrostat.run.folder import write_json
-from entrostat.stats import summarise, token_stats
+from entrostat.stats import summarise
 from entrostat.tasks import load_task
-from entrostat.tasks.sampling import sample
 from entrostat.theory import group_advantages
 from entrostat.types import Summary, TokenBatch
 
@@ -31,15 +34,9 @@ PROMPTS, COMPLETIONS = 384, 2
 @torch.no_grad()
 def main() -> None:
     torch.set_num_threads(1)
-    torch.manual_seed(0)
     policy, task = load_policy("tiny"), load_task("countdown")
-    problems = [problem for problem in task.problems("train", PROMPTS, 0) for _ in range(COMPLETIONS)]
-    prompts = [problem.prompt for problem in problems]
-    drawn = sample(policy.model, policy.tokenizer, prompts, max_new_tokens=task.max_completion_tokens)
-    logits = policy.model(drawn.ids_BS, attention_mask=drawn.attention_BS).logits[:, drawn.prompt_length - 1 : -1]
-    stats = token_stats(logits, drawn.ids_BS[:, drawn.prompt_length :], want=("logp", "entropy", "baseline"))
-    rewards = torch.tensor([task.score(problem, text) for problem, text in zip(problems, drawn.texts, strict=True)])
-    batch = TokenBatch(stats, group_advantages(rewards.view(PROMPTS, COMPLETIONS)).flatten(), drawn.mask_BT)
+    stats, mask_BT, rewards = sampled(policy, task, PROMPTS, COMPLETIONS, ("logp", "entropy", "baseline"))
+    batch = TokenBatch(stats, group_advantages(rewards).flatten(), mask_BT)
     link = Flow(SelfTuning(0.2))
     state, account = link.init(), summarise(batch)
     for _ in range(2):  # the first time over the scale of the weights is not known yet

@@ -8,18 +8,20 @@ initial entropy. Of a ratio of sums (entropy over tokens), by linearisation; pro
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).parents[1]))
+
 import torch
+from common.batch import sampled
 from safetensors.torch import load_file
 
 from entrostat.models import load_policy
 from entrostat.run.environment import environment
 from entrostat.run.folder import write_json
-from entrostat.stats import token_stats
 from entrostat.tasks import load_task
-from entrostat.tasks.sampling import sample
 
 HERE = Path(__file__).parent
 TRAINED = HERE / "runs" / "tiny" / "flow-self-tuned-0.50-seed0" / "checkpoints"
@@ -27,19 +29,14 @@ PROMPTS, COMPLETIONS = 512, 8
 BATCHES = ((128, 8), (192, 4), (384, 2), (768, 1))
 
 
-@torch.no_grad()
 def measure(weights: Path | None) -> dict[str, Any]:
     """Mean entropy [nats], its two variances [nats^2], and the relative standard deviation of batches of several shapes."""
     policy, task = load_policy("tiny"), load_task("countdown")
     if weights is not None:
         policy.model.load_state_dict(load_file(weights))
-    torch.manual_seed(0)
-    prompts = [problem.prompt for problem in task.problems("train", PROMPTS, 0) for _ in range(COMPLETIONS)]
-    drawn = sample(policy.model, policy.tokenizer, prompts, max_new_tokens=task.max_completion_tokens)
-    logits = policy.model(drawn.ids_BS, attention_mask=drawn.attention_BS).logits[:, drawn.prompt_length - 1 : -1]
-    entropy = token_stats(logits, drawn.ids_BS[:, drawn.prompt_length :], want=("entropy",)).need("entropy")
-    sums = (entropy * drawn.mask_BT).sum(1).double().view(PROMPTS, COMPLETIONS)
-    tokens = drawn.mask_BT.sum(1).double().view(PROMPTS, COMPLETIONS)
+    stats, mask_BT, _ = sampled(policy, task, PROMPTS, COMPLETIONS, ("entropy",))
+    sums = (stats.need("entropy") * mask_BT).sum(1).double().view(PROMPTS, COMPLETIONS)
+    tokens = mask_BT.sum(1).double().view(PROMPTS, COMPLETIONS)
     mean = sums.sum() / tokens.sum()
     off = (sums - mean * tokens) / tokens.mean()
     within = off.var(1).mean()
