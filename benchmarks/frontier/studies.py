@@ -29,7 +29,8 @@ PLAIN = "plain GRPO"
 class Actuator:
     """How an output acts: a method with its options, the knob that the controller turns, and how far it may be turned.
 
-    The limits of a weighting let the weight of a typical token go from 0 to about 5; those of a bonus let it outweigh
+    The limits of a weighting let the weight of a typical token go from 0 to about 5 (cost-weighted flow is ten times as large on
+    tokens that are all but certain as on others); those of a bonus let it outweigh
     the reward; those of the temperature are 5 % a step. A temperature acts at once, without the optimizer's momentum.
     Tokens above a probability of 0.95 have hardly any gradient: they do not hold the lowest target, and are not asked for more.
     """
@@ -54,7 +55,7 @@ ACTUATORS = {
     "p > 0.95": Actuator(
         "entropic", (-4.0, 4.0), ("select=probability", "threshold=0.95", "normaliser=all"), targets=TARGETS[:1]
     ),
-    "cost-weighted flow": Actuator("flow", (-4.0, 4.0), ("shape=cost",)),
+    "cost-weighted flow": Actuator("flow", (-40.0, 40.0), ("shape=cost",)),
     "temperature": Actuator("temperature", (-5.0, 5.0), settling=15, momentum=0.0),
     "entropy bonus": Actuator("entropy_bonus", (-1.0, 1.0), knob="coef"),
 }

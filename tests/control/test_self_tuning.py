@@ -18,7 +18,9 @@ from entrostat.errors import ConfigError, DataError
 START = 0.26
 
 
-def plant(controller, steps, *, gain=0.0025, drift=-0.001, momentum=0.9, noise=0.0, wander=0.0, delay=1, seed=0, jumps=()):
+def plant(
+    controller, steps, *, gain=0.0025, drift=-0.001, momentum=0.9, noise=0.0, wander=0.0, delay=1, seed=0, jumps=()
+):
     """True entropies and the controller's states on the plant that the module's docstring states."""
     rng = random.Random(seed)
     level, velocity, state = START, 0.0, controller.init()

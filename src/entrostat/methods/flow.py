@@ -32,8 +32,8 @@ from entrostat.types import Summary, Surrogate, TokenBatch
 Shape = Literal["flow", "cost", "sign"]
 Samples = Literal["all", "positive", "negative"]
 
-# Of a token whose gradient vanishes, (1 - p)^2 where p is all but 1: D / q stays finite, 0 / 0 would not.
-_LEAST_COST = 1e-9
+# Where 1 - p is below this, D and q, both of the order of its square, are rounding in single precision, and so is D / q.
+_LEAST_DOUBT = 1e-3
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,11 @@ class Flow(Link):
         elif self.shape == "sign":
             x = (advantages_BT * stats.centred).sign()
         else:
-            weighted = weighted & (advantages_BT != 0)
-            cost = (1 - 2 * stats.prob + stats.need("collision")).clamp_min(_LEAST_COST)
-            x = stats.centred / (advantages_BT.masked_fill(~weighted, 1) * cost)
+            doubt = -torch.expm1(stats.need("logp"))
+            weighted = weighted & (advantages_BT != 0) & (doubt > _LEAST_DOUBT)
+            # The others' sum p^2 lies between 0 and (1 - p)^2, which bounds what cancels in sum p^2 - p^2.
+            cost = doubt**2 + torch.minimum((stats.need("collision") - stats.prob**2).clamp_min(0), doubt**2)
+            x = stats.centred / (advantages_BT * cost).masked_fill(~weighted, 1)
         return x.masked_fill(~weighted, 0)
 
     @torch.no_grad()
