@@ -2,9 +2,9 @@
 
 Self-tuned flow brings a policy to a share of its initial entropy: the tiny policy in `benchmarks/self_tuning`, a policy
 of 64 arms and the linear plant of `entrostat simulate` here, all with the same controller, settling time asked for, and judge:
-the error, smoothed over 9 steps, stays within 5 % of the first error, or within 3 % of the target. What the simulations are told:
-of the arms' learning rate that their output at its limits moves them by 1.7 % of their entropy a step, as it moves the tiny
-policy; of the linear plant how noisy a batch of the runs is (`benchmarks/self_tuning/noise.json`).
+the error, smoothed over 9 steps, stays within 5 % of the first error, or within 3 % of the target. What the simulations are told
+of the tiny policy: the arms, its entropy at the start and a learning rate at which the limits of the output move theirs as fast
+(`at_the_limits`, both measured here); the linear plant, how noisy a batch of the runs is (`benchmarks/self_tuning/noise.json`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
+from typing import Any
 
 import torch
 
@@ -29,11 +30,14 @@ RUNS = HERE.parent / "self_tuning" / "results.json"
 NOISE = HERE.parent / "self_tuning" / "noise.json"
 SEEDS = range(20)
 WINDOW, GOOD = 9, 0.03
+FULL = {"lower": (0.5, 2.0, range(7, 17)), "raise": (3.0, -2.0, range(10, 25))}
+"""Runs whose output is at a limit: their target, that limit, and the steps over which it is."""
 
 
-def tabular(controller: SelfTuning, steps: int, seed: int) -> Trace:
-    """64 arms in 48 states, four draws of each a step."""
-    bandit = random_bandit(64, states=48, group=4, seed=seed, momentum=0.9, learning_rate=0.23)
+def tabular(controller: Any, steps: int, seed: int) -> Trace:
+    """64 arms in 48 states, four draws of each a step. `controller` may be an output."""
+    start, rate = TINY["start"], 0.12
+    bandit = random_bandit(64, states=48, group=4, seed=seed, start=start, momentum=0.9, learning_rate=rate)
     return train_bandit(bandit, make("flow", target=None, controller=controller), steps, seed=seed)
 
 
@@ -57,9 +61,25 @@ def middle(found: list[int | None]) -> float | None:
     return None if value == float("inf") else value
 
 
+def at_the_limits(runs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Relative change of the entropy in one step at either limit, of the tiny policy's runs and of the arms; means over seeds."""
+    found: dict[str, dict[str, float]] = {}
+    for name, (share, output, steps) in FULL.items():
+        mine = [run for run in runs if (run["method"], run["share"]) == ("flow self-tuned", share)]
+        real = [run["entropy"] for run in mine if all(run["output"][step] == output for step in steps)]
+        arms = [tabular(output, steps.stop, seed).measured for seed in SEEDS]
+        found[name] = {
+            who: round(fmean((each[steps[-1]] / each[steps[0]]) ** (1 / (len(steps) - 1)) - 1 for each in series), 4)
+            for who, series in {"tiny policy": real, "64 arms": arms}.items()
+        }
+    return found
+
+
 def main() -> None:
     torch.set_num_threads(1)
     record = json.loads(RUNS.read_text())
+    limits = at_the_limits([run for run in record["runs"] if run["model"] == "tiny"])
+    print(limits, flush=True)
     asked, rows = record["settling_asked"], {}
     for group in record["groups"]:
         share = group["share"]
@@ -67,7 +87,7 @@ def main() -> None:
             continue  # a run that starts at its target has nothing to settle from, and one out of reach does not
         steps = max(len(run["entropy"]) for run in record["runs"] if run["share"] == share)
         measured = group["settling"]["each"]
-        row: dict[str, object] = {"tiny policy": {"median": middle(measured), "each": measured}}
+        row: dict[str, Any] = {"tiny policy": {"median": middle(measured), "each": measured}}
         controller = SelfTuning(Initial(share), asked)
         for name, simulator in SIMULATORS.items():
             each = [settling(simulator(controller, steps, seed)) for seed in SEEDS]
@@ -75,8 +95,16 @@ def main() -> None:
             ratio = None if found is None or real is None else round(real / found, 2)
             row[name] = {"median": found, "each": each, "measured_to_simulated": ratio}
         rows[str(share)] = row
-        print(share, {name: value["median"] for name, value in row.items()}, flush=True)  # type: ignore[index]
-    write_json(HERE / "settling.json", {"environment": environment(), "settling_asked": asked, "shares": rows})
+        print(share, {name: value["median"] for name, value in row.items()}, flush=True)
+    write_json(
+        HERE / "settling.json",
+        {
+            "environment": environment(),
+            "settling_asked": asked,
+            "at_the_limits": limits,
+            "shares": rows,
+        },
+    )
 
 
 if __name__ == "__main__":
