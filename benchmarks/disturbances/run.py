@@ -18,6 +18,7 @@ sys.path.append(str(Path(__file__).parents[1]))
 
 from common.runner import add_options, finished, run_all
 from common.seeds import over_seeds
+from common.tiny import GOOD, SETTLING, TINY, WINDOW, rms, self_tuned
 
 from entrostat.control.response import centred_mean, response
 from entrostat.run.folder import write_json
@@ -27,22 +28,9 @@ HERE = Path(__file__).parent
 RUNS = HERE / "runs"
 KINDS = ("learning_rate", "task", "updates", "temperature")
 SEEDS = (0, 1, 2, 3, 4)
-STEP, STEPS, SETTLING = 45, 90, 25
-WINDOW = 9  # steps over which the error is smoothed before it is judged, as in benchmarks/self_tuning
-GOOD = 0.03  # of the target: an error as small as this counts as recovered
+STEP, STEPS = 45, 90
 SERIES = ("measured", "output")
-COMMON = (
-    "model=tiny",
-    "task=countdown",
-    "threads=1",
-    f"steps={STEPS}",
-    "trainer.learning_rate=1e-4",
-    "trainer.per_device_train_batch_size=768",
-    "trainer.num_generations=2",
-    "trainer.save_steps=1000",
-    "eval.problems=0",
-    f"method={{name: flow, controller: {{self_tuning: {{target: 0.75 * initial, settling: {SETTLING}}}}}}}",
-)
+COMMON = (*TINY, f"steps={STEPS}", "eval.problems=0", self_tuned("flow", 0.75))
 
 
 @dataclass(frozen=True)
@@ -105,11 +93,6 @@ def one(run: Run) -> dict[str, Any]:
         "worst": max(map(abs, after)),
         "rms_after": rms(after[len(after) // 2 :]),
     }
-
-
-def rms(values: list[float]) -> float:
-    """Root mean square."""
-    return float((sum(value * value for value in values) / len(values)) ** 0.5)
 
 
 def series(run: Run) -> dict[str, list[float]]:

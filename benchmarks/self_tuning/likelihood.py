@@ -18,7 +18,8 @@ from typing import Any
 sys.path.append(str(Path(__file__).parents[1]))
 
 from common.runner import finished
-from studies import OUT_OF_REACH, SETTLING, all_cases
+from common.tiny import SETTLING
+from studies import OUT_OF_REACH, all_cases
 
 from entrostat.control import SelfTuning, estimator
 from entrostat.control.self_tuning import SETTLED, SelfTuningState

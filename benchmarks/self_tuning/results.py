@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from common.seeds import over_seeds
-from studies import SETTLING, Case, all_cases
+from common.tiny import GOOD, SETTLING, WINDOW, rms
+from studies import Case, all_cases
 
 from entrostat.control.response import centred_mean, response
 from entrostat.run.folder import write_json
 from entrostat.run.record import Run
 
 CONTROL = "entropy_control/"
-WINDOW = 9  # steps over which the error is smoothed before it is judged for settling and overshoot
-GOOD = 0.03  # of the target: an error as small as this counts as settled
 
 
 def collect(runs: Path, path: Path) -> dict[str, Any]:
@@ -78,8 +76,7 @@ def _run(case: Case, run: Run) -> dict[str, Any]:
 def _rms_smoothed(measured: list[float], target: list[float]) -> float:
     """Root mean square of the smoothed error over the second half [nats]: what is left of it without the batches' noise."""
     errors = centred_mean([value - wanted for value, wanted in zip(measured, target, strict=True)], WINDOW)
-    half = errors[len(errors) // 2 :]
-    return math.sqrt(fmean(error * error for error in half))
+    return rms(errors[len(errors) // 2 :])
 
 
 def _beyond(overshoot: float | None, change: float, target: float) -> float | None:

@@ -7,27 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-SETTLING = 25
+from common.tiny import TINY, self_tuned
+
 SHARES = (0.5, 0.75, 1.0, 1.25)
 OUT_OF_REACH = (
     3.0  # of the initial entropy: more than reweighting tokens brings about; is it said in the first 20 steps?
 )
-# A batch's entropy has noise of its own, and less than 3 % of the lowest target is asked for. Most of it lies between prompts:
-# at half the initial entropy 128 prompts x 8 completions have 2.9 %, 192 x 4 2.4 %, 384 x 2 1.8 % (`noise.py`).
-TINY = (
-    "model=tiny",
-    "task=countdown",
-    "threads=1",
-    "steps=75",
-    "trainer.learning_rate=1e-4",
-    "trainer.per_device_train_batch_size=768",
-    "trainer.num_generations=2",
-    "trainer.save_steps=1000",
-    "eval.every=0",
-    "eval.problems=200",
-    "eval.samples=8",
-    "eval.ks=[1,8]",
-)
+TINY_RUN = (*TINY, "steps=75", "eval={every: 0, problems: 200, samples: 8, ks: [1, 8]}")
 # Sums without worked examples in the prompt, which would be nine tenths of all tokens. Every step takes the same 32 problems:
 # a batch's entropy then has a noise of 4 %, all of it from sampling; with fresh problems each time it is 8 %.
 SMOLLM2 = (
@@ -63,12 +49,7 @@ class Case:
     @property
     def arguments(self) -> list[str]:
         """Everything after `entrostat train`."""
-        return [*(TINY if self.model == "tiny" else SMOLLM2), f"seed={self.seed}", *self.overrides]
-
-
-def self_tuned(method: str, share: float, more: str = "") -> str:
-    settings = f"target: {share} * initial, settling: {SETTLING}{more}"
-    return f"method={{name: {method}, controller: {{self_tuning: {{{settings}}}}}}}"
+        return [*(TINY_RUN if self.model == "tiny" else SMOLLM2), f"seed={self.seed}", *self.overrides]
 
 
 def cases(model: str, seed: int) -> list[Case]:

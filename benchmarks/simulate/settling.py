@@ -10,12 +10,16 @@ of the tiny policy: the arms, its entropy at the start and a learning rate at wh
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+sys.path.append(str(Path(__file__).parents[1]))
+
 import torch
+from common.tiny import GOOD, WINDOW
 
 from entrostat.control import Initial, SelfTuning
 from entrostat.control.response import response
@@ -29,7 +33,6 @@ HERE = Path(__file__).parent
 RUNS = HERE.parent / "self_tuning" / "results.json"
 NOISE = HERE.parent / "self_tuning" / "noise.json"
 SEEDS = range(20)
-WINDOW, GOOD = 9, 0.03
 FULL = {"lower": (0.5, 2.0, range(7, 17)), "raise": (3.0, -2.0, range(10, 25))}
 """Runs whose output is at a limit: their target, that limit, and the steps over which it is."""
 
