@@ -43,6 +43,7 @@ test-verl: .venv-verl/ready
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/statistics/run.py
+	$(BIN)/python benchmarks/statistics/alternatives.py
 	$(BIN)/python benchmarks/control/run.py
 	$(BIN)/python benchmarks/control/report.py
 	$(BIN)/python benchmarks/self_tuning/run.py
@@ -55,6 +56,8 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/trajectories/run.py
 	$(BIN)/python benchmarks/trajectories/report.py
 	$(BIN)/python benchmarks/frontier/run.py
+	$(BIN)/python benchmarks/frontier/reference.py
+	$(BIN)/python benchmarks/frontier/cost.py
 	$(BIN)/python benchmarks/frontier/report.py
 	$(BIN)/python benchmarks/prediction/run.py tiny smollm2
 	$(BIN)/python benchmarks/prediction/report.py
