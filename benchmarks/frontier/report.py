@@ -73,7 +73,7 @@ def differences_table(record: dict[str, Any]) -> str:
         for name, by_target in record["at_equal_entropy"].items()
         for target, found in by_target.items()
     ]
-    return table(["actuator", "target", "runs", "reward", "avg@8", "pass@8"], rows)
+    return table(["actuator", "target", "seeds", "reward", "avg@8", "pass@8"], rows)
 
 
 def figure(record: dict[str, Any], path: Path) -> None:
@@ -147,7 +147,7 @@ def page(record: dict[str, Any]) -> str:
             curves_table(record),
             "\n## At equal entropy\n",
             "Score minus that of flow at the entropy which the run really held, read off the line through flow's runs of the "
-            "same seed.\n",
+            'same seed; "all" is the mean over the three targets.\n',
             differences_table(record),
             "\n## What temperature alone does\n",
             "No control: the untrained policy sampled cooler, and the last policies of plain GRPO sampled hotter.\n",

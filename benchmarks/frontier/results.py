@@ -116,9 +116,10 @@ def _against_base(actuator: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Score minus that of flow at the same entropy, run by run, then over seeds.
 
     Flow's score at the entropy that a run really held is read off the line through flow's own runs of the same seed, so
-    that an actuator does not gain by missing its target. Runs that flow's entropies do not reach are left out.
+    that an actuator does not gain by missing its target. Runs that flow's entropies do not reach are left out. "all" is the
+    mean over the targets, for the seeds that have every one of them.
     """
-    found: dict[str, list[dict[str, float]]] = {}
+    found: dict[str, dict[int, dict[str, float]]] = {}
     for row in rows:
         if row["actuator"] != actuator:
             continue
@@ -126,8 +127,14 @@ def _against_base(actuator: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
             (r for r in rows if r["actuator"] == BASE and r["seed"] == row["seed"]), key=lambda r: float(r["entropy"])
         )
         if len(base) > 1 and base[0]["entropy"] - MARGIN <= row["entropy"] <= base[-1]["entropy"] + MARGIN:
-            found.setdefault(str(row["target"]), []).append({key: row[key] - _at(row, base, key) for key in SCORES})
-    return {t: {key: interval([d[key] for d in ds]) for key in SCORES} for t, ds in found.items()}
+            found.setdefault(str(row["target"]), {})[row["seed"]] = {
+                key: row[key] - _at(row, base, key) for key in SCORES
+            }
+    if len(found) == len(TARGETS):
+        whole = set.intersection(*(set(by_seed) for by_seed in found.values()))
+        targets = list(found.values())
+        found["all"] = {seed: {key: fmean(t[seed][key] for t in targets) for key in SCORES} for seed in sorted(whole)}
+    return {t: {key: interval([d[key] for d in ds.values()]) for key in SCORES} for t, ds in found.items() if ds}
 
 
 def _at(row: dict[str, Any], base: list[dict[str, Any]], key: str) -> float:

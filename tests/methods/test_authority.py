@@ -16,7 +16,7 @@ from torch import Tensor
 
 import entrostat as es
 from entrostat.adapters.loop import EntropyControl
-from entrostat.control import PI, Step
+from entrostat.control import PI, SelfTuning, Step
 from entrostat.methods import Chain
 from entrostat.stats import token_stats
 from entrostat.theory import policy_entropy
@@ -263,3 +263,33 @@ def test_authority_of_reward_weights_is_that_of_the_controlled_knob() -> None:
     for limit, key in zip(limits, ("authority_low", "authority_high"), strict=True):
         change = (flow * (limit * reward - (1 - reward)))[batch.mask].mean().item()
         assert metrics[f"entropy_control/{key}"] == pytest.approx(change, rel=1e-4)
+
+
+def test_the_sampled_tokens_tell_what_a_bonus_does() -> None:
+    """Over all k, p_k (H + log p_k)^2 has the mean |S|^2: what the entropy gains by a unit step along its own gradient."""
+    torch.manual_seed(0)
+    logits_V = (2 * torch.randn(7, dtype=torch.float64)).requires_grad_()
+    logp_V = logits_V.log_softmax(0)
+    (along_V,) = torch.autograd.grad(-(logp_V.exp() * logp_V).sum(), logits_V)
+    tokens = torch.arange(7)
+    stats = token_stats(logits_V.detach().expand(1, 7, 7), tokens[None], ("logp", "entropy", "baseline"))
+    control = SelfTuning(1.0, limits=(-0.5, 0.5))
+    mean = 0.0
+    for k in tokens:
+        one = TokenStats(*(getattr(stats, name)[:, k : k + 1] for name in ("logp", "entropy", "baseline")))
+        batch = TokenBatch(one, torch.zeros(1, 1, dtype=torch.float64), torch.ones(1, 1, dtype=torch.bool))
+        chain = es.entropy_bonus(control)
+        sums = chain.apply(es.ppo(batch), batch, chain.init()).sums
+        mean += float(logp_V[k].detach().exp()) * float(sums["authority/high"] - sums["authority/low"])
+    assert mean == pytest.approx(float(along_V.square().sum()), rel=1e-9)  # limits are one unit apart
+
+
+def test_a_controlled_bonus_says_what_it_commands() -> None:
+    control = EntropyControl(es.entropy_bonus(SelfTuning(0.3, limits=(-0.5, 0.5))))
+    for seed in (0, 1):
+        apply(control, data(seed))
+        metrics = control.step()
+    assert metrics["entropy_control/authority"] > 0
+    assert metrics["entropy_control/authority_low"] < metrics["entropy_control/uncontrolled"]
+    assert control.state[0].knobs["coef"].unit > 0
+    assert "baseline" not in es.entropy_bonus(0.01).requires

@@ -9,7 +9,7 @@ import time
 import pytest
 import torch
 
-from entrostat.control import PI
+from entrostat.control import PI, SelfTuning
 from entrostat.errors import ConfigError
 from entrostat.methods import loss, make, ppo
 from entrostat.theory import Event, TabularPolicy, group_advantages, random_bandit, response, train_bandit
@@ -156,6 +156,15 @@ def test_a_learning_rate_that_changes() -> None:
 def test_refusals(make_one, message) -> None:
     with pytest.raises(ConfigError, match=message):
         make_one()
+
+
+@pytest.mark.parametrize(("name", "knob"), [("flow", "u"), ("entropy_bonus", "coef")])
+def test_a_self_tuning_controller_is_told_what_its_outputs_do(name: str, knob: str) -> None:
+    controller = SelfTuning(0.5, limits=(-1.0, 1.0))
+    options = {"target": None, "controller": controller} if name == "flow" else {"coef": controller}
+    training = _Training(random_bandit(8, states=4, seed=0), make(name, **options), 0, name != "flow")
+    training.run(3, {})
+    assert training.state[0].knobs[knob].unit > 0
 
 
 def test_thousands_of_steps_a_second() -> None:

@@ -46,8 +46,9 @@ class SelfTuningState(Estimate):
     sits at its lower or upper limit. `identified` is 1 while the gain stands two standard errors out of the noise with
     the right sign, -1 where after two settling times it does not by one (the feedback keeps to gains that its
     uncertainty allows), else 0. `reachable` is 0 while the output is at its limit, or by the theory no output drives
-    towards the target, and the entropy does not come nearer to it; `reach_low` and `reach_high` [nats] are where one settling time at the limits would lead. The
-    `stretch` fields add up the measurements since then: count, negative at the lowest drive, and sums of y and t y.
+    towards the target, and the entropy does not come nearer to it; `reach_low` and `reach_high` [nats] are where one
+    settling time at the limits would lead. The `stretch` fields add up the measurements since then: count, negative at the
+    lowest drive, and sums of y and t y.
     """
 
     steps: int = 0

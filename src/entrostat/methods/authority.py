@@ -26,7 +26,12 @@ REQUIRES = frozenset({"logp", "entropy", "baseline"})
 
 @torch.no_grad()
 def authority_sums(
-    surrogate: Surrogate, batch: TokenBatch, weight: Callable[[float], Tensor | None], controller: Any, output: float
+    surrogate: Surrogate,
+    batch: TokenBatch,
+    weight: Callable[[float], Tensor | None],
+    controller: Any,
+    output: float,
+    added: Tensor | float = 0.0,
 ) -> dict[str, Tensor]:
     """Sums of the predicted entropy change at the present, the lowest and the highest output.
 
@@ -37,6 +42,7 @@ def authority_sums(
         controller: whose limits bound the output; an open-loop knob commands no range. For one that reads the effect of
             its outputs, the change at a few more is added.
         output: the present output.
+        added: change per unit of output that comes through no token's weight, summed over the tokens.
     """
     flow = -batch.ratio.detach() * surrogate.advantages_BT * batch.stats.detach().centred
     kept = batch.mask if surrogate.keep_BT is None else batch.mask & surrogate.keep_BT
@@ -48,7 +54,7 @@ def authority_sums(
 
     def change(u: float) -> Tensor:
         w = weight(u)
-        return flow.sum() if w is None else (flow * w).sum()
+        return (flow.sum() if w is None else (flow * w).sum()) + u * added
 
     sums = {
         "predicted": change(output),

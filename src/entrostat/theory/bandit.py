@@ -229,7 +229,8 @@ class _Training:
         )
         mean = float(entropy_P1.mean())
         tokens = float(self.mask_B1.shape[0])
-        account = Summary({"tokens": tokens, "entropy": tokens * (mean + error)})
+        flow_sq = float((batch.advantages_BT * batch.stats.centred).square().sum())
+        account = Summary({"tokens": tokens, "entropy": tokens * (mean + error), "flow_sq": flow_sq})
         by_logp, by_entropy = self._controlled(batch, account)
         # Down the gradient of the loss at the logits; the mean over all tokens becomes one over each state's group.
         by_logp_PG = by_logp.view(shape) * (self.count / self.bandit.temperature)
