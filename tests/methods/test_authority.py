@@ -279,7 +279,7 @@ def test_the_sampled_tokens_tell_what_a_bonus_does() -> None:
         one = TokenStats(*(getattr(stats, name)[:, k : k + 1] for name in ("logp", "entropy", "baseline")))
         batch = TokenBatch(one, torch.zeros(1, 1, dtype=torch.float64), torch.ones(1, 1, dtype=torch.bool))
         chain = es.entropy_bonus(control)
-        sums = chain.apply(es.ppo(batch), batch, chain.init()).sums
+        sums = chain.links[0].apply(es.ppo(batch), batch, chain.init()[0]).sums
         mean += float(logp_V[k].detach().exp()) * float(sums["authority/high"] - sums["authority/low"])
     assert mean == pytest.approx(float(along_V.square().sum()), rel=1e-9)  # limits are one unit apart
 
