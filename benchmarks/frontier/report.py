@@ -25,7 +25,8 @@ of holding the entropy cost? GRPO on countdown with the tiny policy, AdamW, cons
 completions a step, 100 steps. Every actuator is turned by a self-tuning controller with a settling time of 30 steps (15 for
 the temperature, which acts at once). Entropy and reward are means over the last third of the steps; avg@8 and pass@8 come
 from 200 held-out problems x 8 samples after the last step, at temperature 1, and with the actuator `temperature` at the one
-that it had reached. Values are means over seeds [{confidence:.0%} bootstrap interval over seeds].
+that it had reached. The rms error is that of each batch's measured entropy over the second half of the run, its own noise
+included. Values are means over seeds [{confidence:.0%} bootstrap interval over seeds].
 
 Machine: {machine}
 """
@@ -47,6 +48,7 @@ def curves_table(record: dict[str, Any]) -> str:
             f"{point['target']}",
             str(point["entropy"]["seeds"]),
             *(cell(point[key]) for key in ("entropy", "reward", "avg@8", "pass@8")),
+            f"{point['rms']['mean']:.1%}",
             "" if point["saturated"] is None else f"{point['saturated']:.0%}",
         ]
         for name, curve in record["curves"].items()
@@ -62,9 +64,13 @@ def curves_table(record: dict[str, Any]) -> str:
                 str(plain["entropy"]["seeds"]),
                 *(cell(plain[key]) for key in ("entropy", "reward", "avg@8", "pass@8")),
                 "",
+                "",
             ],
         )
-    return table(["actuator", "target", "seeds", "entropy", "reward", "avg@8", "pass@8", "at a limit"], rows)
+    return table(
+        ["actuator", "target", "seeds", "entropy", "reward", "avg@8", "pass@8", "rms error / target", "at a limit"],
+        rows,
+    )
 
 
 def differences_table(record: dict[str, Any]) -> str:

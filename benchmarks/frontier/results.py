@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from common.runner import finished
+from common.tiny import rms
 from scipy.stats import bootstrap
 from studies import ACTUATORS, PLAIN, TARGETS, Case, all_cases
 
@@ -50,18 +51,19 @@ def _last_third(values: list[float]) -> list[float]:
 def _row(case: Case, run: Run) -> dict[str, Any]:
     """One run: its entropy and reward over the last third of the steps, and its evaluation after the last."""
     end = run.summary["eval"]["end"]
-    saturated = run.column(SATURATED)[1]
+    saturated, measured = run.column(SATURATED)[1], run.column(MEASURED)[1]
     return {
         "actuator": case.actuator,
         "target": case.target,
         "seed": case.seed,
-        "entropy": fmean(_last_third(run.column(MEASURED)[1])),
+        "entropy": fmean(_last_third(measured)),
         "reward": fmean(_last_third(run.column("reward")[1])),
         "avg@8": end["avg@8"],
         "pass@8": end["pass@8"],
         "saturated": fmean(abs(v) for v in _last_third(saturated)) if saturated else None,
+        "rms": case.target and rms([value / case.target - 1 for value in measured[len(measured) // 2 :]]),
         "series": {
-            "entropy": [round(v, 4) for v in run.column(MEASURED)[1]],
+            "entropy": [round(v, 4) for v in measured],
             "output": [round(v, 4) for v in run.column("entropy_control/output")[1]],
             "reward": [round(v, 4) for v in run.column("reward")[1]],
         },
@@ -93,7 +95,8 @@ def _curve(actuator: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         own = [row for row in rows if row["actuator"] == actuator and row["target"] == target]
         if own:
             shares = [row["saturated"] for row in own if row["saturated"] is not None]
-            curve.append({"target": target, "saturated": fmean(shares) if shares else None, **_point(own)})
+            held = interval([row["rms"] for row in own])
+            curve.append({"target": target, "saturated": fmean(shares) if shares else None, "rms": held, **_point(own)})
     return curve
 
 
