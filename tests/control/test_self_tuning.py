@@ -120,7 +120,8 @@ def test_a_jump_of_the_level_is_not_taken_for_a_drift(jump):
     """A switched task or another temperature: back within a settling time or two, and hardly beyond the target."""
     for seed in range(10):
         controller = SelfTuning(0.75 * START, settling=25)
-        levels, _ = plant(controller, 110, noise=0.004, seed=seed, jumps=[(50, jump * START)])
+        levels, states = plant(controller, 110, noise=0.004, seed=seed, jumps=[(50, jump * START)])
+        assert [step for step, state in enumerate(states, start=1) if state.jumped] == [50]
         after = [(level / controller.target - 1) * math.copysign(1, jump) for level in levels[49:]]
         assert after[0] > 0.15
         assert min(after) > -0.08, seed

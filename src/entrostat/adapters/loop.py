@@ -124,9 +124,9 @@ class EntropyControl:
         texts = {}
         if metrics.get("reachable") == 0:
             texts["reachable"] = (
-                f"{self.method.name!r}: the output is at its limit ({metrics['output']:.4g}) and the entropy, "
-                f"{metrics['measured']:.4f} nats, does not come to its target, {metrics['target']:.4f}, or takes far too long. "
-                f"Within one settling time the limits reach {metrics['reach_low']:.4f} to {metrics['reach_high']:.4f} nats: "
+                f"{self.method.name!r}: no output brings the entropy, {metrics['measured']:.4f} nats, to its target, "
+                f"{metrics['target']:.4f}, or it takes far too long (output now {metrics['output']:.4g}). Within one settling "
+                f"time the limits reach {metrics['reach_low']:.4f} to {metrics['reach_high']:.4f} nats: "
                 "choose a target there, wider limits, a higher learning rate or another method"
             )
         if metrics.get("identified") == -1:

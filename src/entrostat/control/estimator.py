@@ -42,6 +42,7 @@ class Estimate:
         lagged: a, the output as it reaches the policy.
         noise: variance of a measurement [nats^2].
         scale: the first measurement [nats]; 0 before it.
+        jumped: 1 where the last measurement was too far from its prediction for all but a jump of the level.
         level_level ... gain_gain: the covariance.
     """
 
@@ -51,6 +52,7 @@ class Estimate:
     lagged: float = 0.0
     noise: float = 0.0
     scale: float = 0.0
+    jumped: int = 0
     level_level: float = 0.0
     level_drift: float = 0.0
     level_gain: float = 0.0
@@ -98,7 +100,8 @@ def corrected(before: E, measured: float, steps: int) -> E:
     """The estimate after one more measurement; `steps` is how many there were before."""
     innovation = measured - before.level
     variance = before.level_level + before.noise
-    if abs(innovation) > _JUMP * math.sqrt(variance):  # another temperature or task: the level starts anew
+    jumped = abs(innovation) > _JUMP * math.sqrt(variance)
+    if jumped:  # another temperature or task: the level starts anew
         variance = innovation**2
         before = replace(before, level_level=variance - before.noise)
     level, drift, gain = (c / variance for c in (before.level_level, before.level_drift, before.level_gain))
@@ -111,6 +114,7 @@ def corrected(before: E, measured: float, steps: int) -> E:
         drift=before.drift + drift * innovation,
         gain=before.gain + gain * innovation,
         noise=max(noise, (_LEAST_NOISE * before.scale) ** 2),
+        jumped=int(jumped),
         level_level=before.level_level - level * before.level_level,
         level_drift=before.level_drift - level * before.level_drift,
         level_gain=before.level_gain - level * before.level_gain,

@@ -47,6 +47,7 @@ CONTROLLER_METRICS = (
     "drift",
     "gain",
     "gain_sd",
+    "jumped",
     "identified",
     "reachable",
     "reach_low",
