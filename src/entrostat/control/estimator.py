@@ -25,9 +25,8 @@ PRIOR_NOISE_SD = 0.03  # of one measurement
 # How fast things change. The drift is followed within `memory` steps, the gain by this share a step.
 GAIN_WALK = 0.05
 LEVEL_WALK = 0.1  # of the measurement noise: what one update does to the entropy beyond drift and output
-_JUMP = (
-    5.0  # standard deviations of an innovation that noise, drift and gain do not explain: the level itself has jumped
-)
+# An innovation of more standard deviations than this is no noise, nor a drift or gain misjudged: the level itself has jumped.
+_JUMP = 5.0
 _LEAST_NOISE = 1e-3  # standard deviation, in proportion to the first measurement
 _OUTLIER = 9.0  # an innovation counts for at most this many times its variance in the noise
 _NOISE_MEMORY = 50.0  # steps
