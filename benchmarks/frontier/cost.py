@@ -20,6 +20,8 @@ from torch import Tensor
 
 import entrostat as es
 from entrostat.models import load_policy
+from entrostat.run.environment import environment
+from entrostat.run.folder import write_json
 from entrostat.tasks import load_task
 from entrostat.tasks.sampling import sample
 from entrostat.types import TokenBatch
@@ -133,7 +135,7 @@ def costs(policy: Any, seed: int = 0) -> dict[str, Any]:
 def main() -> None:
     torch.set_num_threads(1)
     record = {str(seed): costs(load_policy("tiny"), seed) for seed in range(3)}
-    (HERE / "cost.json").write_text(json.dumps(record, indent=1))
+    write_json(HERE / "cost.json", {"environment": environment(), "seeds": record})
     for seed, found in record.items():
         print(seed, json.dumps({k: {n: round(v, 4) for n, v in own.items()} for k, own in found.items()}))
 

@@ -21,6 +21,8 @@ from studies import PLAIN, SEEDS, Case
 
 from entrostat.models import load_policy
 from entrostat.models.start import measure_start
+from entrostat.run.environment import environment
+from entrostat.run.folder import write_json
 from entrostat.tasks import load_task
 
 HERE = Path(__file__).parent
@@ -61,7 +63,7 @@ def main() -> None:
         "initial policy, cooler": curve({seed: None for seed in SEEDS}, COOLER),
         "plain GRPO, hotter": curve(trained, HOTTER) if trained else [],
     }
-    (HERE / "reference.json").write_text(json.dumps(record, indent=1))
+    write_json(HERE / "reference.json", {"environment": environment(), "curves": record})
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -29,6 +30,11 @@ that it had reached. The rms error is that of each batch's measured entropy over
 included. Values are means over seeds [{confidence:.0%} bootstrap interval over seeds].
 
 Machine: {machine}
+"""
+
+FIRST_ORDER = """At the untrained policy: expected reward lost per nat of entropy that an actuator adds, along the direction in which it changes
+AdamW's step, and how much of plain GRPO's gain is left where it undoes plain GRPO's change of the entropy. Plain GRPO's own row is
+what it earns by the nat that it takes. Means of three draws of twelve batches (`cost.py`).
 """
 
 
@@ -118,7 +124,7 @@ def figure(record: dict[str, Any], path: Path) -> None:
 def reference() -> dict[str, Any]:
     """The curves that temperature alone gives, where `reference.py` has been run."""
     path = HERE / "reference.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    return json.loads(path.read_text())["curves"] if path.exists() else {}
 
 
 def reference_table() -> str:
@@ -128,6 +134,17 @@ def reference_table() -> str:
         for point in points
     ]
     return table(["policy", "temperature", "entropy", "avg@8", "pass@8"], rows)
+
+
+def cost_table() -> str:
+    """What `cost.py` found: means over its batches' seeds."""
+    seeds = list(json.loads((HERE / "cost.json").read_text())["seeds"].values())
+    rows = [
+        [name, f"{-fmean(seed[name]['reward_per_nat'] for seed in seeds):.2f}"]
+        + ([f"{fmean(seed[name]['kept'] for seed in seeds):.0%}"] if "kept" in seeds[0][name] else [""])
+        for name in seeds[0]
+    ]
+    return table(["", "reward per nat", "of plain GRPO's gain kept"], rows)
 
 
 def _spans(points: list[dict[str, Any]], key: str) -> list[list[float]] | None:
@@ -158,6 +175,9 @@ def page(record: dict[str, Any]) -> str:
             "\n## What temperature alone does\n",
             "No control: the untrained policy sampled cooler, and the last policies of plain GRPO sampled hotter.\n",
             reference_table(),
+            "\n## To first order\n",
+            FIRST_ORDER,
+            cost_table(),
             "",
         ]
     )
