@@ -32,9 +32,9 @@ included. Values are means over seeds [{confidence:.0%} bootstrap interval over 
 Machine: {machine}
 """
 
-FIRST_ORDER = """At the untrained policy: expected reward lost per nat of entropy that an actuator adds, along the direction in which it changes
-AdamW's step, and how much of plain GRPO's gain is left where it undoes plain GRPO's change of the entropy. Plain GRPO's own row is
-what it earns by the nat that it takes. Means of three draws of twelve batches (`cost.py`).
+FIRST_ORDER = """At the untrained policy: expected reward lost per nat of entropy that an actuator adds, along the direction in
+which it changes AdamW's step, and how much of plain GRPO's gain is left where it undoes plain GRPO's change of the entropy. Plain
+GRPO's own row is what it earns by the nat that it takes. Means of three draws of twelve batches (`cost.py`).
 """
 
 
