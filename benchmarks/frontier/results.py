@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from common.runner import finished
-from common.tiny import rms
 from scipy.stats import bootstrap
 from studies import ACTUATORS, PLAIN, TARGETS, Case, all_cases
 
@@ -61,7 +60,7 @@ def _row(case: Case, run: Run) -> dict[str, Any]:
         "avg@8": end["avg@8"],
         "pass@8": end["pass@8"],
         "saturated": fmean(abs(v) for v in _last_third(saturated)) if saturated else None,
-        "rms": case.target and rms([value / case.target - 1 for value in measured[len(measured) // 2 :]]),
+        "rms": case.target and run.summary["entropy"]["second_half"]["relative_rms_error"],
         "series": {
             "entropy": [round(v, 4) for v in measured],
             "output": [round(v, 4) for v in run.column("entropy_control/output")[1]],

@@ -30,8 +30,8 @@ class Actuator:
     """How an output acts: a method with its options, the knob that the controller turns, and how far it may be turned.
 
     The limits of a weighting let the weight of a typical token go from 0 to about 5 (cost-weighted flow is ten times as large on
-    tokens that are all but certain as on others); those of a bonus let it outweigh
-    the reward; those of the temperature are 5 % a step. A temperature acts at once, without the optimizer's momentum.
+    tokens that are all but certain as on others); those of a bonus let it outweigh the reward; those of the temperature are 5 %
+    a step. A temperature acts at once, without the optimizer's momentum.
     Tokens above a probability of 0.95 have hardly any gradient: they do not hold the lowest target, and are not asked for more.
     """
 

@@ -206,8 +206,8 @@ class SelfTuning:
         # By the theory every output takes the entropy further away: the curve may be too flat to have one limit to go to.
         end = end or (drives.high < 0 < moved.error) - (drives.low > 0 > moved.error)
         ends = [moved.level + self.settling * (moved.drift - d * moved.gain) for d in (drives.low, drives.high)]
-        reach_low, reach_high = sorted(max(end, 0.0) for end in ends)
-        count = (abs(before.stretch) if before.stretch * end > 0 else 0) + 1 if end else 0
+        reach_low, reach_high = sorted(max(level, 0.0) for level in ends)
+        count = max(before.stretch * end, 0) + 1 if end else 0
         y = moved.measured + (before.stretch_y if count > 1 else 0.0) if count else 0.0
         ty = count * moved.measured + (before.stretch_ty if count > 1 else 0.0) if count else 0.0
         reachable = 1

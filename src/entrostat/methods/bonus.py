@@ -63,6 +63,6 @@ class EntropyBonus(Link):
 @torch.no_grad()
 def _raised(batch: TokenBatch) -> Tensor:
     """|S|^2 as the sampled tokens estimate it, summed over the tokens."""
-    stats = batch.stats.detach()
-    square = batch.ratio.detach() * stats.prob * (stats.need("entropy") + stats.need("logp")).square()
+    stats = batch.stats
+    square = batch.ratio * stats.prob * (stats.need("entropy") + stats.need("logp")).square()
     return square.masked_fill(~batch.mask, 0).sum(dtype=sum_dtype(square.device))

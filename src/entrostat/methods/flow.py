@@ -127,7 +127,7 @@ class Flow(Link):
         dtype = sum_dtype(shape.device)
         if self.shape != "cost":
             return {"gain_sq": shape.square().sum(dtype=dtype)}
-        advantages = advantages_BT.expand_as(shape).masked_fill(~batch.mask, 0)
+        advantages = advantages_BT.masked_fill(~batch.mask, 0)
         squares = {"gain_sq": advantages * shape, "advantage_sq": advantages}
         return {name: values.square().sum(dtype=dtype) for name, values in squares.items()}
 

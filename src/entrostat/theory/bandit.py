@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from entrostat.control.knob import is_feedback
+from entrostat.control.knob import is_feedback, reads_effect
 from entrostat.errors import ConfigError
 from entrostat.methods import Chain, loss, ppo
 from entrostat.theory.plant import Event, Trace
@@ -153,8 +153,9 @@ class _Training:
         self.mask_B1 = torch.ones(self.count * bandit.group, 1, dtype=torch.bool)
         self.learning_rate, self.noise = bandit.learning_rate, bandit.noise
         self.draw = random.Random(seed).gauss
-        # Where the trace takes target and output from: the first feedback controller, or else the first knob.
         knobs = [(i, name, knob) for i, link in enumerate(method.links) for name, knob in link.knobs.items()]
+        self.tells_effect = any(reads_effect(knob) for *_, knob in knobs)
+        # Where the trace takes target and output from: the first feedback controller, or else the first knob.
         self.shown = next(((i, name) for i, name, knob in knobs if is_feedback(knob)), knobs[0][:2] if knobs else None)
 
     def run(self, steps: int, changes: dict[int, dict[str, float]]) -> Trace:
@@ -229,9 +230,10 @@ class _Training:
         )
         mean = float(entropy_P1.mean())
         tokens = float(self.mask_B1.shape[0])
-        flow_sq = float((batch.advantages_BT * batch.stats.centred).square().sum())
-        account = Summary({"tokens": tokens, "entropy": tokens * (mean + error), "flow_sq": flow_sq})
-        by_logp, by_entropy = self._controlled(batch, account)
+        sums = {"tokens": tokens, "entropy": tokens * (mean + error)}
+        if self.tells_effect:
+            sums["flow_sq"] = float((batch.advantages_BT * batch.stats.centred).square().sum())
+        by_logp, by_entropy = self._controlled(batch, Summary(sums))
         # Down the gradient of the loss at the logits; the mean over all tokens becomes one over each state's group.
         by_logp_PG = by_logp.view(shape) * (self.count / self.bandit.temperature)
         gradient = (-by_logp_PG.sum(1, keepdim=True) * probs_PV).scatter_add_(1, actions_PG, by_logp_PG)
