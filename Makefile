@@ -56,6 +56,8 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/trajectories/run.py
 	$(BIN)/python benchmarks/trajectories/report.py
 	$(BIN)/python benchmarks/frontier/run.py
+	$(BIN)/python benchmarks/frontier/smollm2.py
+	$(BIN)/python benchmarks/frontier/reach.py
 	$(BIN)/python benchmarks/frontier/reference.py
 	$(BIN)/python benchmarks/frontier/cost.py
 	$(BIN)/python benchmarks/frontier/report.py

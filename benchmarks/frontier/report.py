@@ -32,6 +32,23 @@ included. Values are means over seeds [{confidence:.0%} bootstrap interval over 
 Machine: {machine}
 """
 
+SMOLLM2 = """
+## SmolLM2-135M
+
+The same question where the vocabulary has 49,152 tokens, in the settings of [self-tuning's study](../self_tuning/README.md), from
+which the runs of flow and of plain GRPO are: one-digit sums, 16 problems x 4 completions a step, 75 steps, AdamW at 1e-6, a
+settling time of 25 steps (15 for the temperature). Targets are shares of the entropy of the first batch. avg@8 and pass@8 come
+from 64 held-out problems x 8 samples. Means of {seeds} seeds (`smollm2.py`).
+"""
+
+REACH = """
+## How far an actuator reaches
+
+Exact tabular policies, no noise: 32 prompts x 16 answers of which one is right, all prompts in every step. The larger the
+groups, the faster plain GRPO takes the entropy down. The last third of 150 steps, means over ten seeds (`reach.py`): the
+entropy as a share of the start, the mean error as a share of the target, the share of steps whose output is at a limit.
+"""
+
 FIRST_ORDER = """At the untrained policy: expected reward lost per nat of entropy that an actuator adds, along the direction in
 which it changes AdamW's step, and how much of plain GRPO's gain is left where it undoes plain GRPO's change of the entropy. Plain
 GRPO's own row is what it earns by the nat that it takes. Means of three draws of twelve batches (`cost.py`).
@@ -47,11 +64,12 @@ def cell(value: dict[str, Any] | None, signed: bool = False) -> str:
     return f"{value['mean']:{form}}{span}"
 
 
-def curves_table(record: dict[str, Any]) -> str:
+def curves_table(record: dict[str, Any], target: str = "{}") -> str:
+    """Every actuator's points; `target` is how a target is written."""
     rows = [
         [
             name,
-            f"{point['target']}",
+            target.format(point["target"]),
             str(point["entropy"]["seeds"]),
             *(cell(point[key]) for key in ("entropy", "reward", "avg@8", "pass@8")),
             f"{point['rms']['mean']:.1%}",
@@ -80,6 +98,7 @@ def curves_table(record: dict[str, Any]) -> str:
 
 
 def differences_table(record: dict[str, Any]) -> str:
+    """Scores minus those of flow at equal entropy."""
     rows = [
         [name, target, str(found["avg@8"]["seeds"]), *(cell(found[key], signed=True) for key in ("reward", *SCORES))]
         for name, by_target in record["at_equal_entropy"].items()
@@ -147,6 +166,37 @@ def cost_table() -> str:
     return table(["", "reward per nat", "of plain GRPO's gain kept"], rows)
 
 
+def smollm2_section() -> list[str]:
+    """What `smollm2.py` found; nothing where it was not run."""
+    path = HERE / "smollm2.json"
+    if not path.exists():
+        return []
+    record = json.loads(path.read_text())
+    seeds = len({row["seed"] for row in record["runs"]})
+    return [
+        SMOLLM2.format(seeds=seeds),
+        curves_table(record, "{:.0%}"),
+        "\nScore minus that of flow at the entropy which the run really held, as above:\n",
+        differences_table(record),
+    ]
+
+
+def reach_table() -> str:
+    """What `reach.py` found."""
+    rows = [
+        [
+            str(row["group"]),
+            row["actuator"] or "plain GRPO",
+            "" if row["share"] is None else f"{row['share']:.0%}",
+            f"{row['entropy']['mean']:.0%}",
+            *(f"{row[key]['mean']:.0%}" if key in row else "" for key in ("error", "at_a_limit")),
+            cell(row["reward"]),
+        ]
+        for row in json.loads((HERE / "reach.json").read_text())["rows"]
+    ]
+    return table(["group", "actuator", "target", "entropy", "error", "at a limit", "reward"], rows)
+
+
 def _spans(points: list[dict[str, Any]], key: str) -> list[list[float]] | None:
     """Lengths of the error bars below and above; None where there are too few seeds for an interval."""
     if any("low" not in point[key] for point in points):
@@ -172,6 +222,9 @@ def page(record: dict[str, Any]) -> str:
             "Score minus that of flow at the entropy which the run really held, read off the line through flow's runs of the "
             'same seed; "all" is the mean over the three targets.\n',
             differences_table(record),
+            *smollm2_section(),
+            REACH,
+            reach_table(),
             "\n## What temperature alone does\n",
             "No control: the untrained policy sampled cooler, and the last policies of plain GRPO sampled hotter.\n",
             reference_table(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from common.runner import finished
 from scipy.stats import bootstrap
-from studies import ACTUATORS, PLAIN, TARGETS, Case, all_cases
+from studies import ACTUATORS, INITIAL, PLAIN, TARGETS, all_cases
 
 from entrostat.run.folder import write_json
 from entrostat.run.record import Run
@@ -18,7 +19,7 @@ MEASURED, SATURATED = "entropy_control/measured", "entropy_control/saturated"
 SCORES = ("avg@8", "pass@8", "reward")
 BASE = "flow"
 CONFIDENCE = 0.95
-MARGIN = 0.02  # nats; how far beyond flow's outermost runs their line is drawn
+MARGIN = 0.08  # of the initial entropy; how far beyond flow's outermost runs their line is drawn
 
 
 def collect(runs: Path, path: Path) -> dict[str, Any]:
@@ -26,17 +27,19 @@ def collect(runs: Path, path: Path) -> dict[str, Any]:
     done = [(case, Run.load(runs / case.name)) for case in all_cases() if finished(runs, case)]
     if not done:
         return {}
-    rows = [_row(case, run) for case, run in done]
+    rows = [row_of(case.actuator, case.target, case.seed, run) for case, run in done]
     record = {
         "environment": done[0][1].environment,
         "confidence": CONFIDENCE,
         "plain": {
             "seeds": [row["seed"] for row in rows if row["actuator"] == PLAIN],
-            "end": _point([row for row in rows if row["actuator"] == PLAIN]),
+            "end": point([row for row in rows if row["actuator"] == PLAIN]),
             "trajectory": _trajectory([run for case, run in done if case.actuator == PLAIN]),
         },
-        "curves": {name: _curve(name, rows) for name in ACTUATORS},
-        "at_equal_entropy": {name: _against_base(name, rows) for name in ACTUATORS if name != BASE},
+        "curves": {name: curve(name, rows, TARGETS) for name in ACTUATORS},
+        "at_equal_entropy": {
+            name: against_base(name, rows, TARGETS, MARGIN * INITIAL) for name in ACTUATORS if name != BASE
+        },
         "runs": rows,
     }
     write_json(path, record)
@@ -47,20 +50,20 @@ def _last_third(values: list[float]) -> list[float]:
     return values[-max(1, len(values) // 3) :]
 
 
-def _row(case: Case, run: Run) -> dict[str, Any]:
+def row_of(actuator: str, target: float | None, seed: int, run: Run) -> dict[str, Any]:
     """One run: its entropy and reward over the last third of the steps, and its evaluation after the last."""
     end = run.summary["eval"]["end"]
     saturated, measured = run.column(SATURATED)[1], run.column(MEASURED)[1]
     return {
-        "actuator": case.actuator,
-        "target": case.target,
-        "seed": case.seed,
+        "actuator": actuator,
+        "target": target,
+        "seed": seed,
         "entropy": fmean(_last_third(measured)),
         "reward": fmean(_last_third(run.column("reward")[1])),
         "avg@8": end["avg@8"],
         "pass@8": end["pass@8"],
         "saturated": fmean(abs(v) for v in _last_third(saturated)) if saturated else None,
-        "rms": case.target and run.summary["entropy"]["second_half"]["relative_rms_error"],
+        "rms": target and run.summary["entropy"]["second_half"]["relative_rms_error"],
         "series": {
             "entropy": [round(v, 4) for v in measured],
             "output": [round(v, 4) for v in run.column("entropy_control/output")[1]],
@@ -81,22 +84,22 @@ def interval(values: list[float]) -> dict[str, Any]:
     return found
 
 
-def _point(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def point(rows: list[dict[str, Any]]) -> dict[str, Any]:
     if not rows:
         return {}
     return {key: interval([row[key] for row in rows]) for key in ("entropy", *SCORES)}
 
 
-def _curve(actuator: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def curve(actuator: str, rows: list[dict[str, Any]], targets: Sequence[float]) -> list[dict[str, Any]]:
     """One point per target: held entropy, scores, and the share of steps at a limit of the output."""
-    curve = []
-    for target in TARGETS:
+    points = []
+    for target in targets:
         own = [row for row in rows if row["actuator"] == actuator and row["target"] == target]
         if own:
             shares = [row["saturated"] for row in own if row["saturated"] is not None]
             held = interval([row["rms"] for row in own])
-            curve.append({"target": target, "saturated": fmean(shares) if shares else None, "rms": held, **_point(own)})
-    return curve
+            points.append({"target": target, "saturated": fmean(shares) if shares else None, "rms": held, **point(own)})
+    return points
 
 
 def _trajectory(plain: list[Run]) -> list[dict[str, Any]]:
@@ -114,7 +117,7 @@ def _trajectory(plain: list[Run]) -> list[dict[str, Any]]:
     return [{"step": step, **{key: fmean(p[key] for p in points[step]) for key in keys}} for step in sorted(points)]
 
 
-def _against_base(actuator: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+def against_base(actuator: str, rows: list[dict[str, Any]], targets: Sequence[float], margin: float) -> dict[str, Any]:
     """Score minus that of flow at the same entropy, run by run, then over seeds.
 
     Flow's score at the entropy that a run really held is read off the line through flow's own runs of the same seed, so
@@ -128,14 +131,14 @@ def _against_base(actuator: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
         base = sorted(
             (r for r in rows if r["actuator"] == BASE and r["seed"] == row["seed"]), key=lambda r: float(r["entropy"])
         )
-        if len(base) > 1 and base[0]["entropy"] - MARGIN <= row["entropy"] <= base[-1]["entropy"] + MARGIN:
+        if len(base) > 1 and base[0]["entropy"] - margin <= row["entropy"] <= base[-1]["entropy"] + margin:
             found.setdefault(str(row["target"]), {})[row["seed"]] = {
                 key: row[key] - _at(row, base, key) for key in SCORES
             }
-    if len(found) == len(TARGETS):
+    if len(found) == len(targets):
         whole = set.intersection(*(set(by_seed) for by_seed in found.values()))
-        targets = list(found.values())
-        found["all"] = {seed: {key: fmean(t[seed][key] for t in targets) for key in SCORES} for seed in sorted(whole)}
+        each = list(found.values())
+        found["all"] = {seed: {key: fmean(t[seed][key] for t in each) for key in SCORES} for seed in sorted(whole)}
     return {t: {key: interval([d[key] for d in ds.values()]) for key in SCORES} for t, ds in found.items() if ds}
 
 

@@ -43,7 +43,7 @@ class Actuator:
     momentum: float = 0.86
     targets: tuple[float, ...] = TARGETS
 
-    def overrides(self, target: float) -> tuple[str, ...]:
+    def overrides(self, target: float | str) -> tuple[str, ...]:
         tuning = f"target: {target}, settling: {self.settling}, limits: {list(self.limits)}, momentum: {self.momentum}"
         options = (*self.options, f"{self.knob}={{self_tuning: {{{tuning}}}}}")
         return (f"method.name={self.method}", *(f"method.{option}" for option in options))

@@ -11,7 +11,7 @@ from common.seeds import over_seeds
 from common.tiny import GOOD, SETTLING, WINDOW, rms
 from studies import Case, all_cases
 
-from entrostat.control.response import centred_mean, response
+from entrostat.control.response import centred_mean, noise_band, response
 from entrostat.run.folder import write_json
 from entrostat.run.record import Run
 
@@ -51,12 +51,13 @@ def _run(case: Case, run: Run) -> dict[str, Any]:
     }
     if case.share is not None:
         target = run.column(CONTROL + "target")[1]
-        least = GOOD * target[-1]
+        least = max(GOOD * target[-1], noise_band(measured, WINDOW))
         told = response(measured, target, window=WINDOW, least=least, saturated=run.column(CONTROL + "saturated")[1])
         said = next((row for row in run.steps if row.get(CONTROL + "reachable") == 0), {})
         row |= {
             "target": round(target[-1], 5),
             "rms": round(told.rms_error / target[-1], 4),
+            "noise": round(noise_band(measured, widths=1) / target[-1], 4),
             "rms_smoothed": round(_rms_smoothed(measured, target) / target[-1], 4),
             "steady_error": round(told.steady_error / target[-1], 4),
             "overshoot": None if told.overshoot is None else round(told.overshoot, 4),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from common.smollm2 import SMOLLM2
 from common.tiny import TINY, self_tuned
 
 SHARES = (0.5, 0.75, 1.0, 1.25)
@@ -14,21 +15,6 @@ OUT_OF_REACH = (
     3.0  # of the initial entropy: more than reweighting tokens brings about; is it said in the first 20 steps?
 )
 TINY_RUN = (*TINY, "steps=75", "eval={every: 0, problems: 200, samples: 8, ks: [1, 8]}")
-# Sums without worked examples in the prompt, which would be nine tenths of all tokens. Every step takes the same 32 problems:
-# a batch's entropy then has a noise of 4 %, all of it from sampling; with fresh problems each time it is 8 %.
-SMOLLM2 = (
-    "model=smollm2",
-    "task={name: rg:chain_sum, template: '{question}', min_terms: 2, max_terms: 2, min_digits: 1, max_digits: 1, "
-    "temperature: 0.6, max_completion_tokens: 6}",
-    "train_problems=32",
-    "threads=1",
-    "steps=75",
-    "trainer.learning_rate=1e-6",
-    "trainer.per_device_train_batch_size=64",
-    "trainer.num_generations=2",
-    "trainer.save_steps=1000",
-    "eval={every: 0, problems: 64, samples: 8, ks: [1, 8], batch_size: 64}",
-)
 
 
 @dataclass(frozen=True)

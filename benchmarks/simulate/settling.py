@@ -46,7 +46,7 @@ def tabular(controller: Any, steps: int, seed: int) -> Trace:
 
 def linear(controller: SelfTuning, steps: int, seed: int) -> Trace:
     """The plant that `entrostat simulate` takes where no other is named."""
-    noise = json.loads(NOISE.read_text())["start"]
+    noise = json.loads(NOISE.read_text())["tiny"]["start"]
     relative = noise["relative_deviation_of_a_batch"]["384 x 2"]
     return closed_loop(LinearPlant(**{**TINY, "noise": relative * noise["entropy"]}), controller, steps, seed=seed)
 

@@ -1,0 +1,105 @@
+"""The same question on SmolLM2-135M: `python benchmarks/frontier/smollm2.py` after `benchmarks/self_tuning/run.py`.
+
+The tiny policy chooses among a few tokens; here the tail of the distribution is 49,152 tokens long. The actuators that the
+tiny policy tells from `flow`, at targets below and above the start, in the settings of `benchmarks/self_tuning`, whose runs of
+`flow` and of plain GRPO are those that they are held against. Resumable; `smollm2.json` is written anew after every run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+sys.path.append(str(Path(__file__).parents[1]))
+
+from common.runner import add_options, finished, run_all
+from common.smollm2 import SMOLLM2
+from common.tiny import SETTLING
+from results import BASE, MARGIN, against_base, curve, point, row_of
+from studies import ACTUATORS, PLAIN
+
+from entrostat.run.folder import write_json
+from entrostat.run.record import Run
+
+HERE = Path(__file__).parent
+RUNS = HERE / "runs" / "smollm2"
+SELF_TUNING = HERE.parent / "self_tuning" / "runs" / "smollm2"
+SEEDS = (0, 1)
+SHARES = (0.75, 1.25)
+BASE_SHARES = (0.5, 0.75, 1.0, 1.25)
+CHOSEN = {
+    "temperature": ACTUATORS["temperature"],
+    "entropy bonus": replace(ACTUATORS["entropy bonus"], settling=SETTLING),
+    "cost-weighted flow": replace(ACTUATORS["cost-weighted flow"], settling=SETTLING),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run: `name` is its folder, `share` its target as a share of the initial entropy."""
+
+    actuator: str
+    share: float
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.actuator.replace(' ', '-')}-{self.share:.2f}-seed{self.seed}"
+
+    @property
+    def arguments(self) -> list[str]:
+        """Everything after `entrostat train`."""
+        return [*SMOLLM2, f"seed={self.seed}", *CHOSEN[self.actuator].overrides(f"{self.share} * initial")]
+
+
+CASES = [Case(actuator, share, seed) for seed in SEEDS for share in SHARES for actuator in CHOSEN]
+
+
+def collect(path: Path) -> dict[str, Any]:
+    """Read every finished run, those of `flow` and plain GRPO from the other study, and write the results to `path`."""
+    rows = [
+        row_of(case.actuator, case.share, case.seed, Run.load(RUNS / case.name))
+        for case in CASES
+        if finished(RUNS, case)
+    ]
+    for seed in SEEDS:
+        beside = {(BASE, share): f"flow-self-tuned-{share:.2f}-seed{seed}" for share in BASE_SHARES}
+        for (actuator, share), name in {(PLAIN, None): f"plain-GRPO-seed{seed}", **beside}.items():
+            if (SELF_TUNING / name / "summary.json").exists():
+                rows.append(row_of(actuator, share, seed, Run.load(SELF_TUNING / name)))
+    if not rows:
+        return {}
+    own = next(folder for folder in (*RUNS.glob("*"), *SELF_TUNING.glob("*")) if (folder / "summary.json").exists())
+    plain = [row for row in rows if row["actuator"] == PLAIN]
+    initial = [row["series"]["entropy"][0] for row in rows]
+    margin = MARGIN * sum(initial) / len(initial)
+    record = {
+        "environment": Run.load(own).environment,
+        "plain": {"seeds": [row["seed"] for row in plain], "end": point(plain)},
+        "curves": {BASE: curve(BASE, rows, BASE_SHARES)} | {name: curve(name, rows, SHARES) for name in CHOSEN},
+        "at_equal_entropy": {name: against_base(name, rows, SHARES, margin) for name in CHOSEN},
+        "runs": rows,
+    }
+    write_json(path, record)
+    return record
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("actuators", nargs="*", default=list(CHOSEN), help=f"of {list(CHOSEN)}")
+    parser.add_argument("--shares", type=float, nargs="*", default=list(SHARES), help="targets, of the initial entropy")
+    parser.add_argument("--seeds", type=int, nargs="*", default=list(SEEDS))
+    add_options(parser)
+    options = parser.parse_args()
+    chosen = (options.actuators, options.shares, options.seeds)
+    cases = [
+        c for c in CASES if all(v in among for v, among in zip((c.actuator, c.share, c.seed), chosen, strict=True))
+    ]
+    run_all(cases, RUNS, lambda: collect(HERE / "smollm2.json"), options.workers, options.prefix)
+
+
+if __name__ == "__main__":
+    main()
