@@ -1,8 +1,8 @@
 """The same question on SmolLM2-135M: `python benchmarks/frontier/smollm2.py` after `benchmarks/self_tuning/run.py`.
 
-The tiny policy chooses among a few tokens; here the tail of the distribution is 49,152 tokens long. The actuators that the
-tiny policy tells from `flow`, at targets below and above the start, in the settings of `benchmarks/self_tuning`, whose runs of
-`flow` and of plain GRPO are those that they are held against. Resumable; `smollm2.json` is written anew after every run.
+The tiny policy chooses among a few tokens; here the tail of the distribution is 49,152 tokens long. The runs of flow, of the
+bonus (as `hold`) and of plain GRPO are those of `benchmarks/self_tuning`; what is run here, in its settings, are the other
+actuators, at a target below and one above the start. Resumable; `smollm2.json` is written anew after every run.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ from entrostat.run.record import Run
 HERE = Path(__file__).parent
 RUNS = HERE / "runs" / "smollm2"
 SELF_TUNING = HERE.parent / "self_tuning" / "runs" / "smollm2"
+STUDIED = (0.5, 0.75, 1.0, 1.25)  # targets there, of the initial entropy
 SEEDS = (0, 1)
 SHARES = (0.75, 1.25)
-BASE_SHARES = (0.5, 0.75, 1.0, 1.25)
+BESIDE = {BASE: "flow-self-tuned", "entropy bonus": "hold-self-tuned"}
+"""Actuators whose runs are in the other study, and what they are called there."""
 CHOSEN = {
     "temperature": ACTUATORS["temperature"],
-    "entropy bonus": replace(ACTUATORS["entropy bonus"], settling=SETTLING),
     "cost-weighted flow": replace(ACTUATORS["cost-weighted flow"], settling=SETTLING),
 }
 
@@ -66,10 +67,10 @@ def collect(path: Path) -> dict[str, Any]:
         if finished(RUNS, case)
     ]
     for seed in SEEDS:
-        beside = {(BASE, share): f"flow-self-tuned-{share:.2f}-seed{seed}" for share in BASE_SHARES}
-        for (actuator, share), name in {(PLAIN, None): f"plain-GRPO-seed{seed}", **beside}.items():
-            if (SELF_TUNING / name / "summary.json").exists():
-                rows.append(row_of(actuator, share, seed, Run.load(SELF_TUNING / name)))
+        beside = {(name, share): f"{there}-{share:.2f}" for name, there in BESIDE.items() for share in STUDIED}
+        for (actuator, share), name in {(PLAIN, None): "plain-GRPO", **beside}.items():
+            if (folder := SELF_TUNING / f"{name}-seed{seed}").joinpath("summary.json").exists():
+                rows.append(row_of(actuator, share, seed, Run.load(folder)))
     if not rows:
         return {}
     own = next(folder for folder in (*RUNS.glob("*"), *SELF_TUNING.glob("*")) if (folder / "summary.json").exists())
@@ -79,8 +80,12 @@ def collect(path: Path) -> dict[str, Any]:
     record = {
         "environment": Run.load(own).environment,
         "plain": {"seeds": [row["seed"] for row in plain], "end": point(plain)},
-        "curves": {BASE: curve(BASE, rows, BASE_SHARES)} | {name: curve(name, rows, SHARES) for name in CHOSEN},
-        "at_equal_entropy": {name: against_base(name, rows, SHARES, margin) for name in CHOSEN},
+        "curves": {name: curve(name, rows, STUDIED) for name in (*BESIDE, *CHOSEN)},
+        "at_equal_entropy": {
+            name: against_base(name, rows, STUDIED if name in BESIDE else SHARES, margin)
+            for name in (*BESIDE, *CHOSEN)
+            if name != BASE
+        },
         "runs": rows,
     }
     write_json(path, record)

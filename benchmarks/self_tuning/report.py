@@ -19,6 +19,7 @@ HERE = Path(__file__).parent
 REACHED = 2.0  # a target above this share of the initial entropy is there to be called out of reach
 COLOURS = {
     "flow self-tuned": "#0072B2",
+    "hold self-tuned": "#56B4E9",
     "plain GRPO": "#D55E00",
     "EntroPIC released": "#009E73",
     "EntroPIC self-tuned": "#CC79A7",

@@ -39,6 +39,7 @@ _HOMES = {
     # methods
     "chain": "entrostat.methods",
     "make": "entrostat.methods",
+    "hold": "entrostat.methods",
     "flow": "entrostat.methods",
     "entropic": "entrostat.methods",
     "clip_b": "entrostat.methods",

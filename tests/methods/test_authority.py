@@ -240,7 +240,8 @@ def test_step_control_reports_authority_too() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", sorted(set(es.methods.names()) - {"observe", "entropy_bonus", "skywork", "clip_higher", "temperature"})
+    "name",
+    sorted(set(es.methods.names()) - {"observe", "entropy_bonus", "hold", "skywork", "clip_higher", "temperature"}),
 )
 def test_every_method_that_reweights_tokens_reports_authority(name: str) -> None:
     options = {"target": 0.4} if name in ("flow", "entropic") else {}

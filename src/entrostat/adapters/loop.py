@@ -1,6 +1,6 @@
 """Entropy control for a training loop of one's own; the other adapters are built on it.
 
-control = EntropyControl(flow(target=0.3))
+control = EntropyControl(hold(target=0.3))
 for each micro-batch of an optimizer step:
     surrogate = control.apply(ppo(batch), batch)
     loss(surrogate, batch).backward()
@@ -47,7 +47,7 @@ class EntropyControl:
         self, method: Chain | Link, vocabulary: int | None = None, on_policy: bool = False, delay: int = 1
     ) -> None:
         if not isinstance(method, Chain | Link):
-            raise ConfigError(f"method must be a preset such as flow(target=0.3), a chain or a link, got {method!r}")
+            raise ConfigError(f"method must be a preset such as hold(target=0.3), a chain or a link, got {method!r}")
         self.method = (method if isinstance(method, Chain) else chain(method)).with_delay(delay)
         self.state = self.method.init()
         self.steps = 0

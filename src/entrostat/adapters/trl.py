@@ -46,7 +46,7 @@ def controlled(
 ) -> type:
     """A subclass of a TRL trainer in which `method` controls the entropy; construct and use it as TRL's own.
 
-        Trainer = es.trl.controlled(GRPOTrainer, es.flow(target=0.3))
+        Trainer = es.trl.controlled(GRPOTrainer, es.hold(target=0.3))
         Trainer(model=..., reward_funcs=..., train_dataset=..., args=...).train()
 
     One controller step per optimizer step, on the exact mean over micro-batches and processes; evaluation moves nothing.

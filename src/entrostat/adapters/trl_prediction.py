@@ -36,7 +36,7 @@ def predicted(
 ) -> type:
     """A subclass of a TRL trainer that predicts every so many optimizer steps how the policy entropy moves, and why.
 
-        Trainer = es.trl.controlled(predicted(GRPOTrainer, every=10), es.flow(target=0.3))
+        Trainer = es.trl.controlled(predicted(GRPOTrainer, every=10), es.hold(target=0.3))
 
     Under control or not; what is trained stays the same to the last bit. Metrics `entropy_prediction/...` join TRL's own
     log on the steps that are due: the first, and every `every` from there. A due step costs about as much as two to

@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from entrostat.cli._children import Child
 
-PLAIN, HELD = "plain GRPO", "flow"
+PLAIN, HELD = "plain GRPO", "hold"
 
 
 def command(
@@ -34,10 +34,10 @@ def command(
 
     words = settings or []
     if any(word.startswith("method") for word in words):
-        raise ConfigError("method: the demo compares 'observe' with 'flow'; set the target with --target")
+        raise ConfigError("method: the demo compares 'observe' with 'hold'; set the target with --target")
     config = for_new_run(words)
     folder = out or default_path("demo")
-    methods = {PLAIN: ["method=observe"], HELD: [f"method={{name: flow, target: {target}}}"]}
+    methods = {PLAIN: ["method=observe"], HELD: [f"method={{name: hold, target: {target}}}"]}
     places = {name: folder / name.replace(" ", "-") for name in methods}
     for place in places.values():
         check_free(place)

@@ -36,6 +36,55 @@ def _chain(name: str, *links: object) -> Chain:
     return Chain(tuple(links), name, source(name))  # type: ignore[arg-type]
 
 
+def _holding(
+    target: Target,
+    settling: float | None,
+    kp: float | None,
+    ki: float | None,
+    limits: tuple[float, float],
+    controller: Knob | None,
+) -> Knob:
+    """The controller of a preset that takes these settings: the one given, a self-tuning one, or PI with fixed gains."""
+    if controller is not None:
+        return controller
+    if kp is None and ki is None:
+        return SelfTuning(target, 30.0 if settling is None else settling, limits)
+    if settling is None:
+        return PI(target, kp or 0.0, ki or 0.0, limits)
+    raise ConfigError(f"settling={settling} beside kp={kp}, ki={ki}: fixed gains have a settling time of their own")
+
+
+@preset(
+    Source(
+        "Entrostat (docs/frontier.md; the bonus: 1602.01783)",
+        "docs/methods/hold.md",
+        "gains found while it runs, for a settling time of 30 steps; coefficient within (-1, 1)",
+    )
+)
+def hold(
+    target: Target,
+    settling: float | None = None,
+    kp: float | None = None,
+    ki: float | None = None,
+    limits: tuple[float, float] = (-1.0, 1.0),
+    controller: Knob | None = None,
+) -> Chain:
+    """Hold the entropy by the actuator that costs the least reward: an entropy bonus of either sign, set by a controller.
+
+    Args:
+        target: entropy to hold [nats per token]: a number, `Initial()`, a schedule or a `Band`.
+        settling: optimizer steps after which an error stays within 5 % of itself; 30 where nothing is said. The gains
+            follow from it, see `SelfTuning`.
+        kp, ki: fixed gains of a PI controller in place of the self-tuning one; what is left out is 0.
+        limits: lowest and highest coefficient.
+        controller: replaces the controller and its target.
+
+    Raises:
+        ConfigError: a settling time beside fixed gains, which have their own.
+    """
+    return _chain("hold", EntropyBonus(_holding(target, settling, kp, ki, limits, controller)))
+
+
 @preset(Source("none", "plain policy optimisation", "measures, changes nothing"))
 def observe(account: bool = True) -> Chain:
     """Measure and log; leave the objective as the host made it.
@@ -80,15 +129,7 @@ def flow(
     Raises:
         ConfigError: a settling time beside fixed gains, which have their own.
     """
-    u: Knob
-    if controller is not None:
-        u = controller
-    elif kp is None and ki is None:
-        u = SelfTuning(target, 30.0 if settling is None else settling, limits)
-    elif settling is None:
-        u = PI(target, kp or 0.0, ki or 0.0, limits)
-    else:
-        raise ConfigError(f"settling={settling} beside kp={kp}, ki={ki}: fixed gains have a settling time of their own")
+    u = _holding(target, settling, kp, ki, limits, controller)
     return _chain("flow", Flow(u, w_max, scope, shape, samples))
 
 
@@ -279,6 +320,7 @@ __all__ = [
     "entropic",
     "entropy_bonus",
     "flow",
+    "hold",
     "nsr",
     "observe",
     "only_tokens",

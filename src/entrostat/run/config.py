@@ -18,6 +18,9 @@ from yaml import YAMLError
 
 from entrostat.errors import ConfigError
 
+METHOD = "hold"
+"""The method of a run that names none."""
+
 _Kind = TypeVar("_Kind", bound=BaseModel)
 
 
@@ -69,7 +72,7 @@ class RunConfig(_Section):
 
     model: str = "tiny"
     task: Named = Named(name="countdown")
-    method: Named = Named(name="flow")
+    method: Named = Named(name=METHOD)
     algorithm: Literal["grpo", "rloo"] = "grpo"
     steps: PositiveInt = 100
     seed: NonNegativeInt = 0
@@ -82,7 +85,7 @@ class RunConfig(_Section):
     @field_validator("task", "method", mode="before")
     @classmethod
     def _name_alone(cls, value: Any, info: Any) -> Any:
-        return named(value, {"task": "countdown", "method": "flow"}[info.field_name])
+        return named(value, {"task": "countdown", "method": METHOD}[info.field_name])
 
     def to_yaml(self) -> str:
         """The configuration as a file that `load_config` reads back."""

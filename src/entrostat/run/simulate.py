@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from entrostat.theory.stability import Loop
 
 LINEAR, TABULAR = "linear", "tabular"
+FLOW = "flow"  # whose output the default plant answers
 # Measured on the tiny policy at a learning rate of 1e-4, 48 prompts x 8 completions a step (docs/simulate.md).
 TINY = {"gain": 0.0055, "drift": -0.0015, "momentum": 0.86, "start": 0.26, "noise": 0.006, "wander": 0.001}
 
@@ -28,7 +29,7 @@ class SimulateConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
     plant: Named = Named(name=LINEAR)
-    method: Named = Named(name="flow")
+    method: Named = Named(name=FLOW)
     steps: PositiveInt = 400
     seed: NonNegativeInt = 0
     events: list[dict[str, Any]] = []
@@ -38,7 +39,7 @@ class SimulateConfig(BaseModel):
     @field_validator("plant", "method", mode="before")
     @classmethod
     def _name_alone(cls, value: Any, info: Any) -> Any:
-        return named(value, {"plant": LINEAR, "method": "flow"}[info.field_name])
+        return named(value, {"plant": LINEAR, "method": FLOW}[info.field_name])
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from entrostat.errors import ConfigError
+from entrostat.run.config import METHOD
 
 if TYPE_CHECKING:
     from entrostat.run.log import Log
@@ -95,7 +96,7 @@ def actuator_of(config: Mapping[str, Any]) -> Actuator:
     section = config.get("method") if isinstance(config.get("method"), Mapping) else None
     if section is None:
         return Actuator()
-    name = str(section.get("name", "flow"))
+    name = str(section.get("name", METHOD))
     options = {key: value for key, value in section.items() if key != "name"}
     chain = build_method(name, with_default_target(name, options))
     found = [(link, knob) for link in chain.links for knob in link.knobs]

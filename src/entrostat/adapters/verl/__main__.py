@@ -1,6 +1,6 @@
 """verl's training under entropy control: `python -m entrostat.adapters.verl`, with all of verl's overrides.
 
-    python -m entrostat.adapters.verl +entrostat.method.name=flow +entrostat.method.target=0.3 <as for verl>
+    python -m entrostat.adapters.verl +entrostat.method.name=hold +entrostat.method.target=0.3 <as for verl>
 
 The same as `python -m verl.trainer.main_ppo` with `trainer.v1.trainer_mode=entrostat_...`, but it does not depend on the
 plugin having been found: a failure to load it is an error, in every process, on every node. What is wrong with the

@@ -1,6 +1,6 @@
 """`+entrostat.*` in verl's configuration: the names and values of `entrostat train`, and what verl must not be set to.
 
-+entrostat.method.name=flow +entrostat.method.target=0.3     the method and its options
++entrostat.method.name=hold +entrostat.method.target=0.3     the method and its options
 +entrostat.resume_state=fresh                                start the controller afresh from a checkpoint
 """
 
@@ -19,7 +19,7 @@ from entrostat.run.method import build_method
 KEYS = ("method", "resume_state")
 STRATEGIES = ("fsdp", "fsdp2", "megatron")
 RIVALS = ("clip_cov", "kl_cov")
-HINT = "for example +entrostat.method.name=flow +entrostat.method.target=0.3"
+HINT = "for example +entrostat.method.name=hold +entrostat.method.target=0.3"
 
 
 @dataclass(frozen=True)
