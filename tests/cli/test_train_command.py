@@ -80,9 +80,9 @@ def test_the_demo_trains_both_and_compares_them(tmp_path: Path, capsys: pytest.C
     small = [word for word in SMALL if not word.startswith("method")]
     assert call("demo", *small, "steps=2", "--target", "0.3", "--out", str(tmp_path)) == 0
     printed = capsys.readouterr().out
-    assert "plain GRPO  step 2/2" in printed and "flow  step 2/2" in printed and "error over the second half" in printed
+    assert "plain GRPO  step 2/2" in printed and "hold  step 2/2" in printed and "error over the second half" in printed
     summary = json.loads((tmp_path / "summary.json").read_text())
-    assert summary["plain GRPO"]["entropy"]["start"] == summary["flow"]["entropy"]["start"]  # the same start
+    assert summary["plain GRPO"]["entropy"]["start"] == summary["hold"]["entropy"]["start"]  # the same start
     assert summary["plain GRPO"]["entropy"]["target_end"] == 0.3
     assert matplotlib.image.imread(tmp_path / "entropy.png").std() > 0
     assert call("demo", "--out", str(tmp_path)) == 2

@@ -6,7 +6,7 @@ momentum beta (docs/theory.md):
     u = d/g + k_e e + k_w w,    k_e = (1 - rho)^2 / (g (1 - beta)),    k_w = (rho^2 - beta) / (1 - beta)
 
 Where the method knows the first-order effect of its outputs on the batch (`Effect`), u is not the output but the change it
-makes, in units of what one unit of output makes on average over its range: an actuator that saturates, and a drift that the
+makes, in units of a quarter of what the limits can make on the first batch: an actuator that saturates, and a drift that the
 theory foresees, are then out of the plant, and what is left to find out is one factor.
 
 The estimated drift does what an integral does elsewhere; as the estimator is told what was really commanded, limits cannot
@@ -29,6 +29,7 @@ from entrostat.errors import ConfigError
 SETTLED = 4.744
 """Time constants until a double pole stays within 5 %: the root of (1 + x) exp(-x) = 0.05."""
 
+_RANGE = 4.0  # drives between the limits, of any actuator: what a prior of the gain is worth does not hang on its units
 _MEMORY = 0.7  # time constants of the loop within which a change of the drift is followed
 _CAUTION = 1.5  # standard errors of the gain that the feedback reckons with
 _LEAST_GAIN = 0.1  # of the prior gain: below it the feedback would answer noise with all it has
@@ -134,7 +135,7 @@ class SelfTuning:
         check_measured(measured)
         known = corrected(state, measured, state.steps) if state.steps else first_estimate(state, measured)
         if effect and effect.width and not known.unit:
-            known = drift_explained(replace(known, unit=effect.width / (self.limits[1] - self.limits[0])))
+            known = drift_explained(replace(known, unit=effect.width / _RANGE))
         drives = self._drives(known.unit, effect)
         if self.delay:  # the output that acted on this batch was chosen before it
             known = self._predicted(known, drives.acted(state.output), state.steps + 1)
