@@ -67,6 +67,7 @@ def _run(case: Case, run: Run) -> dict[str, Any]:
             "first_unreachable": said.get("step"),
             "reach_low": said.get(CONTROL + "reach_low"),
             "reach_high": said.get(CONTROL + "reach_high"),
+            "gain": _gain(run, measured[0]),
             "output": [round(u, 3) for u in run.column(CONTROL + "output")[1]],
         }
     evaluation = run.summary["eval"].get("end", {})
@@ -78,6 +79,12 @@ def _rms_smoothed(measured: list[float], target: list[float]) -> float:
     """Root mean square of the smoothed error over the second half [nats]: what is left of it without the batches' noise."""
     errors = centred_mean([value - wanted for value, wanted in zip(measured, target, strict=True)], WINDOW)
     return rms(errors[len(errors) // 2 :])
+
+
+def _gain(run: Run, first: float) -> float | None:
+    """What a self-tuning controller found in the end: the share of the first entropy that a drive of 1 moves in a step."""
+    found = run.column(CONTROL + "gain")[1]
+    return round(found[-1] / first, 5) if found else None
 
 
 def _beyond(overshoot: float | None, change: float, target: float) -> float | None:

@@ -11,6 +11,7 @@ import pytest
 
 from entrostat.control import Initial, Linear, SelfTuning
 from entrostat.control.base import from_dict, to_dict
+from entrostat.control.effect import Effect
 from entrostat.control.estimator import GAIN_WALK, LEVEL_WALK, corrected, first_estimate, predicted
 from entrostat.control.self_tuning import SETTLED, SelfTuningState
 from entrostat.errors import ConfigError, DataError
@@ -147,6 +148,23 @@ def test_an_actuator_that_raises_is_the_mirror_image_of_one_that_lowers():
     assert up == pytest.approx(down, rel=1e-12)
     assert [s.output for s in states_up] == pytest.approx([-s.output for s in states_down], rel=1e-9)
     assert [s.saturated for s in states_up] == [-s.saturated for s in states_down]
+
+
+@pytest.mark.parametrize("limit", [0.5, 1.0, 40.0])
+def test_an_actuator_s_units_make_no_difference_where_its_effect_is_known(limit):
+    """A drive is a share of what the limits can make, so that the prior of its gain means the same with any of them."""
+    share, here, there = limit / 2, SelfTuning(0.2, 25, (-2, 2)), SelfTuning(0.2, 25, (-limit, limit))
+    one, two = here.init(), there.init()
+    rng = random.Random(0)
+    for _ in range(12):
+        measured, slope = rng.gauss(START, 0.01), rng.uniform(0.5, 1.5)
+        outputs = (-2, -0.5, 0.0, 0.5, 2)
+        changes = tuple(-0.2 - slope * u for u in outputs)
+        one = here.step(one, measured, Effect(outputs, changes, -0.2 - slope * one.output))
+        there_outputs = tuple(share * u for u in outputs)
+        two = there.step(two, measured, Effect(there_outputs, changes, -0.2 - slope * two.output / share))
+        assert two.drive == pytest.approx(one.drive, rel=1e-9, abs=1e-12)
+        assert two.output == pytest.approx(share * one.output, rel=1e-9, abs=1e-12)
 
 
 def test_a_moving_target_is_followed_without_lag():
