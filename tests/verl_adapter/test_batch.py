@@ -59,6 +59,7 @@ def test_a_token_mean_of_the_advantages_is_the_mean_over_kept_tokens():
     "method",
     [
         es.entropy_bonus(0.03),
+        es.hold(0.4),
         es.skywork(target=1.9, delta=0.1, limits=(-0.2, 0.5), start=0.1),
         es.entropic(0.4, kp=2.0, threshold=0.5),
         es.chain(es.flow(0.4), es.entropy_bonus(0.03)),

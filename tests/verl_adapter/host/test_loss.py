@@ -86,6 +86,7 @@ def gradient(loss, micro):
 
 METHODS = [
     es.entropy_bonus(0.05),
+    es.hold(0.4),
     es.skywork(target=1.9, delta=0.1, limits=(-0.2, 0.5), start=0.1),
     es.entropic(0.4, kp=2.0, threshold=0.2),
     es.chain(es.flow(0.4), es.entropy_bonus(0.03)),
