@@ -122,7 +122,7 @@ def test_a_jump_of_the_level_is_not_taken_for_a_drift(jump):
     for seed in range(10):
         controller = SelfTuning(0.75 * START, settling=25)
         levels, states = plant(controller, 110, noise=0.004, seed=seed, jumps=[(50, jump * START)])
-        assert [step for step, state in enumerate(states, start=1) if state.jumped] == [50]
+        assert [step for step, state in enumerate(states, start=1) if state.jumped] == [51]
         after = [(level / controller.target - 1) * math.copysign(1, jump) for level in levels[49:]]
         assert after[0] > 0.15
         assert min(after) > -0.08, seed
@@ -132,10 +132,24 @@ def test_a_jump_of_the_level_is_not_taken_for_a_drift(jump):
 def test_one_wild_measurement_moves_neither_drift_nor_gain():
     controller = SelfTuning(START, settling=25)
     _, states = plant(controller, 60, noise=0.004)
-    wild = controller.step(states[-1], 1.5 * START)
+    usual, wild = (controller.step(states[-1], value) for value in (START, 1.5 * START))
+    assert wild.wild == 1 and usual.wild == 0 and not wild.jumped
+    assert wild.level == pytest.approx(usual.level, rel=0.01)
     assert wild.drift == pytest.approx(states[-1].drift, abs=0.1 * abs(states[-1].drift) + 1e-5)
     assert wild.gain == pytest.approx(states[-1].gain, rel=0.05)
-    assert wild.noise == pytest.approx(states[-1].noise, rel=0.3)
+    assert states[-1].noise < wild.noise < 1.6 * states[-1].noise  # were they all as wild, it would be noise
+
+
+def test_noise_that_grows_is_found_out():
+    """Ten times the noise in mid-run: wild measurements on both sides, and soon none of them."""
+    controller, rng = SelfTuning(START, settling=25), random.Random(1)
+    _, states = plant(controller, 60, noise=0.002)
+    state, wild = states[-1], []
+    for _ in range(60):
+        state = controller.step(state, START + rng.gauss(0, 0.02))
+        wild.append(bool(state.wild))
+    assert any(wild[:5]) and not any(wild[20:])
+    assert 0.01 < math.sqrt(state.noise) < 0.04
 
 
 def test_an_actuator_that_raises_is_the_mirror_image_of_one_that_lowers():

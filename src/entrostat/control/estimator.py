@@ -25,8 +25,9 @@ PRIOR_NOISE_SD = 0.03  # of one measurement
 # How fast things change. The drift is followed within `memory` steps, the gain by this share a step.
 GAIN_WALK = 0.05
 LEVEL_WALK = 0.1  # of the measurement noise: what one update does to the entropy beyond drift and output
-# An innovation of more standard deviations than this is no noise, nor a drift or gain misjudged: the level itself has jumped.
-_JUMP = 5.0
+# An innovation of more standard deviations than `_WILD` is no noise, nor a drift or gain misjudged. Alone it is a wild
+# measurement; with one of more than `_AGAIN` after it, on the same side, the level itself has jumped.
+_WILD, _AGAIN = 5.0, 3.0
 _LEAST_NOISE = 1e-3  # standard deviation, in proportion to the first measurement
 _OUTLIER = 9.0  # an innovation counts for at most this many times its variance in the noise
 _NOISE_MEMORY = 50.0  # steps
@@ -41,7 +42,8 @@ class Estimate:
         lagged: a, the output as it reaches the policy.
         noise: variance of a measurement [nats^2].
         scale: the first measurement [nats]; 0 before it.
-        jumped: 1 where the last measurement was too far from its prediction for all but a jump of the level.
+        wild: 1 or -1 where the last measurement lay too far above or below its prediction to be taken for one, else 0.
+        jumped: 1 where the last two lay so far on the same side that the level must have jumped.
         level_level ... gain_gain: the covariance.
     """
 
@@ -51,6 +53,7 @@ class Estimate:
     lagged: float = 0.0
     noise: float = 0.0
     scale: float = 0.0
+    wild: int = 0
     jumped: int = 0
     level_level: float = 0.0
     level_drift: float = 0.0
@@ -99,11 +102,15 @@ def corrected(before: E, measured: float, steps: int) -> E:
     """The estimate after one more measurement; `steps` is how many there were before."""
     innovation = measured - before.level
     variance = before.level_level + before.noise
-    jumped = abs(innovation) > _JUMP * math.sqrt(variance)
+    distance = innovation / math.sqrt(variance)
+    jumped = distance * before.wild > _AGAIN
+    wild = 0 if jumped or abs(distance) <= _WILD else int(math.copysign(1, distance))
     if jumped:  # another temperature or task: the level starts anew
         variance = innovation**2
         before = replace(before, level_level=variance - before.noise)
     level, drift, gain = (c / variance for c in (before.level_level, before.level_drift, before.level_gain))
+    if wild:  # the next measurement will tell
+        level = drift = gain = 0.0
     # The innovations' variance is that of the measurement and of the prediction together.
     excess = min(innovation**2, _OUTLIER * variance) - variance
     noise = before.noise + excess * (1 / (10 + steps) + 1 / _NOISE_MEMORY)
@@ -113,6 +120,7 @@ def corrected(before: E, measured: float, steps: int) -> E:
         drift=before.drift + drift * innovation,
         gain=before.gain + gain * innovation,
         noise=max(noise, (_LEAST_NOISE * before.scale) ** 2),
+        wild=wild,
         jumped=int(jumped),
         level_level=before.level_level - level * before.level_level,
         level_drift=before.level_drift - level * before.level_drift,
