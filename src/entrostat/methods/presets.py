@@ -69,7 +69,9 @@ def hold(
     limits: tuple[float, float] = (-1.0, 1.0),
     controller: Knob | None = None,
 ) -> Chain:
-    """Hold the entropy by the actuator that costs the least reward: an entropy bonus of either sign, set by a controller.
+    """Hold the entropy by the actuator that measurements speak for: an entropy bonus of either sign, set by a controller.
+
+    Of all that act through the gradient it reaches furthest (docs/frontier.md).
 
     Args:
         target: entropy to hold [nats per token]: a number, `Initial()`, a schedule or a `Band`.
