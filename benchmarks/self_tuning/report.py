@@ -35,9 +35,9 @@ a settling time of {settling} optimizer steps.
 * rms / target: of the measured entropy of each step's batch against the target, over the second half of the run; the batch's
   own sampling noise is in it. Smoothed: of the error's means over {window} steps, which hold little of that noise. Noise: of one
   batch, as a share of the target, estimated from the second differences of the measured entropies.
-* settling: the first step from which the error, smoothed over {window} steps, stays within 5 % of the first error, or within
-  3 % of the target or three standard deviations of the noise that is left in it, where that is more. "never" counts the
-  seeds in which it does not.
+* reached: the first step whose error, smoothed over {window} steps, lies within 5 % of the first error, or within 3 % of the
+  target or three standard deviations of the noise that is left in it, where that is more. Settling: the first from which
+  it stays there to the end; "never" counts the seeds in which it does not.
 * overshoot: how far the smoothed error goes to the other side of the target, as a share of the first error; where the target
   is the start itself there is no such thing.
 
@@ -60,6 +60,7 @@ def rows_of(groups: list[dict[str, Any]]) -> list[list[str]]:
                 cell(group.get("rms"), percent=True),
                 cell(group.get("rms_smoothed"), percent=True),
                 cell(group.get("noise"), percent=True),
+                cell(group.get("reached"), digits=0),
                 cell(group.get("settling"), digits=0) + (f" (never: {never})" if never else ""),
                 cell(group.get("overshoot"), percent=True),
                 cell(group.get("saturated"), percent=True),
@@ -122,6 +123,7 @@ def page(record: dict[str, Any]) -> str:
         "rms / target",
         "smoothed",
         "noise",
+        "reached",
         "settling",
         "overshoot",
         "saturated",

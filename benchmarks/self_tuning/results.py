@@ -62,6 +62,7 @@ def _run(case: Case, run: Run) -> dict[str, Any]:
             "steady_error": round(told.steady_error / target[-1], 4),
             "overshoot": None if told.overshoot is None else round(told.overshoot, 4),
             "overshoot_of_target": _beyond(told.overshoot, told.change, target[-1]),
+            "reached": _reached(measured, target, told.band),
             "settling": told.settling,
             "saturated": None if told.saturated is None else round(told.saturated, 3),
             "first_unreachable": said.get("step"),
@@ -79,6 +80,12 @@ def _rms_smoothed(measured: list[float], target: list[float]) -> float:
     """Root mean square of the smoothed error over the second half [nats]: what is left of it without the batches' noise."""
     errors = centred_mean([value - wanted for value, wanted in zip(measured, target, strict=True)], WINDOW)
     return rms(errors[len(errors) // 2 :])
+
+
+def _reached(measured: list[float], target: list[float], band: float) -> int | None:
+    """The first step whose smoothed error lies within the band."""
+    errors = centred_mean([value - wanted for value, wanted in zip(measured, target, strict=True)], WINDOW)
+    return next((step for step, error in enumerate(errors) if abs(error) <= band), None)
 
 
 def _gain(run: Run, first: float) -> float | None:
