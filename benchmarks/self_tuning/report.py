@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 REACHED = 2.0  # a target above this share of the initial entropy is there to be called out of reach
 COLOURS = {
     "flow self-tuned": "#0072B2",
-    "hold self-tuned": "#56B4E9",
+    "hold self-tuned": "#6A3D9A",
     "plain GRPO": "#D55E00",
     "EntroPIC released": "#009E73",
     "EntroPIC self-tuned": "#CC79A7",
@@ -138,6 +138,7 @@ def page(record: dict[str, Any]) -> str:
     ]
     for model in dict.fromkeys(group["model"] for group in record["groups"]):
         groups = [group for group in record["groups"] if group["model"] == model]
+        groups.sort(key=lambda group: (list(COLOURS).index(group["method"]), group["share"] or 0))
         parts += [f"## {model}\n", f"![entropy over steps, mean of the seeds](hold-{model}.png)\n"]
         parts += [table(header, rows_of([group for group in groups if _within_reach(group)])), ""]
         parts += [out_of_reach(group) for group in groups if not _within_reach(group)]
