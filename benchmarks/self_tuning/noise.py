@@ -42,7 +42,7 @@ class Sample:
 
 SAMPLES = {
     "tiny": Sample(("countdown", {}), 512, 8, ((128, 8), (192, 4), (384, 2), (768, 1))),
-    "smollm2": Sample(TASK, 32, 16, ((32, 2), (32, 4), (32, 8)), same_problems=True),
+    "smollm2": Sample(TASK, 16, 32, ((16, 4), (16, 8), (16, 16)), same_problems=True),
 }
 
 
