@@ -1,6 +1,6 @@
 """What control costs: plain TRL and controlled TRL, step by step in turn within one process.
 
-    python benchmarks/overhead/run.py [--model tiny|smollm2] [--method flow] [--steps 60]
+    python benchmarks/overhead/run.py [--model tiny|smollm2] [--method hold] [--steps 60]
 
 Two trainers run in two threads that hand each other the turn after every optimizer step (generation, update and logging
 included), so that both see the same machine. The ratio of the medians goes into `results.json`, with the paired ratios'
@@ -124,7 +124,7 @@ def made(method: str) -> Any:
     """The method at a target where its output is not zero."""
     import entrostat as es
 
-    return es.make(method, **({"target": 0.3} if method in ("flow", "entropic", "skywork") else {}))
+    return es.make(method, **({"target": 0.3} if method in ("hold", "flow", "entropic", "skywork") else {}))
 
 
 def alternate(name: str, settings: dict[str, Any], steps: int, method: str) -> dict[str, Any]:
@@ -193,7 +193,7 @@ def peak() -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=list(SETTINGS), default="tiny")
-    parser.add_argument("--method", default="flow")
+    parser.add_argument("--method", default="hold")
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--memory", action="store_true", help="measure peak memory too")
     parser.add_argument("--side", choices=["plain", "controlled"], help=argparse.SUPPRESS)

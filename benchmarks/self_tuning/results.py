@@ -53,6 +53,7 @@ def _run(case: Case, run: Run) -> dict[str, Any]:
         target = run.column(CONTROL + "target")[1]
         least = max(GOOD * target[-1], noise_band(measured, WINDOW))
         told = response(measured, target, window=WINDOW, least=least, saturated=run.column(CONTROL + "saturated")[1])
+        starts_there = case.share == 1
         said = next((row for row in run.steps if row.get(CONTROL + "reachable") == 0), {})
         row |= {
             "target": round(target[-1], 5),
@@ -60,8 +61,8 @@ def _run(case: Case, run: Run) -> dict[str, Any]:
             "noise": round(noise_band(measured, widths=1) / target[-1], 4),
             "rms_smoothed": round(_rms_smoothed(measured, target) / target[-1], 4),
             "steady_error": round(told.steady_error / target[-1], 4),
-            "overshoot": None if told.overshoot is None else round(told.overshoot, 4),
-            "overshoot_of_target": _beyond(told.overshoot, told.change, target[-1]),
+            "overshoot": None if starts_there or told.overshoot is None else round(told.overshoot, 4),
+            "overshoot_of_target": None if starts_there else _beyond(told.overshoot, told.change, target[-1]),
             "reached": _reached(measured, target, told.band),
             "settling": told.settling,
             "saturated": None if told.saturated is None else round(told.saturated, 3),
