@@ -11,6 +11,7 @@ import argparse
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -61,24 +62,21 @@ CASES = [Case(actuator, share, seed) for seed in SEEDS for share in SHARES for a
 
 def collect(path: Path) -> dict[str, Any]:
     """Read every finished run, those of `flow` and plain GRPO from the other study, and write the results to `path`."""
-    rows = [
-        row_of(case.actuator, case.share, case.seed, Run.load(RUNS / case.name))
-        for case in CASES
-        if finished(RUNS, case)
+    runs: list[tuple[str, float | None, int, Run]] = [
+        (c.actuator, c.share, c.seed, Run.load(RUNS / c.name)) for c in CASES if finished(RUNS, c)
     ]
     for seed in SEEDS:
         beside = {(name, share): f"{there}-{share:.2f}" for name, there in BESIDE.items() for share in STUDIED}
         for (actuator, share), name in {(PLAIN, None): "plain-GRPO", **beside}.items():
             if (folder := SELF_TUNING / f"{name}-seed{seed}").joinpath("summary.json").exists():
-                rows.append(row_of(actuator, share, seed, Run.load(folder)))
-    if not rows:
+                runs.append((actuator, share, seed, Run.load(folder)))
+    if not runs:
         return {}
-    own = next(folder for folder in (*RUNS.glob("*"), *SELF_TUNING.glob("*")) if (folder / "summary.json").exists())
+    rows = [row_of(*run) for run in runs]
     plain = [row for row in rows if row["actuator"] == PLAIN]
-    initial = [row["series"]["entropy"][0] for row in rows]
-    margin = MARGIN * sum(initial) / len(initial)
+    margin = MARGIN * fmean(row["series"]["entropy"][0] for row in rows)
     record = {
-        "environment": Run.load(own).environment,
+        "environment": runs[0][-1].environment,
         "plain": {"seeds": [row["seed"] for row in plain], "end": point(plain)},
         "curves": {name: curve(name, rows, STUDIED) for name in (*BESIDE, *CHOSEN)},
         "at_equal_entropy": {

@@ -53,17 +53,18 @@ def _run(case: Case, run: Run) -> dict[str, Any]:
         target = run.column(CONTROL + "target")[1]
         least = max(GOOD * target[-1], noise_band(measured, WINDOW))
         told = response(measured, target, window=WINDOW, least=least, saturated=run.column(CONTROL + "saturated")[1])
+        smooth = centred_mean([value - wanted for value, wanted in zip(measured, target, strict=True)], WINDOW)
         starts_there = case.share == 1
         said = next((row for row in run.steps if row.get(CONTROL + "reachable") == 0), {})
         row |= {
             "target": round(target[-1], 5),
             "rms": round(told.rms_error / target[-1], 4),
             "noise": round(noise_band(measured, widths=1) / target[-1], 4),
-            "rms_smoothed": round(_rms_smoothed(measured, target) / target[-1], 4),
+            "rms_smoothed": round(rms(smooth[len(smooth) // 2 :]) / target[-1], 4),
             "steady_error": round(told.steady_error / target[-1], 4),
             "overshoot": None if starts_there or told.overshoot is None else round(told.overshoot, 4),
             "overshoot_of_target": None if starts_there else _beyond(told.overshoot, told.change, target[-1]),
-            "reached": _reached(measured, target, told.band),
+            "reached": next((step for step, error in enumerate(smooth) if abs(error) <= told.band), None),
             "settling": told.settling,
             "saturated": None if told.saturated is None else round(told.saturated, 3),
             "first_unreachable": said.get("step"),
@@ -75,18 +76,6 @@ def _run(case: Case, run: Run) -> dict[str, Any]:
     evaluation = run.summary["eval"].get("end", {})
     row |= {key: round(value, 4) for key, value in evaluation.items() if key != "step"}
     return row | {"entropy": [round(value, 4) for value in measured]}
-
-
-def _rms_smoothed(measured: list[float], target: list[float]) -> float:
-    """Root mean square of the smoothed error over the second half [nats]: what is left of it without the batches' noise."""
-    errors = centred_mean([value - wanted for value, wanted in zip(measured, target, strict=True)], WINDOW)
-    return rms(errors[len(errors) // 2 :])
-
-
-def _reached(measured: list[float], target: list[float], band: float) -> int | None:
-    """The first step whose smoothed error lies within the band."""
-    errors = centred_mean([value - wanted for value, wanted in zip(measured, target, strict=True)], WINDOW)
-    return next((step for step, error in enumerate(errors) if abs(error) <= band), None)
 
 
 def _gain(run: Run, first: float) -> float | None:

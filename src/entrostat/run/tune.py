@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from entrostat.errors import ConfigError
-from entrostat.run.config import METHOD
 
 if TYPE_CHECKING:
     from entrostat.run.log import Log
@@ -91,6 +90,7 @@ def actuator_of(config: Mapping[str, Any]) -> Actuator:
     from entrostat.control import PI
     from entrostat.control.knob import is_feedback
     from entrostat.methods import factory
+    from entrostat.run.config import METHOD
     from entrostat.run.method import build_method, with_default_target
 
     section = config.get("method") if isinstance(config.get("method"), Mapping) else None
