@@ -9,19 +9,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from entrostat.control.effect import Effect, grid
 from entrostat.control.knob import is_feedback, reads_effect
+from entrostat.methods.base import Link
 from entrostat.stats.summarise import sum_dtype
 from entrostat.types import Summary, Surrogate, TokenBatch
 
 # Stands in for an infinite limit: times a flow of 0, infinity would be NaN.
 _UNLIMITED = 1e9
 REQUIRES = frozenset({"logp", "entropy", "baseline"})
+
+
+@dataclass(frozen=True)
+class AuthorityLink(Link):
+    """A link whose `apply` adds up `authority_sums`: its controller is told their effect, the log its authority."""
+
+    requires: ClassVar[frozenset[str]] = REQUIRES
+
+    def effect(self, knob: str, summary: Summary) -> Effect | None:
+        return effect(summary, self.knobs[knob])
+
+    def report(self, summary: Summary) -> dict[str, float]:
+        return report_authority(summary)
 
 
 @torch.no_grad()

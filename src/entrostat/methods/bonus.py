@@ -16,16 +16,15 @@ import torch
 from torch import Tensor
 
 from entrostat.control.base import Action
-from entrostat.control.effect import Effect
 from entrostat.control.knob import Knob, reads_effect
-from entrostat.methods import authority
-from entrostat.methods.base import Link, MethodState
+from entrostat.methods.authority import REQUIRES, AuthorityLink, authority_sums
+from entrostat.methods.base import MethodState
 from entrostat.stats.summarise import sum_dtype
-from entrostat.types import Summary, Surrogate, Term, TokenBatch
+from entrostat.types import Surrogate, Term, TokenBatch
 
 
 @dataclass(frozen=True)
-class EntropyBonus(Link):
+class EntropyBonus(AuthorityLink):
     """loss - coef * mean(H). A positive coefficient raises the entropy, a negative one lowers it.
 
     Args:
@@ -40,24 +39,18 @@ class EntropyBonus(Link):
 
     @property
     def requires(self) -> frozenset[str]:  # type: ignore[override]
-        return frozenset({"entropy"}) | (authority.REQUIRES if reads_effect(self.coef) else frozenset())
+        return frozenset({"entropy"}) | (REQUIRES if reads_effect(self.coef) else frozenset())
 
     def apply(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Surrogate:
         coef = state.knobs["coef"].output
         if reads_effect(self.coef):
-            sums = authority.authority_sums(surrogate, batch, lambda _: None, self.coef, coef, _raised(batch))
+            sums = authority_sums(surrogate, batch, lambda _: None, self.coef, coef, _raised(batch))
             surrogate = dataclasses.replace(surrogate, sums={**surrogate.sums, **sums})
         if coef == 0:
             # No graph for a term that is multiplied by zero; the controller goes on all the same.
             return surrogate
         term = Term("entropy_bonus", -batch.stats.need("entropy"), batch.mask, coef)
         return dataclasses.replace(surrogate, terms=(*surrogate.terms, term))
-
-    def effect(self, knob: str, summary: Summary) -> Effect | None:
-        return authority.effect(summary, self.coef)
-
-    def report(self, summary: Summary) -> dict[str, float]:
-        return authority.report_authority(summary)
 
 
 @torch.no_grad()

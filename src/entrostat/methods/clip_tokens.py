@@ -19,11 +19,10 @@ import torch
 from torch import Tensor
 
 from entrostat.control.base import Action
-from entrostat.control.effect import Effect
 from entrostat.control.knob import Knob
 from entrostat.errors import ConfigError
-from entrostat.methods import authority
-from entrostat.methods.base import Link, MethodState
+from entrostat.methods.authority import AuthorityLink, authority_sums
+from entrostat.methods.base import MethodState
 from entrostat.stats.summarise import sum_dtype
 from entrostat.types import Summary, Surrogate, TokenBatch
 
@@ -32,7 +31,7 @@ _ROUNDING = 1e-13  # relative, of sums in fp64
 
 
 @dataclass(frozen=True)
-class ClipTokens(Link):
+class ClipTokens(AuthorityLink):
     """Drop tokens whose centred discriminator is an outlier on the side that lowers the entropy.
 
     Args:
@@ -63,10 +62,6 @@ class ClipTokens(Link):
             raise ConfigError(f"largest_share must be a share of the tokens in (0, 1], got {self.largest_share!r}")
         if self.scope not in ("step", "micro"):
             raise ConfigError(f"scope must be 'step' or 'micro', got {self.scope!r}")
-
-    @property
-    def requires(self) -> frozenset[str]:  # type: ignore[override]
-        return authority.REQUIRES
 
     def _outlyingness(self, batch: TokenBatch, state: MethodState) -> tuple[Tensor, Tensor | float, Tensor]:
         """How far a token lies on the entropy-lowering side; the standard deviation; and the raw statistic."""
@@ -102,7 +97,7 @@ class ClipTokens(Link):
         kept = keep(output)
         dtype = sum_dtype(raw.device)
         wide = raw.to(dtype)
-        sums = authority.authority_sums(surrogate, batch, keep, self.mu, output)
+        sums = authority_sums(surrogate, batch, keep, self.mu, output)
         sums |= {
             "dropped": (batch.mask & ~kept).sum().to(dtype),
             "statistic": wide.sum(),
@@ -116,8 +111,5 @@ class ClipTokens(Link):
         # What rounding leaves of the variance of a constant is no spread.
         return {"mean": mean, "deviation": math.sqrt(variance) if variance > _ROUNDING * square else 0.0}
 
-    def effect(self, knob: str, summary: Summary) -> Effect | None:
-        return authority.effect(summary, self.mu)
-
     def report(self, summary: Summary) -> dict[str, float]:
-        return authority.report_authority(summary) | {"dropped_share": summary.mean("dropped")}
+        return super().report(summary) | {"dropped_share": summary.mean("dropped")}

@@ -16,11 +16,10 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from entrostat.control.base import Action
-from entrostat.control.effect import Effect
 from entrostat.control.knob import Knob
 from entrostat.errors import ConfigError
-from entrostat.methods import authority
-from entrostat.methods.base import Link, MethodState, log_ratio
+from entrostat.methods.authority import AuthorityLink, authority_sums
+from entrostat.methods.base import MethodState, log_ratio
 from entrostat.stats.summarise import sum_dtype
 from entrostat.types import Summary, Surrogate, Term, TokenBatch
 
@@ -28,7 +27,7 @@ Select = Literal["probability", "discriminator", "all"]
 
 
 @dataclass(frozen=True)
-class Entropic(Link):
+class Entropic(AuthorityLink):
     """Weight selected tokens by 1 + u * sign(A).
 
     Args:
@@ -47,7 +46,6 @@ class Entropic(Link):
 
     name: ClassVar[str] = "entropic"
     actions: ClassVar[Mapping[str, Action]] = {"u": "lower"}
-    requires: ClassVar[frozenset[str]] = authority.REQUIRES
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -82,7 +80,7 @@ class Entropic(Link):
             changed = 1 + u * spread * side
             return changed.clamp_min(0) if self.normaliser == "all" else changed
 
-        sums = authority.authority_sums(surrogate, batch, weight, self.u, output)
+        sums = authority_sums(surrogate, batch, weight, self.u, output)
         surrogate = dataclasses.replace(
             surrogate, sums={**surrogate.sums, **sums, "selected": count.to(sums["predicted"].dtype)}
         )
@@ -92,8 +90,5 @@ class Entropic(Link):
         term = Term("entropic", -log_ratio(batch).exp() * size, selected, output, over="micro")
         return dataclasses.replace(surrogate, terms=(*surrogate.terms, term)) if output else surrogate
 
-    def effect(self, knob: str, summary: Summary) -> Effect | None:
-        return authority.effect(summary, self.u)
-
     def report(self, summary: Summary) -> dict[str, float]:
-        return authority.report_authority(summary) | {"selected_share": summary.mean("selected")}
+        return super().report(summary) | {"selected_share": summary.mean("selected")}

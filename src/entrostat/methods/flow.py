@@ -21,11 +21,10 @@ import torch
 from torch import Tensor
 
 from entrostat.control.base import Action
-from entrostat.control.effect import Effect
 from entrostat.control.knob import Knob
 from entrostat.errors import ConfigError
-from entrostat.methods import authority
-from entrostat.methods.base import Link, MethodState
+from entrostat.methods.authority import REQUIRES, AuthorityLink, authority_sums
+from entrostat.methods.base import MethodState
 from entrostat.stats.summarise import sum_dtype
 from entrostat.types import Summary, Surrogate, TokenBatch
 
@@ -34,10 +33,11 @@ Samples = Literal["all", "positive", "negative"]
 
 # Where 1 - p is below this, D and q, both of the order of its square, are rounding in single precision, and so is D / q.
 _LEAST_DOUBT = 1e-3
+_TINY = 1e-30  # in place of a sum of squares that is zero, as is then what it divides
 
 
 @dataclass(frozen=True)
-class Flow(Link):
+class Flow(AuthorityLink):
     """Weight each token by 1 + u * (its share of the entropy flow).
 
     Args:
@@ -78,7 +78,7 @@ class Flow(Link):
 
     @property
     def requires(self) -> frozenset[str]:  # type: ignore[override]
-        return authority.REQUIRES | ({"collision"} if self.shape == "cost" else set())
+        return REQUIRES | ({"collision"} if self.shape == "cost" else set())
 
     def _shape(self, advantages_BT: Tensor, batch: TokenBatch) -> Tensor:
         """x of each token, (B, T); 0 where the mask, the advantage or the choice of samples says so."""
@@ -105,8 +105,7 @@ class Flow(Link):
         sizes = self._sizes(shape, surrogate.advantages_BT, batch)
         scale: Tensor | float
         if self.scope == "micro":
-            per = sizes.get("advantage_sq", batch.mask.sum())
-            rms = (sizes["gain_sq"] / per.masked_fill(per == 0, 1)).sqrt().to(shape.dtype)
+            rms = (sizes["gain_sq"] / sizes["gain_per"].clamp_min(_TINY)).sqrt().to(shape.dtype)
             scale = rms.masked_fill(rms == 0, math.inf)
         else:
             scale = state.memory.get("rms", math.inf)
@@ -115,7 +114,7 @@ class Flow(Link):
         def weight(u: float) -> Tensor:
             return (1 + u * share).clamp(0, self.w_max)
 
-        sums = authority.authority_sums(surrogate, batch, weight, self.u, output)
+        sums = authority_sums(surrogate, batch, weight, self.u, output)
         return dataclasses.replace(
             surrogate,
             weight_BT=weight(output).to(surrogate.advantages_BT.dtype),
@@ -123,28 +122,22 @@ class Flow(Link):
         )
 
     def _sizes(self, shape: Tensor, advantages_BT: Tensor, batch: TokenBatch) -> dict[str, Tensor]:
-        """The sums behind scale(x)."""
+        """The sums whose ratio is the square of scale(x)."""
         dtype = sum_dtype(shape.device)
-        if self.shape != "cost":
-            return {"gain_sq": shape.square().sum(dtype=dtype)}
-        advantages = advantages_BT.masked_fill(~batch.mask, 0)
-        squares = {"gain_sq": advantages * shape, "advantage_sq": advantages}
-        return {name: values.square().sum(dtype=dtype) for name, values in squares.items()}
+        gain, per = shape, batch.mask.to(dtype)
+        if self.shape == "cost":
+            advantages = advantages_BT.masked_fill(~batch.mask, 0)
+            gain, per = advantages * shape, advantages.square()
+        return {"gain_sq": gain.square().sum(dtype=dtype), "gain_per": per.sum(dtype=dtype)}
 
     def _scale(self, summary: Summary) -> float:
         """scale(x) of a step; 0 where there was no advantage."""
-        square = summary.mean("gain_sq")
-        if self.shape == "cost" and square:
-            square /= summary.mean("advantage_sq")
-        return math.sqrt(square)
+        return math.sqrt(summary.mean("gain_sq") / max(summary.mean("gain_per"), _TINY))
 
     def remember(self, summary: Summary, memory: Mapping[str, float]) -> Mapping[str, float]:
         rms = self._scale(summary)
         # A step in which every advantage was 0 says nothing about the scale: keep the last one.
         return {"rms": rms} if rms > 0 else memory
 
-    def effect(self, knob: str, summary: Summary) -> Effect | None:
-        return authority.effect(summary, self.u)
-
     def report(self, summary: Summary) -> dict[str, float]:
-        return authority.report_authority(summary) | {"flow_rms": self._scale(summary)}
+        return super().report(summary) | {"flow_rms": self._scale(summary)}

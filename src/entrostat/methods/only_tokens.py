@@ -11,13 +11,13 @@ from typing import ClassVar, Literal
 
 from entrostat.control.knob import OpenLoop
 from entrostat.errors import ConfigError
-from entrostat.methods import authority
-from entrostat.methods.base import Link, MethodState
-from entrostat.types import Summary, Surrogate, TokenBatch
+from entrostat.methods.authority import AuthorityLink, authority_sums
+from entrostat.methods.base import MethodState
+from entrostat.types import Surrogate, TokenBatch
 
 
 @dataclass(frozen=True)
-class OnlyTokens(Link):
+class OnlyTokens(AuthorityLink):
     """Keep only the tokens of one sign of advantage and one sign of the discriminator S; the rest weigh 0.
 
     The theory predicts: positive samples with S > 0 and negative ones with S < 0 lower the entropy, others raise it.
@@ -28,7 +28,6 @@ class OnlyTokens(Link):
 
     name: ClassVar[str] = "only_tokens"
     writes: ClassVar[frozenset[str]] = frozenset({"weight_BT"})
-    requires: ClassVar[frozenset[str]] = authority.REQUIRES
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -41,10 +40,7 @@ class OnlyTokens(Link):
         stats = batch.stats.detach()
         side = stats.discriminator if self.discriminator == "positive" else -stats.discriminator
         kept = batch.mask & (sample > 0) & (side > 0)
-        sums = authority.authority_sums(surrogate, batch, lambda _: kept, OpenLoop(1.0), 1.0)
+        sums = authority_sums(surrogate, batch, lambda _: kept, OpenLoop(1.0), 1.0)
         return dataclasses.replace(
             surrogate, weight_BT=kept.to(surrogate.advantages_BT.dtype), sums={**surrogate.sums, **sums}
         )
-
-    def report(self, summary: Summary) -> dict[str, float]:
-        return authority.report_authority(summary)

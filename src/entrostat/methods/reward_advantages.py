@@ -19,13 +19,13 @@ from entrostat.control.base import Action
 from entrostat.control.effect import Effect
 from entrostat.control.knob import Knob, OpenLoop, is_feedback
 from entrostat.errors import DataError
-from entrostat.methods import authority
-from entrostat.methods.base import Link, MethodState, rewards
+from entrostat.methods.authority import AuthorityLink, authority_sums
+from entrostat.methods.base import MethodState, rewards
 from entrostat.types import Summary, Surrogate, TokenBatch
 
 
 @dataclass(frozen=True)
-class RewardAdvantages(Link):
+class RewardAdvantages(AuthorityLink):
     """Replace the group-normalised advantages by weighted binary rewards, without baseline.
 
     Args:
@@ -39,7 +39,6 @@ class RewardAdvantages(Link):
     name: ClassVar[str] = "reward_advantages"
     actions: ClassVar[Mapping[str, Action]] = {"positive": "lower", "negative": "raise"}
     writes: ClassVar[frozenset[str]] = frozenset({"advantages_BT", "keep_BT"})
-    requires: ClassVar[frozenset[str]] = authority.REQUIRES
     needs_rewards: ClassVar[bool] = True
 
     @property
@@ -61,8 +60,8 @@ class RewardAdvantages(Link):
 
         knob = self._moved
         ones = dataclasses.replace(surrogate, advantages_BT=torch.ones_like(surrogate.advantages_BT))
-        sums = authority.authority_sums(ones, batch, lambda u: advantages(**{knob: u}), self.knobs[knob], levels[knob])
-        untouched = authority.authority_sums(surrogate, batch, lambda _: None, OpenLoop(1.0), 1.0)
+        sums = authority_sums(ones, batch, lambda u: advantages(**{knob: u}), self.knobs[knob], levels[knob])
+        untouched = authority_sums(surrogate, batch, lambda _: None, OpenLoop(1.0), 1.0)
         changed = advantages()
         return dataclasses.replace(
             surrogate,
@@ -72,7 +71,4 @@ class RewardAdvantages(Link):
         )
 
     def effect(self, knob: str, summary: Summary) -> Effect | None:
-        return authority.effect(summary, self.knobs[knob]) if knob == self._moved else None
-
-    def report(self, summary: Summary) -> dict[str, float]:
-        return authority.report_authority(summary)
+        return super().effect(knob, summary) if knob == self._moved else None
