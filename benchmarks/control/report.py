@@ -8,7 +8,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -70,7 +69,6 @@ def hold_table(rows: list[dict[str, Any]]) -> str:
 def figure(record: dict[str, Any], path: Path) -> None:
     """Entropy over steps, mean of the seeds, each method at its targets."""
     canvas = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
-    FigureCanvasAgg(canvas)
     axes = canvas.subplots()
     groups: dict[tuple[str, str], list[list[float]]] = {}
     for run in record["runs"]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -66,7 +65,6 @@ def figure(record: dict[str, Any], path: Path) -> None:
     """Entropy over steps as a share of the target, a panel for each disturbance."""
     kinds = list(record["disturbances"])
     canvas = Figure(figsize=(9, 5), dpi=150, layout="constrained")
-    FigureCanvasAgg(canvas)
     panels = canvas.subplots(2, 2, sharex=True, sharey=True).flat
     for kind, axes in zip(kinds, panels, strict=False):
         runs = [run for run in record["runs"] if run["kind"] == kind]

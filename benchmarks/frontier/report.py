@@ -8,7 +8,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -110,7 +109,6 @@ def differences_table(record: dict[str, Any]) -> str:
 def figure(record: dict[str, Any], path: Path) -> None:
     """avg@8 and pass@8 against the entropy that was held."""
     canvas = Figure(figsize=(10, 4.5), dpi=150, layout="constrained")
-    FigureCanvasAgg(canvas)
     for axes, score in zip(canvas.subplots(1, 2), SCORES, strict=True):
         for colour, (name, curve) in zip(COLOURS, record["curves"].items(), strict=False):
             points = sorted(curve, key=lambda point: float(point["entropy"]["mean"]))

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -110,7 +109,6 @@ def picture(record: dict[str, Any], path: Path) -> None:
     """Measured against predicted: above in parameter space, below at the logit level with a factor for each panel."""
     groups = [name for name in record["agreement"] if name.count(",") == 1 and "all" not in name]
     figure = Figure(figsize=(2.6 * len(groups), 5.6), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
     grid = figure.subplots(2, len(groups), squeeze=False)
     for column, name in enumerate(groups):
         model, rate = name.split(", ")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from entrostat.control import (
@@ -40,7 +39,6 @@ def draw(target: Target, path: Path) -> None:
     """The target over its steps and a little beyond, on the same axes for all."""
     steps = range(int(STEPS * 1.1) + 1)
     figure = Figure(figsize=(2.2, 1.2), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots()
     edges = (target.low, target.high) if isinstance(target, Band) else (target,)
     curves = [[target_at(edge, step, INITIAL) for step in steps] for edge in edges]

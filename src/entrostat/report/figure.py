@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from entrostat.run.folder import saving
@@ -29,7 +28,6 @@ def entropy_figure(runs: Sequence[Run], path: str | Path, labels: Sequence[str] 
     panels = [MEASURED, *(key for key in (OUTPUT, "reward") if any(run.column(key)[0] for run in runs))]
     heights = [2.0 if key == MEASURED else 1.0 for key in panels]
     figure = Figure(figsize=(8, 1.2 + 1.7 * sum(heights)), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
     all_axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
     for key, axes in zip(panels, all_axes, strict=True):
         for index, (run, name) in enumerate(zip(runs, names, strict=True)):

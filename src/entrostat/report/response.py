@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from entrostat.control.response import Response
@@ -38,7 +37,6 @@ def response_figure(
     """
     heights = [2.0, 1.0] + ([1.0] if reward else [])
     figure = Figure(figsize=(8, 1.2 + 1.5 * sum(heights)), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots(len(heights), 1, sharex=True, gridspec_kw={"height_ratios": heights})
     steps = range(len(measured))
     axes[0].plot(steps, measured, color=COLOURS[0], linewidth=1.2, label="measured")

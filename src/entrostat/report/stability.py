@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
@@ -37,7 +36,6 @@ def stability_figure(
         SaveError: the file cannot be written.
     """
     figure = Figure(figsize=(7, 5), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots()
     finite = [tau for row in taus for tau in row if tau == tau]
     levels = [level for level in _LEVELS if finite and min(finite) < level < max(finite)]
