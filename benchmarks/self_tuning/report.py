@@ -8,7 +8,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -20,6 +19,7 @@ REACHED = 2.0  # a target above this share of the initial entropy is there to be
 COLOURS = {
     "flow self-tuned": "#0072B2",
     "hold self-tuned": "#6A3D9A",
+    "hold, 256 completions": "#56B4E9",
     "plain GRPO": "#D55E00",
     "EntroPIC released": "#009E73",
     "EntroPIC self-tuned": "#CC79A7",
@@ -93,7 +93,6 @@ def out_of_reach(group: dict[str, Any]) -> str:
 def figure(runs: list[dict[str, Any]], path: Path) -> None:
     """Entropy over steps, mean of the seeds, as a share of the initial entropy."""
     canvas = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
-    FigureCanvasAgg(canvas)
     axes = canvas.subplots()
     groups: dict[tuple[str, Any], list[list[float]]] = {}
     for run in runs:

@@ -30,7 +30,7 @@ class Case:
     @property
     def name(self) -> str:
         share = "" if self.share is None else f"-{self.share:.2f}"
-        return f"{self.model}/{self.label.replace(' ', '-')}{share}-seed{self.seed}"
+        return f"{self.model}/{self.label.replace(',', '').replace(' ', '-')}{share}-seed{self.seed}"
 
     @property
     def arguments(self) -> list[str]:
@@ -57,6 +57,12 @@ def out_of_reach(model: str, seed: int) -> Case:
     return Case(model, "flow self-tuned", seed, overrides, OUT_OF_REACH)
 
 
+def large_batch(seed: int) -> Case:
+    """SmolLM2 with four times as many completions a step: how much of what is seen there is a batch's own noise?"""
+    overrides = (held(0.75), "trainer.per_device_train_batch_size=256", "trainer.num_generations=16")
+    return Case("smollm2", "hold, 256 completions", seed, overrides, 0.75)
+
+
 def others(model: str, seed: int, share: float) -> list[Case]:
     """The published controllers at one target, on the tiny policy."""
     methods = {
@@ -68,10 +74,11 @@ def others(model: str, seed: int, share: float) -> list[Case]:
 
 
 def all_cases(models: tuple[str, ...] = ("tiny", "smollm2"), seeds: tuple[int, ...] = (0, 1, 2, 3, 4)) -> list[Case]:
-    """Every run, seed by seed, so that whatever is there is balanced; the second target of the others comes last.
+    """Every run, seed by seed, so that whatever is there is balanced; large batches and second targets come last.
 
     SmolLM2 has two seeds.
     """
     wanted = [(model, seed) for model in models for seed in seeds if model == "tiny" or seed < 2]
     first = [case for model, seed in wanted for case in [*cases(model, seed), out_of_reach(model, seed)]]
+    first += [large_batch(seed) for model, seed in wanted if model == "smollm2"]
     return first + [case for model, seed in wanted for case in others(model, seed, 1.0)]

@@ -8,7 +8,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -16,15 +15,20 @@ sys.path.append(str(Path(__file__).parents[1]))
 from common.markdown import cell, machine, table
 
 HERE = Path(__file__).parent
-COLOURS = {"PI": "#D55E00", "PI with feed-forward": "#0072B2", "self-tuning": "#009E73"}
+COLOURS = {
+    "flow, PI": "#D55E00",
+    "flow, PI with feed-forward": "#0072B2",
+    "flow, self-tuning": "#009E73",
+    "hold": "#6A3D9A",
+}
 
 INTRODUCTION = """# Following a trajectory
 
 Written by `report.py` from `results.json`, which `run.py` makes; every run's overrides and series are in it. The tiny
-policy on countdown under `flow`, GRPO, AdamW, constant learning rate 1e-4, 48 prompts x 8 completions a step, 60 steps, seeds
+policy on countdown, GRPO, AdamW, constant learning rate 1e-4, 48 prompts x 8 completions a step, 60 steps, seeds
 {seeds}. The PI controllers have kp 20 and ki 0.4; feed-forward is 1 / g with g = {gain} nats per step and unit of output, as
-`entrostat tune` identifies it from the PI run "hold, then decay" of seed 0. Self-tuning is given a settling time of 30 steps.
-Levels are fractions of the initial entropy, {initial} nats.
+`entrostat tune` identifies it from the PI run "hold, then decay" of seed 0. Self-tuning, also inside `hold`, is given a
+settling time of 30 steps. Levels are fractions of the initial entropy, {initial} nats.
 
 Errors are of each step's measured entropy against its target, so they include the batch's own noise. The lag is the mean,
 over the steps at which the target moves, of how far the entropy is behind it (negative: ahead); noise averages out of it.
@@ -38,11 +42,11 @@ Values are mean ± standard deviation over the seeds.
 def page(record: dict[str, Any]) -> str:
     """The whole page."""
     rows, initial = record["rows"], [run["measured"][0] for run in record["runs"]]
-    header = ["trajectory", "controller", "rms error", "mean error", "lag", "saturated", "reward at the end"]
+    header = ["trajectory", "method", "rms error", "mean error", "lag", "saturated", "reward at the end"]
     body = [
         [
             row["trajectory"],
-            row["controller"],
+            row["method"],
             *(cell(row[name], digits=4) for name in ("rms_error", "mean_error", "lag")),
             cell(row["saturated_share"], percent=True),
             cell(row["reward_end"]),
@@ -57,23 +61,20 @@ def page(record: dict[str, Any]) -> str:
 
 
 def figure(record: dict[str, Any], path: Path) -> None:
-    """A panel for each trajectory: the mean over seeds of its target, and of the entropy under each controller."""
+    """A panel for each trajectory: the mean over seeds of its target, and of the entropy under each method."""
     trajectories = list(dict.fromkeys(row["trajectory"] for row in record["rows"]))
     canvas = Figure(figsize=(9, 3.2), dpi=150, layout="constrained")
-    FigureCanvasAgg(canvas)
     panels = canvas.subplots(1, len(trajectories), sharey=True, squeeze=False)[0]
     for axes, trajectory in zip(panels, trajectories, strict=True):
-        folder = trajectory.replace(",", "").replace(" ", "-")
-        for controller, colour in COLOURS.items():
-            start = f"{folder}/{controller.replace(' ', '-')}-seed"
-            runs = [run for run in record["runs"] if run["name"].startswith(start)]
+        for method, colour in COLOURS.items():
+            runs = [run for run in record["runs"] if (run["trajectory"], run["method"]) == (trajectory, method)]
             if not runs:
                 continue
             target, measured = (
                 [fmean(v) for v in zip(*(r[k] for r in runs), strict=True)] for k in ("target", "measured")
             )
             axes.plot(target, color="black", linewidth=1.0, linestyle=(0, (2, 2)))
-            axes.plot(measured, color=colour, linewidth=1.4, label=controller)
+            axes.plot(measured, color=colour, linewidth=1.4, label=method)
         axes.set(xlabel="optimizer step", title=trajectory)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("policy entropy [nats per token]")

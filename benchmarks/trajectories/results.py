@@ -9,12 +9,12 @@ from statistics import fmean
 from typing import Any
 
 from common.seeds import over_seeds
-from studies import CONTROLLERS, GAIN, TRAJECTORIES, Case, all_cases
+from studies import GAIN, METHODS, TRAJECTORIES, Case, all_cases
 
 from entrostat.run.folder import write_json
 from entrostat.run.record import Run
 
-SERIES = ("measured", "target", "output", "feed_forward")
+SERIES = ("measured", "target", "output")
 
 
 def collect(runs: Path, path: Path) -> dict[str, Any]:
@@ -26,17 +26,15 @@ def collect(runs: Path, path: Path) -> dict[str, Any]:
     record = {
         "environment": loaded[cases[0]].environment,
         "gain": GAIN,
-        "rows": [row for t in TRAJECTORIES for c in CONTROLLERS if (row := _row(t, c, loaded))],
+        "rows": [row for t in TRAJECTORIES for m in METHODS if (row := _row(t, m, loaded))],
         "runs": [_run(case, run) for case, run in loaded.items()],
     }
     write_json(path, record)
     return record
 
 
-def _row(trajectory: str, controller: str, loaded: dict[Case, Run]) -> dict[str, Any]:
-    group = [
-        (case, run) for case, run in loaded.items() if (case.trajectory, case.controller) == (trajectory, controller)
-    ]
+def _row(trajectory: str, method: str, loaded: dict[Case, Run]) -> dict[str, Any]:
+    group = [(case, run) for case, run in loaded.items() if (case.trajectory, case.method) == (trajectory, method)]
     if not group:
         return {}
     figures = [
@@ -44,7 +42,7 @@ def _row(trajectory: str, controller: str, loaded: dict[Case, Run]) -> dict[str,
     ]
     row: dict[str, Any] = {
         "trajectory": trajectory,
-        "controller": controller,
+        "method": method,
         "seeds": [case.seed for case, _ in group],
     }
     row |= {name: over_seeds([each[name] for each in figures]) for name in figures[0]}
@@ -74,4 +72,5 @@ def tracking(measured: list[float], target: list[float]) -> dict[str, float]:
 def _run(case: Case, run: Run) -> dict[str, Any]:
     series = {name: [round(v, 4) for v in run.column(f"entropy_control/{name}")[1]] for name in SERIES}
     reward = [round(v, 4) for v in run.column("reward")[1]]
-    return {"name": case.name, "overrides": case.arguments, **series, "reward": reward}
+    head = {"trajectory": case.trajectory, "method": case.method, "seed": case.seed}
+    return head | {"overrides": case.arguments, **series, "reward": reward}

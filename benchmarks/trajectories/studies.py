@@ -1,4 +1,4 @@
-"""What is run: three trajectories under three controllers, as the overrides that `entrostat train` takes."""
+"""What is run: three trajectories, each followed in four ways, as the overrides that `entrostat train` takes."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ COMMON = (
     "trainer.num_generations=8",
     "trainer.save_steps=1000",
     "eval.problems=0",
-    "method.name=flow",
 )
 # Nats by which one unit of output lowers this policy's entropy in a step: what `entrostat tune` finds in the run
 # "hold, then decay" of PI alone with seed 0 (0.0102, standard error 0.0013).
 GAIN = 0.010
 PI = "kp: 20, ki: 0.4, limits: [-2, 2]"
-CONTROLLERS = {
-    "PI": f"{{pi: {{target: TARGET, {PI}}}}}",
-    "PI with feed-forward": f"{{pi: {{target: TARGET, {PI}, feed_forward: {1 / GAIN:.0f}}}}}",
-    "self-tuning": "{self_tuning: {target: TARGET, settling: 30}}",
+METHODS = {
+    "flow, PI": f"{{name: flow, controller: {{pi: {{target: TARGET, {PI}}}}}}}",
+    "flow, PI with feed-forward": (
+        f"{{name: flow, controller: {{pi: {{target: TARGET, {PI}, feed_forward: {1 / GAIN:.0f}}}}}}}"
+    ),
+    "flow, self-tuning": "{name: flow, controller: {self_tuning: {target: TARGET, settling: 30}}}",
+    "hold": "{name: hold, target: TARGET, settling: 30}",
 }
 TRAJECTORIES = {
     "linear annealing": f"{{linear: {{start: initial, end: 0.6 * initial, steps: {STEPS}}}}}",
@@ -41,21 +43,21 @@ class Case:
     """One run: which target is followed, and by what."""
 
     trajectory: str
-    controller: str
+    method: str
     seed: int
 
     @property
     def name(self) -> str:
         """The folder that it is kept in."""
-        return f"{self.trajectory}/{self.controller}-seed{self.seed}".replace(",", "").replace(" ", "-")
+        return f"{self.trajectory}/{self.method}-seed{self.seed}".replace(",", "").replace(" ", "-")
 
     @property
     def arguments(self) -> list[str]:
         """Everything after `entrostat train`."""
-        controller = CONTROLLERS[self.controller].replace("TARGET", TRAJECTORIES[self.trajectory])
-        return [*COMMON, f"seed={self.seed}", f"method.controller={controller}"]
+        method = METHODS[self.method].replace("TARGET", TRAJECTORIES[self.trajectory])
+        return [*COMMON, f"seed={self.seed}", f"method={method}"]
 
 
 def all_cases() -> list[Case]:
     """Every run, seed by seed, so that the comparison is whole as early as can be."""
-    return [Case(t, c, seed) for seed in SEEDS for t in TRAJECTORIES for c in CONTROLLERS]
+    return [Case(t, m, seed) for seed in SEEDS for t in TRAJECTORIES for m in METHODS]
