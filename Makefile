@@ -51,6 +51,7 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/self_tuning/noise.py
 	$(BIN)/python benchmarks/self_tuning/curve.py
 	$(BIN)/python benchmarks/self_tuning/likelihood.py
+	$(BIN)/python benchmarks/self_tuning/gains.py
 	$(BIN)/python benchmarks/disturbances/run.py
 	$(BIN)/python benchmarks/disturbances/report.py
 	$(BIN)/python benchmarks/trajectories/run.py

@@ -108,6 +108,17 @@ def test_it_finds_its_gains_on_plants_that_it_does_not_know(share, gain, momentu
     assert states[-1].reachable == 1
 
 
+@pytest.mark.parametrize("share", [0.75, 1.25])
+@pytest.mark.parametrize("gain", [0.01, 0.02])
+def test_a_gain_far_above_the_prior_does_not_overshoot(gain, share):
+    """What turns out to be too much is taken back at once, though it was commanded little by little."""
+    levels, states = plant(SelfTuning(share * START, 15, momentum=0.86, action="lower"), 60, gain=gain, momentum=0.86)
+    steps = [later.output - now.output for now, later in itertools.pairwise([SelfTuningState(), *states])]
+    way = (share - 1) * START
+    assert max((h - START) / way for h in levels) < 1.15
+    assert max(map(abs, steps[:3])) <= 0.4 + 1e-12 < max(map(abs, steps))  # a tenth of the range
+
+
 def test_gain_and_drift_are_found():
     _, states = plant(SelfTuning(0.5 * START, action="lower"), 100, noise=0.003)
     assert states[-1].identified == 1

@@ -79,8 +79,8 @@ class SelfTuning:
             without lag, or a `Band`.
         settling: optimizer steps after which an error stays within 5 % of itself.
         limits: lowest and highest output.
-        rate: most that the output changes in one step; by default its drive changes by at most a tenth of what the limits
-            allow.
+        rate: most that the output changes in one step; by default its drive moves by at most a tenth of what the limits
+            allow away from the one that holds, and back to it at once.
         deadband: errors below this many standard errors of the estimated level are left alone.
         momentum: share of an output's push that the next step still feels; 0 for plain gradient descent. AdamW with the
             usual beta1 of 0.9 acts on the entropy like 0.86: old gradients are of a policy that has moved on.
@@ -190,8 +190,9 @@ class SelfTuning:
         k_w = (rho**2 - beta) / (1 - beta)
         wanted = hold + k_e * error + k_w * (known.lagged - hold)
         if self.rate is None:
+            # What proves too much is taken back at once: a limit on that would let a gain larger than believed overshoot.
             now, most = drives.of(state.output), (high - low) / 10
-            wanted = min(max(wanted, now - most), now + most)
+            wanted = min(max(wanted, min(now - most, hold)), max(now + most, hold))
         return min(max(wanted, low), high), (wanted >= high) - (wanted <= low)
 
     def _rate_limited(self, output: float, before: float) -> float:

@@ -22,6 +22,7 @@ FLOW = (
     f"+entrostat.method.kp={KP}",
     f"+entrostat.method.ki={KI}",
 )
+HOLD = ("+entrostat.method.name=hold", f"+entrostat.method.target={TARGET}", "+entrostat.method.settling=15")
 PACKED = "actor_rollout_ref.model.use_remove_padding=True"
 long = pytest.mark.skipif(SHORT, reason="VERL_TESTS=short")
 
@@ -91,9 +92,9 @@ def test_flow_moves_the_entropy_to_its_target_across_a_kill(killed):
 
 
 @long
-def test_flow_moves_the_entropy_to_its_target_on_two_ranks(tmp_path):
-    """And with packed sequences: the other run pads."""
-    with Run(tmp_path, *FLOW, PACKED, ranks=2, steps=STEPS) as run:
+def test_hold_moves_the_entropy_to_its_target_on_two_ranks(tmp_path):
+    """The default method, which is told a target and a settling time; with packed sequences: the other run pads."""
+    with Run(tmp_path, *HOLD, PACKED, ranks=2, steps=STEPS) as run:
         check_tracking(run.wait())
 
 
