@@ -6,6 +6,7 @@ import ast
 import json
 import re
 import runpy
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,9 +50,12 @@ REPORTS = sorted(
 
 
 @pytest.mark.parametrize("folder", REPORTS, ids=lambda folder: folder.name)
-def test_a_study_s_page_is_that_of_its_results(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`README.md` is what `report.py` makes of `results.json`."""
+def test_pages_show_what_was_measured(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A study's `README.md`, and its tables in other pages, are what `report.py` makes of `results.json`."""
     monkeypatch.syspath_prepend(folder)
     report = runpy.run_path(str(folder / "report.py"))
     record = json.loads((folder / "results.json").read_text())
     assert (folder / "README.md").read_text() == report["page"](record)
+    for page, texts in report["excerpts"](record).items() if "excerpts" in report else ():
+        text = (ROOT / page).read_text()
+        assert text == sys.modules["common.markdown"].filled(text, texts), page

@@ -1,4 +1,7 @@
-"""`results.json` as a page and a picture: `python benchmarks/disturbances/report.py` writes README.md and disturbances.png."""
+"""`results.json` as a page and a picture: `python benchmarks/disturbances/report.py` writes README.md and disturbances.png.
+
+And the table of docs/self_tuning.md.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from matplotlib.figure import Figure
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from common.markdown import cell, machine, table
+from common.markdown import cell, fill_pages, machine, table
 
 HERE = Path(__file__).parent
 WHAT = {
@@ -81,8 +84,8 @@ def figure(record: dict[str, Any], path: Path) -> None:
     canvas.savefig(path)
 
 
-def page(record: dict[str, Any]) -> str:
-    """The whole page."""
+def recoveries(record: dict[str, Any]) -> str:
+    """The table."""
     header = [
         "what changes",
         "seeds",
@@ -92,12 +95,22 @@ def page(record: dict[str, Any]) -> str:
         "rms before",
         "rms after",
     ]
+    return table(header, rows_of(record["disturbances"]))
+
+
+def excerpts(record: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """What the project's pages show of it: page -> place -> table."""
+    return {"docs/self_tuning.md": {"disturbances": recoveries(record)}}
+
+
+def page(record: dict[str, Any]) -> str:
+    """The whole page."""
     return PAGE.format(
         settling=record["settling_asked"],
         step=record["step"],
         window=record["window"],
         good=f"{100 * record['good']:.0f} %",
-        table=table(header, rows_of(record["disturbances"])),
+        table=recoveries(record),
         machine=machine(record["environment"]),
     )
 
@@ -105,6 +118,7 @@ def page(record: dict[str, Any]) -> str:
 def main() -> None:
     record = json.loads((HERE / "results.json").read_text())
     (HERE / "README.md").write_text(page(record))
+    fill_pages(excerpts(record))
     figure(record, HERE / "disturbances.png")
 
 

@@ -1,4 +1,7 @@
-"""`results.json` as a page and a picture: `python benchmarks/frontier/report.py` writes README.md and frontier.png."""
+"""`results.json` as a page and a picture: `python benchmarks/frontier/report.py` writes README.md and frontier.png.
+
+And the table of docs/frontier.md.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from matplotlib.figure import Figure
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from common.markdown import machine, table
+from common.markdown import fill_pages, machine, table
 
 HERE = Path(__file__).parent
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C564B", "#7F7F7F")
@@ -35,9 +38,9 @@ SMOLLM2 = """
 ## SmolLM2-135M
 
 The same question where the vocabulary has 49,152 tokens, in the settings of [self-tuning's study](../self_tuning/README.md), from
-which the runs of flow and of plain GRPO are: one-digit sums, 16 problems x 4 completions a step, 75 steps, AdamW at 1e-6, a
-settling time of 25 steps (15 for the temperature). Targets are shares of the entropy of the first batch. avg@8 and pass@8 come
-from 64 held-out problems x 8 samples. Means of {seeds} seeds (`smollm2.py`).
+which the runs of flow, of the bonus (as `hold`) and of plain GRPO are: one-digit sums, 16 problems x 4 completions a step, 75
+steps, AdamW at 1e-6, a settling time of 25 steps (15 for the temperature). Targets are shares of the entropy of the first batch.
+avg@8 and pass@8 come from 64 held-out problems x 8 samples. Means of {seeds} seeds (`smollm2.py`).
 """
 
 REACH = """
@@ -104,6 +107,19 @@ def differences_table(record: dict[str, Any]) -> str:
         for target, found in by_target.items()
     ]
     return table(["actuator", "target", "seeds", "reward", "avg@8", "pass@8"], rows)
+
+
+def excerpts(record: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """What the project's pages show of it: page -> place -> table."""
+    found = {name: by_target for name, by_target in record["at_equal_entropy"].items() if "all" in by_target}
+    targets = list(next(iter(found.values())))
+    rows = [
+        [name, *(cell(by_target[target]["reward"], signed=True) for target in targets)]
+        + [cell(by_target["all"][score], signed=True) for score in SCORES]
+        for name, by_target in found.items()
+    ]
+    header = ["actuator", *(target if target == "all" else f"{target} nats" for target in targets)]
+    return {"docs/frontier.md": {"at equal entropy": table([*header, *(f"{score}, all" for score in SCORES)], rows)}}
 
 
 def figure(record: dict[str, Any], path: Path) -> None:
@@ -237,6 +253,7 @@ def page(record: dict[str, Any]) -> str:
 def main() -> None:
     record = json.loads((HERE / "results.json").read_text())
     (HERE / "README.md").write_text(page(record))
+    fill_pages(excerpts(record))
     figure(record, HERE / "frontier.png")
 
 

@@ -1,4 +1,7 @@
-"""`results.json` as a page and a picture: `python benchmarks/self_tuning/report.py` writes README.md and hold.png."""
+"""`results.json` as pages and pictures: `python benchmarks/self_tuning/report.py` writes README.md and hold-*.png.
+
+And the tables of the project's README and of docs/self_tuning.md.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from matplotlib.figure import Figure
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from common.markdown import cell, machine, table
+from common.markdown import cell, fill_pages, machine, table
 
 HERE = Path(__file__).parent
 REACHED = 2.0  # a target above this share of the initial entropy is there to be called out of reach
@@ -24,6 +27,11 @@ COLOURS = {
     "EntroPIC released": "#009E73",
     "EntroPIC self-tuned": "#CC79A7",
     "Skywork AEC": "#E69F00",
+}
+
+EXCERPTS = {  # page -> whose runs
+    "README.md": ("hold self-tuned", "plain GRPO", "EntroPIC released", "Skywork AEC"),
+    "docs/self_tuning.md": tuple(COLOURS),
 }
 
 INTRODUCTION = """# Self-tuning control
@@ -45,11 +53,15 @@ Machine: {machine}
 """
 
 
+def _settled(group: dict[str, Any]) -> str:
+    """The settling times of those seeds that settle, and how many do not."""
+    never = sum(step is None for step in group.get("settling", {}).get("each", []))
+    return " ".join(filter(None, [cell(group.get("settling"), digits=0), f"(never: {never})" if never else ""]))
+
+
 def rows_of(groups: list[dict[str, Any]]) -> list[list[str]]:
     rows = []
     for group in groups:
-        settled = group.get("settling", {}).get("each", [])
-        never = sum(value is None for value in settled)
         told = [step for step in group.get("first_unreachable", {}).get("each", []) if step is not None]
         rows.append(
             [
@@ -61,7 +73,7 @@ def rows_of(groups: list[dict[str, Any]]) -> list[list[str]]:
                 cell(group.get("rms_smoothed"), percent=True),
                 cell(group.get("noise"), percent=True),
                 cell(group.get("reached"), digits=0),
-                cell(group.get("settling"), digits=0) + (f" (never: {never})" if never else ""),
+                _settled(group),
                 cell(group.get("overshoot"), percent=True),
                 cell(group.get("saturated"), percent=True),
                 f"{len(told)} of {len(group['seeds'])}, from step {min(told)}" if told else "",
@@ -71,6 +83,48 @@ def rows_of(groups: list[dict[str, Any]]) -> list[list[str]]:
             ]
         )
     return rows
+
+
+def excerpts(record: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """What the project's pages show of it: page -> place -> table."""
+    models = dict.fromkeys(group["model"] for group in record["groups"])
+    return {
+        page: {f"self-tuning on {model}": brief(_ordered(record, model), methods) for model in models}
+        for page, methods in EXCERPTS.items()
+    }
+
+
+def brief(groups: list[dict[str, Any]], methods: tuple[str, ...]) -> str:
+    """Fewer columns than `rows_of`, for whoever reads of it for the first time."""
+    header = ["method", "target", "seeds", "entropy at the end [nats]", "error", "smoothed", "noise of a batch"]
+    header += ["settled [steps]", "overshoot", "reward", "avg@8", "pass@8"]
+    rows = [
+        [
+            group["method"].removesuffix(" self-tuned")
+            if group["method"] != "EntroPIC self-tuned"
+            else group["method"],
+            "" if group["share"] is None else f"{100 * group['share']:.0f} %",
+            str(len(group["seeds"])),
+            cell(group["entropy_end"]),
+            cell(group.get("rms"), percent=True),
+            cell(group.get("rms_smoothed"), percent=True),
+            cell(group.get("noise"), percent=True),
+            "starts there" if group["share"] == 1 else _settled(group),
+            cell(group.get("overshoot_of_target"), percent=True),
+            cell(group["reward_end"]),
+            cell(group.get("avg@8")),
+            cell(group.get("pass@8")),
+        ]
+        for group in groups
+        if group["method"] in methods and _within_reach(group)
+    ]
+    return table(header, rows)
+
+
+def _ordered(record: dict[str, Any], model: str) -> list[dict[str, Any]]:
+    """The groups of one model, method by method."""
+    groups = [group for group in record["groups"] if group["model"] == model]
+    return sorted(groups, key=lambda group: (list(COLOURS).index(group["method"]), group["share"] or 0))
 
 
 def _within_reach(of: dict[str, Any]) -> bool:
@@ -136,8 +190,7 @@ def page(record: dict[str, Any]) -> str:
         )
     ]
     for model in dict.fromkeys(group["model"] for group in record["groups"]):
-        groups = [group for group in record["groups"] if group["model"] == model]
-        groups.sort(key=lambda group: (list(COLOURS).index(group["method"]), group["share"] or 0))
+        groups = _ordered(record, model)
         parts += [f"## {model}\n", f"![entropy over steps, mean of the seeds](hold-{model}.png)\n"]
         parts += [table(header, rows_of([group for group in groups if _within_reach(group)])), ""]
         parts += [out_of_reach(group) for group in groups if not _within_reach(group)]
@@ -147,6 +200,7 @@ def page(record: dict[str, Any]) -> str:
 def main() -> None:
     record = json.loads((HERE / "results.json").read_text())
     (HERE / "README.md").write_text(page(record))
+    fill_pages(excerpts(record))
     for model in {run["model"] for run in record["runs"]}:
         figure(
             [run for run in record["runs"] if run["model"] == model and _within_reach(run)], HERE / f"hold-{model}.png"

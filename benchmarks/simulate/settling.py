@@ -1,10 +1,11 @@
 """Does the simulator foresee how fast the tiny policy settles? `python benchmarks/simulate/settling.py` writes settling.json.
 
-Self-tuned flow brings a policy to a share of its initial entropy: the tiny policy in `benchmarks/self_tuning`, a policy
-of 64 arms and the linear plant of `entrostat simulate` here, all with the same controller, settling time asked for, and judge:
-the error, smoothed over 9 steps, stays within 5 % of the first error, or within 3 % of the target. What the simulations are told
-of the tiny policy: the arms, its entropy at the start and a learning rate at which the limits of the output move theirs as fast
-(`at_the_limits`, both measured here); the linear plant, how noisy a batch of the runs is (`benchmarks/self_tuning/noise.json`).
+Self-tuned flow, or `hold`, brings a policy to a share of its initial entropy: the tiny policy in `benchmarks/self_tuning`, a
+policy of 64 arms and the linear plant of `entrostat simulate` here (flow alone: the plant's gain is of weights), all with the
+same controller, settling time asked for, and judge: the error, smoothed over 9 steps, stays within 5 % of the first error, or
+within 3 % of the target. What the simulations are told of the tiny policy: the arms, its entropy at the start and a learning
+rate at which the limits of flow's output move theirs as fast (`at_the_limits`, both measured here); the linear plant, how noisy
+a batch of the runs is (`benchmarks/self_tuning/noise.json`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -23,7 +25,7 @@ from common.tiny import GOOD, WINDOW
 
 from entrostat.control import Initial, SelfTuning
 from entrostat.control.response import response
-from entrostat.methods import make
+from entrostat.methods import Chain, make
 from entrostat.run.environment import environment
 from entrostat.run.folder import write_json
 from entrostat.run.simulate import TINY
@@ -37,21 +39,46 @@ FULL = {"lower": (0.5, 2.0, range(7, 17)), "raise": (3.0, -2.0, range(10, 25))}
 """Runs whose output is at a limit: their target, that limit, and the steps over which it is."""
 
 
-def tabular(controller: Any, steps: int, seed: int) -> Trace:
-    """64 arms in 48 states, four draws of each a step. `controller` may be an output."""
+def weights(controller: SelfTuning | float) -> Chain:
+    """`flow` under a controller, or at one output."""
+    return make("flow", target=None, controller=controller)
+
+
+def tabular(method: Chain, steps: int, seed: int) -> Trace:
+    """64 arms in 48 states, four draws of each a step."""
     start, rate = TINY["start"], 0.12
     bandit = random_bandit(64, states=48, group=4, seed=seed, start=start, momentum=0.9, learning_rate=rate)
-    return train_bandit(bandit, make("flow", target=None, controller=controller), steps, seed=seed)
+    return train_bandit(bandit, method, steps, seed=seed)
 
 
-def linear(controller: SelfTuning, steps: int, seed: int) -> Trace:
+def linear(method: Chain, steps: int, seed: int) -> Trace:
     """The plant that `entrostat simulate` takes where no other is named."""
+    controller = method.links[0].knobs["u"]
     noise = json.loads(NOISE.read_text())["tiny"]["start"]
     relative = noise["relative_deviation_of_a_batch"]["384 x 2"]
     return closed_loop(LinearPlant(**{**TINY, "noise": relative * noise["entropy"]}), controller, steps, seed=seed)
 
 
-SIMULATORS: dict[str, Callable[[SelfTuning, int, int], Trace]] = {"64 arms": tabular, "linear plant": linear}
+Simulator = Callable[[Chain, int, int], Trace]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A method of `benchmarks/self_tuning`: made from a target and a settling time, and what simulates it."""
+
+    make: Callable[[Initial, int], Chain]
+    simulators: dict[str, Simulator]
+
+
+METHODS = {
+    "flow self-tuned": Judged(
+        lambda target, settling: weights(SelfTuning(target, settling)), {"64 arms": tabular, "linear plant": linear}
+    ),
+    "hold self-tuned": Judged(
+        lambda target, settling: make("hold", target=target, settling=settling), {"64 arms": tabular}
+    ),
+}
+SHARES = (0.5, 0.75, 1.25)  # a run that starts at its target has nothing to settle from, and one out of reach does not
 
 
 def settling(trace: Trace) -> int | None:
@@ -70,7 +97,7 @@ def at_the_limits(runs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     for name, (share, output, steps) in FULL.items():
         mine = [run for run in runs if (run["method"], run["share"]) == ("flow self-tuned", share)]
         real = [run["entropy"] for run in mine if all(run["output"][step] == output for step in steps)]
-        arms = [tabular(output, steps.stop, seed).measured for seed in SEEDS]
+        arms = [tabular(weights(output), steps.stop, seed).measured for seed in SEEDS]
         found[name] = {
             who: round(fmean((each[steps[-1]] / each[steps[0]]) ** (1 / (len(steps) - 1)) - 1 for each in series), 4)
             for who, series in {"tiny policy": real, "64 arms": arms}.items()
@@ -78,34 +105,39 @@ def at_the_limits(runs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     return found
 
 
+def compared(method: Judged, target: Initial, asked: int, steps: int, measured: list[int | None]) -> dict[str, Any]:
+    """The settling times of the tiny policy's runs, beside those of each simulator over its seeds."""
+    row: dict[str, Any] = {"tiny policy": {"median": middle(measured), "each": measured}}
+    for name, simulator in method.simulators.items():
+        each = [settling(simulator(method.make(target, asked), steps, seed)) for seed in SEEDS]
+        found, real = middle(each), middle(measured)
+        ratio = None if found is None or real is None else round(real / found, 2)
+        row[name] = {"median": found, "each": each, "measured_to_simulated": ratio}
+    return row
+
+
 def main() -> None:
     torch.set_num_threads(1)
     record = json.loads(RUNS.read_text())
     limits = at_the_limits([run for run in record["runs"] if run["model"] == "tiny"])
     print(limits, flush=True)
-    asked, rows = record["settling_asked"], {}
+    asked = record["settling_asked"]
+    found: dict[str, dict[str, Any]] = {name: {} for name in METHODS}
     for group in record["groups"]:
-        share = group["share"]
-        if (group["model"], group["method"]) != ("tiny", "flow self-tuned") or share not in (0.5, 0.75, 1.25):
-            continue  # a run that starts at its target has nothing to settle from, and one out of reach does not
+        name, share = group["method"], group["share"]
+        if group["model"] != "tiny" or name not in METHODS or share not in SHARES:
+            continue
         steps = max(len(run["entropy"]) for run in record["runs"] if run["share"] == share)
-        measured = group["settling"]["each"]
-        row: dict[str, Any] = {"tiny policy": {"median": middle(measured), "each": measured}}
-        controller = SelfTuning(Initial(share), asked)
-        for name, simulator in SIMULATORS.items():
-            each = [settling(simulator(controller, steps, seed)) for seed in SEEDS]
-            found, real = middle(each), middle(measured)
-            ratio = None if found is None or real is None else round(real / found, 2)
-            row[name] = {"median": found, "each": each, "measured_to_simulated": ratio}
-        rows[str(share)] = row
-        print(share, {name: value["median"] for name, value in row.items()}, flush=True)
+        row = compared(METHODS[name], Initial(share), asked, steps, group["settling"]["each"])
+        found[name][str(share)] = row
+        print(name, share, {who: value["median"] for who, value in row.items()}, flush=True)
     write_json(
         HERE / "settling.json",
         {
             "environment": environment(),
             "settling_asked": asked,
             "at_the_limits": limits,
-            "shares": rows,
+            "methods": found,
         },
     )
 
