@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -34,105 +35,121 @@ EXCERPTS = {  # page -> whose runs
     "docs/self_tuning.md": tuple(COLOURS),
 }
 
+ESTIMATORS = {  # of likelihood.json -> in words
+    "chosen": "as shipped",
+    "given output": "the output in place of the drive",
+    "given change": "the predicted change, not divided by its size",
+    "momentum 0.9": "momentum 0.9",
+    "momentum 0.8": "momentum 0.8",
+    "momentum 0.5": "momentum 0.5",
+    "momentum 0.0": "momentum 0",
+    "memory 1.5": "memory of the drift 1.5 time constants, in place of 0.7",
+}
+
 INTRODUCTION = """# Self-tuning control
 
 Written by `report.py` from `results.json`, which `run.py` makes; every run's series is in it. Values are mean ± standard
 deviation over seeds. The user's settings are the same in every self-tuned run: a target, as a share of the initial entropy, and
 a settling time of {settling} optimizer steps.
 
-* rms / target: of the measured entropy of each step's batch against the target, over the second half of the run; the batch's
-  own sampling noise is in it. Smoothed: of the error's means over {window} steps, which hold little of that noise. Noise: of one
-  batch, as a share of the target, estimated from the second differences of the measured entropies.
+* error: root mean square of the measured entropy of each step's batch against the target, as a share of it, over the second
+  half of the run; the batch's own sampling noise is in it. Smoothed: of the error's means over {window} steps, which hold
+  little of that noise. Noise: of one batch, as a share of the target, from the second differences of the measured entropies.
 * reached: the first step whose error, smoothed over {window} steps, lies within 5 % of the first error, or within 3 % of the
-  target or three standard deviations of the noise that is left in it, where that is more. Settling: the first from which
+  target or three standard deviations of the noise that is left in it, where that is more. Settled: the first from which
   it stays there to the end; "never" counts the seeds in which it does not.
-* overshoot: how far the smoothed error goes to the other side of the target, as a share of the first error; where the target
-  is the start itself there is no such thing.
+* overshoot: how far the smoothed error goes to the other side of the target, as a share of the target, and of the way from
+  the first entropy to it; where the target is the start itself there is no such thing.
+* at a limit: the share of steps whose output is.
 
 Machine: {machine}
 """
 
 
-def _settled(group: dict[str, Any]) -> str:
+Group = dict[str, Any]
+
+
+def _number(key: str, percent: bool = False, digits: int = 3) -> Callable[[Group], str]:
+    return lambda group: cell(group.get(key), percent, digits)
+
+
+def _settled(group: Group) -> str:
     """The settling times of those seeds that settle, and how many do not."""
+    if group["share"] == 1:
+        return "starts there"
     never = sum(step is None for step in group.get("settling", {}).get("each", []))
     return " ".join(filter(None, [cell(group.get("settling"), digits=0), f"(never: {never})" if never else ""]))
 
 
-def rows_of(groups: list[dict[str, Any]]) -> list[list[str]]:
-    rows = []
-    for group in groups:
-        told = [step for step in group.get("first_unreachable", {}).get("each", []) if step is not None]
-        rows.append(
-            [
-                group["method"],
-                "" if group["share"] is None else f"{100 * group['share']:.0f} %",
-                str(len(group["seeds"])),
-                cell(group["entropy_end"]),
-                cell(group.get("rms"), percent=True),
-                cell(group.get("rms_smoothed"), percent=True),
-                cell(group.get("noise"), percent=True),
-                cell(group.get("reached"), digits=0),
-                _settled(group),
-                cell(group.get("overshoot"), percent=True),
-                cell(group.get("saturated"), percent=True),
-                f"{len(told)} of {len(group['seeds'])}, from step {min(told)}" if told else "",
-                cell(group["reward_end"]),
-                cell(group.get("avg@8")),
-                cell(group.get("pass@8")),
-            ]
-        )
-    return rows
+def _called_out_of_reach(group: Group) -> str:
+    told = [step for step in group.get("first_unreachable", {}).get("each", []) if step is not None]
+    return f"{len(told)} of {len(group['seeds'])}, from step {min(told)}" if told else ""
+
+
+COLUMNS: dict[str, Callable[[Group], str]] = {
+    "method": lambda group: group["method"],
+    "target": lambda group: "" if group["share"] is None else f"{100 * group['share']:.0f} %",
+    "seeds": lambda group: str(len(group["seeds"])),
+    "entropy at the end [nats]": _number("entropy_end"),
+    "error": _number("rms", percent=True),
+    "smoothed": _number("rms_smoothed", percent=True),
+    "noise": _number("noise", percent=True),
+    "reached [steps]": _number("reached", digits=0),
+    "settled [steps]": _settled,
+    "overshoot": _number("overshoot_of_target", percent=True),
+    "of the way": _number("overshoot", percent=True),
+    "at a limit": _number("saturated", percent=True),
+    "called out of reach": _called_out_of_reach,
+    "reward": _number("reward_end"),
+    "avg@8": _number("avg@8"),
+    "pass@8": _number("pass@8"),
+}
+LEFT_OUT = ("reached [steps]", "of the way", "at a limit", "called out of reach")
+"""Columns that the project's other pages do without."""
+
+
+def numbers(groups: list[Group], columns: Iterable[str]) -> str:
+    """The table of all that has a target within reach, or none."""
+    rows = [[COLUMNS[name](group) for name in columns] for group in groups if _within_reach(group)]
+    return table(list(columns), rows)
 
 
 def excerpts(record: dict[str, Any]) -> dict[str, dict[str, str]]:
     """What the project's pages show of it: page -> place -> table."""
-    models = dict.fromkeys(group["model"] for group in record["groups"])
+    columns = [name for name in COLUMNS if name not in LEFT_OUT]
+    found: dict[str, dict[str, str]] = {page: {} for page in EXCERPTS}
+    for page, methods in EXCERPTS.items():
+        for model, groups in _by_model(record).items():
+            chosen = [group for group in groups if group["method"] in methods]
+            found[page][f"self-tuning on {model}"] = numbers(chosen, columns)
+    found["docs/self_tuning.md"]["likelihood"] = likelihoods()
+    return found
+
+
+def likelihoods() -> str:
+    """What `likelihood.py` found, of the variants that the page speaks of."""
+    rows = json.loads((HERE / "likelihood.json").read_text())["nats_per_step"]
+    shares = next(iter(rows.values()))
+    header = ["estimator", *("all" if share == "all" else f"{float(share):.0%}" for share in shares)]
+    return table(header, [[name, *(f"{rows[key][share]:.3f}" for share in shares)] for key, name in ESTIMATORS.items()])
+
+
+def _by_model(record: dict[str, Any]) -> dict[str, list[Group]]:
+    """The groups of each model, method by method."""
+    order = list(COLOURS)
+    groups = sorted(record["groups"], key=lambda group: (order.index(group["method"]), group["share"] or 0))
     return {
-        page: {f"self-tuning on {model}": brief(_ordered(record, model), methods) for model in models}
-        for page, methods in EXCERPTS.items()
+        model: [group for group in groups if group["model"] == model]
+        for model in dict.fromkeys(group["model"] for group in record["groups"])
     }
 
 
-def brief(groups: list[dict[str, Any]], methods: tuple[str, ...]) -> str:
-    """Fewer columns than `rows_of`, for whoever reads of it for the first time."""
-    header = ["method", "target", "seeds", "entropy at the end [nats]", "error", "smoothed", "noise of a batch"]
-    header += ["settled [steps]", "overshoot", "reward", "avg@8", "pass@8"]
-    rows = [
-        [
-            group["method"].removesuffix(" self-tuned")
-            if group["method"] != "EntroPIC self-tuned"
-            else group["method"],
-            "" if group["share"] is None else f"{100 * group['share']:.0f} %",
-            str(len(group["seeds"])),
-            cell(group["entropy_end"]),
-            cell(group.get("rms"), percent=True),
-            cell(group.get("rms_smoothed"), percent=True),
-            cell(group.get("noise"), percent=True),
-            "starts there" if group["share"] == 1 else _settled(group),
-            cell(group.get("overshoot_of_target"), percent=True),
-            cell(group["reward_end"]),
-            cell(group.get("avg@8")),
-            cell(group.get("pass@8")),
-        ]
-        for group in groups
-        if group["method"] in methods and _within_reach(group)
-    ]
-    return table(header, rows)
-
-
-def _ordered(record: dict[str, Any], model: str) -> list[dict[str, Any]]:
-    """The groups of one model, method by method."""
-    groups = [group for group in record["groups"] if group["model"] == model]
-    return sorted(groups, key=lambda group: (list(COLOURS).index(group["method"]), group["share"] or 0))
-
-
-def _within_reach(of: dict[str, Any]) -> bool:
+def _within_reach(of: Group) -> bool:
     """Whether a run or a group has a target that it is to reach, or none."""
     return of["share"] is None or of["share"] < REACHED
 
 
-def out_of_reach(group: dict[str, Any]) -> str:
+def out_of_reach(group: Group) -> str:
     """What a run says of a target that it cannot reach."""
     steps = group["first_unreachable"]["each"]
     said = [step for step in steps if step is not None]
@@ -168,20 +185,6 @@ def figure(runs: list[dict[str, Any]], path: Path) -> None:
 
 def page(record: dict[str, Any]) -> str:
     """The whole page."""
-    header = [
-        "method",
-        "target",
-        "seeds",
-        "entropy at the end",
-        "rms / target",
-        "smoothed",
-        "noise",
-        "reached",
-        "settling",
-        "overshoot",
-        "saturated",
-    ]
-    header += ["called out of reach", "reward", "avg@8", "pass@8"]
     parts = [
         INTRODUCTION.format(
             settling=record["settling_asked"],
@@ -189,10 +192,9 @@ def page(record: dict[str, Any]) -> str:
             machine=machine(record["environment"]),
         )
     ]
-    for model in dict.fromkeys(group["model"] for group in record["groups"]):
-        groups = _ordered(record, model)
+    for model, groups in _by_model(record).items():
         parts += [f"## {model}\n", f"![entropy over steps, mean of the seeds](hold-{model}.png)\n"]
-        parts += [table(header, rows_of([group for group in groups if _within_reach(group)])), ""]
+        parts += [numbers(groups, COLUMNS), ""]
         parts += [out_of_reach(group) for group in groups if not _within_reach(group)]
     return "\n".join(parts)
 
