@@ -1,4 +1,7 @@
-"""`results.json` as a page and a picture: `python benchmarks/trajectories/report.py` writes README.md and tracking.png."""
+"""`results.json` as a page and a picture: `python benchmarks/trajectories/report.py` writes README.md and tracking.png.
+
+And the table of docs/targets.md.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from matplotlib.figure import Figure
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from common.markdown import cell, machine, table
+from common.markdown import cell, fill_pages, machine, table
 
 HERE = Path(__file__).parent
 COLOURS = {
@@ -39,9 +42,8 @@ Values are mean ± standard deviation over the seeds.
 """
 
 
-def page(record: dict[str, Any]) -> str:
-    """The whole page."""
-    rows, initial = record["rows"], [run["measured"][0] for run in record["runs"]]
+def tracking(rows: list[dict[str, Any]]) -> str:
+    """The table."""
     header = ["trajectory", "method", "rms error", "mean error", "lag", "saturated", "reward at the end"]
     body = [
         [
@@ -53,11 +55,22 @@ def page(record: dict[str, Any]) -> str:
         ]
         for row in rows
     ]
+    return table(header, body)
+
+
+def excerpts(record: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """What the project's pages show of it: page -> place -> table."""
+    return {"docs/targets.md": {"trajectories": tracking(record["rows"])}}
+
+
+def page(record: dict[str, Any]) -> str:
+    """The whole page."""
+    rows, initial = record["rows"], [run["measured"][0] for run in record["runs"]]
     seeds = sorted({seed for row in rows for seed in row["seeds"]})
     head = INTRODUCTION.format(
         seeds=", ".join(map(str, seeds)), gain=record["gain"], initial=f"{min(initial):.3f} to {max(initial):.3f}"
     )
-    return head + table(header, body) + f"\n\nMachine: {machine(record['environment'])}\n"
+    return head + tracking(rows) + f"\n\nMachine: {machine(record['environment'])}\n"
 
 
 def figure(record: dict[str, Any], path: Path) -> None:
@@ -85,6 +98,7 @@ def figure(record: dict[str, Any], path: Path) -> None:
 def main() -> None:
     record = json.loads((HERE / "results.json").read_text())
     (HERE / "README.md").write_text(page(record))
+    fill_pages(excerpts(record))
     figure(record, HERE / "tracking.png")
 
 
