@@ -1,7 +1,9 @@
-"""The plants behind the runs of `benchmarks/control`: `python benchmarks/simulate/plants.py` (seconds).
+"""The plants behind runs of the tiny policy: `python benchmarks/simulate/plants.py` (seconds).
 
-Identifies gain, drift, momentum and noise of every controlled run from its recorded entropy and output. The runs of flow are
-then simulated on their own plants with their own gains, which says how much of their rms error the linear plant explains.
+Identifies gain, drift, momentum and noise from the recorded entropy and output: of every controlled run of `benchmarks/control`,
+and of those in `benchmarks/self_tuning` and `benchmarks/trajectories` whose output is not at a limit for long. The runs of flow
+in the first study are then simulated on their own plants with their own gains, which says how much of their rms error the
+linear plant explains.
 """
 
 from __future__ import annotations
@@ -15,8 +17,7 @@ from entrostat.control import PI
 from entrostat.theory import Identified, closed_loop, identify, response
 
 HERE = Path(__file__).parent
-
-
+SELF_TUNED = [("hold self-tuned", share) for share in (0.5, 0.75, 1.0, 1.25)] + [("flow self-tuned", 0.75)]
 SIMULATIONS = 20  # of each run, with different noise
 
 
@@ -32,16 +33,33 @@ def rms(run: dict, found: Identified) -> dict[str, float]:
     }
 
 
+def runs_of(study: str) -> list[dict]:
+    return json.loads((HERE.parent / study / "results.json").read_text())["runs"]
+
+
+def plant(run: dict, raises: bool = False) -> Identified:
+    """`raises`: a larger output raises the entropy."""
+    lowering = [-output if raises else output for output in run["output"]]
+    return identify(run["entropy"], [0.0, *lowering[:-1]])  # TRL: an output acts from the next step on
+
+
 def main() -> None:
-    runs = json.loads((HERE.parent / "control" / "results.json").read_text())["runs"]
     rows = {}
-    for run in runs:
+    for run in runs_of("control"):
         if any(run["output"]):
-            acting = [0.0, *run["output"][:-1]]  # TRL: an output acts from the next step on
-            found = identify(run["entropy"], acting)
+            found = plant(run)
             rows[run["name"]] = {**asdict(found), "gain_known": found.gain_known}
             if found.gain_known and "method.name=flow" in run["overrides"]:
                 rows[run["name"]] |= rms(run, found)
+    for run in runs_of("self_tuning"):
+        if run["model"] == "tiny" and (run["method"], run["share"]) in SELF_TUNED:
+            found = plant(run, raises=run["method"].startswith("hold"))
+            name = f"self_tuning/{run['method'].split()[0]}-{run['share']}-seed{run['seed']}"
+            rows[name] = {**asdict(found), "gain_known": found.gain_known}
+    for run in runs_of("trajectories"):
+        found = plant({**run, "entropy": run["measured"]}, raises=run["method"] == "hold")
+        name = f"trajectories/{run['method']}, {run['trajectory']}-seed{run['seed']}"
+        rows[name] = {**asdict(found), "gain_known": found.gain_known}
     cases: dict[str, list[dict]] = {}
     for name, row in rows.items():
         cases.setdefault(name.rpartition("-seed")[0], []).append(row)

@@ -19,7 +19,7 @@ def test_a_linear_plant_from_words_to_files(tmp_path: Path, capsys: pytest.Captu
     words = ("method.target=0.22", "method.kp=17", "method.ki=0.3", "steps=300", "events=[{at: 200, learning_rate: 2}]")
     assert call("simulate", *words, "--out", str(out)) == 0
     printed = capsys.readouterr().out
-    for part in ("flow on linear", "[nats]", "overshoot", "recovery from step 200", "stable, gain margin", str(out)):
+    for part in ("hold on linear", "[nats]", "overshoot", "recovery from step 200", "stable, gain margin", str(out)):
         assert part in printed
     found = json.loads((out / "simulation.json").read_text())
     assert found["response"]["rms_error"] < 0.02 and found["theory"]["stable"] and found["plant"]["momentum"] == 0.86
@@ -34,7 +34,7 @@ def test_a_tabular_plant_and_a_picture_alone(tmp_path: Path, capsys: pytest.Capt
     words = ("plant={name: tabular, arms: 16, updates: 2, momentum: 0.5}", "method.target=1.5", "steps=150")
     assert call("simulate", *words, "--out", str(tmp_path / "a.png")) == 0
     printed = capsys.readouterr().out
-    assert "flow on tabular" in printed and "reward, start -> end" in printed
+    assert "hold on tabular" in printed and "reward, start -> end" in printed
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
@@ -93,3 +93,14 @@ def test_wrong_settings_name_their_key(
 ) -> None:
     assert call("simulate", *words) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("method", ["hold", "flow"])
+def test_the_plant_behind_a_run_whichever_way_its_output_acts(method: str, tmp_path: Path) -> None:
+    run, again = tmp_path / "run", tmp_path / "again"
+    words = (f"method.name={method}", "method.target=0.2")
+    assert call("simulate", *words, "plant.gain=0.008", "steps=300", "--out", str(run)) == 0
+    assert call("simulate", f"plant={run}", *words, "steps=200", "--out", str(again)) == 0
+    found = json.loads((again / "simulation.json").read_text())
+    assert found["plant"]["gain"] == pytest.approx(0.008, rel=0.4)
+    assert found["response"]["rms_error"] < 0.02

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import matplotlib.image
@@ -84,6 +85,8 @@ def test_an_actuator_that_raises_and_has_no_gains_of_its_own(
     printed = capsys.readouterr().out
     knob = yaml.safe_load(printed[printed.index("method:") :])["method"]["coef"]["pi"]
     assert knob["target"] == 0.3 and knob["kp"] > 0 and knob["limits"] == [-2, 2]
+    # The drift of the plant, -0.0015, wants a bonus: a positive coefficient.
+    assert float(re.search(r"cancels the drift\s+(\S+)", printed)[1]) == pytest.approx(0.0015 / 0.0055, rel=0.3)
 
 
 def test_entropic_s_gains_are_for_its_reading_of_the_integral(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def _probe(words: list[str], out: Path | None, amplitude: float | None) -> Path:
     config, size = probe_overrides(config, steps, amplitude)
     config = resolve(config)
     with claim(folder), progress_for(config) as progress:
-        progress.note(f"probe: {steps} steps with the output at 0, then {size:g}, then {-size:g}")
+        progress.note(f"probe: {steps} steps with the output at 0, then at {size:g}, then as far down")
         outcome = train(config, folder, progress)
     if not outcome.finished:
         raise typer.Exit(130)

@@ -12,15 +12,15 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, 
 
 from entrostat.control.response import Response, response
 from entrostat.errors import ConfigError
-from entrostat.run.config import Named, RunConfig, blame, checked, did_you_mean, named, read_values
+from entrostat.run.config import METHOD, Named, RunConfig, blame, checked, did_you_mean, named, read_values
 
 if TYPE_CHECKING:
     from entrostat.theory.plant import Event, Trace
     from entrostat.theory.stability import Loop
 
 LINEAR, TABULAR = "linear", "tabular"
-FLOW = "flow"  # whose output the default plant answers
-# Measured on the tiny policy at a learning rate of 1e-4, 48 prompts x 8 completions a step (docs/simulate.md).
+# Measured on the tiny policy at a learning rate of 1e-4, 48 prompts x 8 completions a step (docs/simulate.md). An output of 1
+# does about as much whether it weighs tokens or is the coefficient of a bonus.
 TINY = {"gain": 0.0055, "drift": -0.0015, "momentum": 0.86, "start": 0.26, "noise": 0.006, "wander": 0.001}
 
 
@@ -29,7 +29,7 @@ class SimulateConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
     plant: Named = Named(name=LINEAR)
-    method: Named = Named(name=FLOW)
+    method: Named = Named(name=METHOD)
     steps: PositiveInt = 400
     seed: NonNegativeInt = 0
     events: list[dict[str, Any]] = []
@@ -39,7 +39,7 @@ class SimulateConfig(BaseModel):
     @field_validator("plant", "method", mode="before")
     @classmethod
     def _name_alone(cls, value: Any, info: Any) -> Any:
-        return named(value, {"plant": LINEAR, "method": FLOW}[info.field_name])
+        return named(value, {"plant": LINEAR, "method": METHOD}[info.field_name])
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def simulate(config: SimulateConfig) -> Simulation:
         began = time.perf_counter()
         trace = train_bandit(bandit, method, config.steps, seed=config.seed, events=events)
     else:
-        plant = _plant(config)
+        plant = _plant(config, controller)
         settings, loop = plant.settings, _loop(controller, plant)
         began = time.perf_counter()
         trace = closed_loop(plant, controller, config.steps, seed=config.seed, events=events)
@@ -152,11 +152,15 @@ def _numbers(config: SimulateConfig, trace: Trace, events: list[Event], settings
     )
 
 
-def _plant(config: SimulateConfig) -> Any:
-    """The linear plant: from its settings, or from the log of a run."""
+def _plant(config: SimulateConfig, controller: Any) -> Any:
+    """The linear plant: from its settings, or from the log of a run.
+
+    What a larger output does to the entropy in a log without a configuration is what it does in the method that is simulated.
+    """
     from pathlib import Path
 
     from entrostat.run.log import read_log
+    from entrostat.run.tune import actuator_of
     from entrostat.theory import LinearPlant, identify
 
     name, options = config.plant.name, config.plant.options
@@ -169,7 +173,9 @@ def _plant(config: SimulateConfig) -> Any:
     reading = {key: options.pop(key) for key in ("entropy", "output") if key in options}
     delay = options.pop("delay", None)
     log = read_log(name, **reading, delay=delay)
-    found = identify(log.measured, log.acting).plant(1 if delay is None else delay)
+    raises = actuator_of(log.config).sign < 0 if log.config else getattr(controller, "action", None) == "raise"
+    lowering = [-output for output in log.acting] if raises else log.acting
+    found = identify(log.measured, lowering).plant(1 if delay is None else delay)
     return _built(LinearPlant, found.settings | options, options)
 
 

@@ -161,7 +161,7 @@ def tune(
     controller = PI(10.0, gains.loop.kp, gains.loop.ki, (-math.inf, math.inf), integral_read=actuator.integral_read)
     rms = response(closed_loop(still, controller, _QUIET).measured, 10.0).rms_error
     margin = gains.loop.gain_margin * plant.gain / plant.gain_range[1]
-    return replace(found, gains=gains, rms=rms, holding=plant.drift / plant.gain, margin=margin)
+    return replace(found, gains=gains, rms=rms, holding=actuator.sign * plant.drift / plant.gain, margin=margin)
 
 
 def probe_overrides(config: Any, steps: int, amplitude: float | None) -> tuple[Any, float]:
