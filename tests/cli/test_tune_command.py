@@ -89,6 +89,17 @@ def test_an_actuator_that_raises_and_has_no_gains_of_its_own(
     assert float(re.search(r"cancels the drift\s+(\S+)", printed)[1]) == pytest.approx(0.0015 / 0.0055, rel=0.3)
 
 
+def test_a_log_alone_says_which_way_its_output_acts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As verl's file logger writes it: no configuration, but what the lowest and the highest output would do."""
+    run = Path(simulated(tmp_path / "a", "method.target=0.2", "plant.gain=0.01", "steps=200"))
+    log = tmp_path / "log.jsonl"
+    authority = {"entropy_control/authority_low": -0.02, "entropy_control/authority_high": 0.02}
+    rows = [json.loads(line) | authority for line in (run / "metrics.jsonl").read_text().splitlines()]
+    log.write_text("".join(json.dumps({"step": row["step"], "data": row}) + "\n" for row in rows))
+    assert call("tune", str(log)) == 0
+    assert "name: hold" in capsys.readouterr().out
+
+
 def test_entropic_s_gains_are_for_its_reading_of_the_integral(tmp_path: Path) -> None:
     numbers = tmp_path / "t.json"
     method = "method={name: entropic, target: 0.22, kp: 20, ki: 0.4}"

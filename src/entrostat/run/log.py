@@ -31,6 +31,7 @@ class Log:
         target, saturated: as logged; empty where they were not.
         columns: the names of entropy and output. skipped: steps left out because the stretch is the longest of several.
         config: of the run, where the log is a run folder.
+        raises: whether a larger output raises the entropy, by the range of change that the method logged; None where it did not.
     """
 
     measured: list[float]
@@ -41,6 +42,7 @@ class Log:
     columns: tuple[str, str]
     skipped: int
     config: Mapping[str, Any]
+    raises: bool | None
 
 
 def read_log(path: str | Path, entropy: str | None = None, output: str | None = None, delay: int | None = None) -> Log:
@@ -84,6 +86,7 @@ def read_log(path: str | Path, entropy: str | None = None, output: str | None = 
         columns=(entropy, output),
         skipped=sum(map(len, stretches)) - len(best),
         config=_config(folder),
+        raises=_raises(best),
     )
 
 
@@ -139,6 +142,12 @@ def _whole(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[floa
         if all(row.get(name) is not None for row in rows):
             return [float(row[name]) for row in rows]
     return []
+
+
+def _raises(rows: Sequence[Mapping[str, Any]]) -> bool | None:
+    """See `Log.raises`: the change that the highest output would have made, beside that of the lowest."""
+    low, high = (_whole(rows, (f"entropy_control/authority_{end}",)) for end in ("low", "high"))
+    return sum(high) > sum(low) if low and high else None
 
 
 def _config(folder: Path) -> dict[str, Any]:

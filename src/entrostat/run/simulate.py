@@ -155,7 +155,7 @@ def _numbers(config: SimulateConfig, trace: Trace, events: list[Event], settings
 def _plant(config: SimulateConfig, controller: Any) -> Any:
     """The linear plant: from its settings, or from the log of a run.
 
-    What a larger output does to the entropy in a log without a configuration is what it does in the method that is simulated.
+    A log that does not say what a larger output does to the entropy is taken for one of the method that is simulated.
     """
     from pathlib import Path
 
@@ -173,9 +173,9 @@ def _plant(config: SimulateConfig, controller: Any) -> Any:
     reading = {key: options.pop(key) for key in ("entropy", "output") if key in options}
     delay = options.pop("delay", None)
     log = read_log(name, **reading, delay=delay)
-    raises = actuator_of(log.config).sign < 0 if log.config else getattr(controller, "action", None) == "raise"
-    lowering = [-output for output in log.acting] if raises else log.acting
-    found = identify(log.measured, lowering).plant(1 if delay is None else delay)
+    unsaid = getattr(controller, "action", None) == "raise"
+    sign = actuator_of(log.config, unsaid if log.raises is None else log.raises).sign
+    found = identify(log.measured, [sign * output for output in log.acting]).plant(1 if delay is None else delay)
     return _built(LinearPlant, found.settings | options, options)
 
 

@@ -85,8 +85,8 @@ class Tuning:
         return found
 
 
-def actuator_of(config: Mapping[str, Any]) -> Actuator:
-    """The actuator of a run's configuration; flow's where there is none."""
+def actuator_of(config: Mapping[str, Any], raises: bool | None = None) -> Actuator:
+    """The actuator of a run's configuration. Without one: flow's, or hold's where a larger output `raises` the entropy."""
     from entrostat.control import PI
     from entrostat.control.knob import is_feedback
     from entrostat.methods import factory
@@ -95,7 +95,7 @@ def actuator_of(config: Mapping[str, Any]) -> Actuator:
 
     section = config.get("method") if isinstance(config.get("method"), Mapping) else None
     if section is None:
-        return Actuator()
+        return Actuator(METHOD, sign=-1, limits=(-1.0, 1.0)) if raises else Actuator()
     name = str(section.get("name", METHOD))
     options = {key: value for key, value in section.items() if key != "name"}
     chain = build_method(name, with_default_target(name, options))
@@ -142,7 +142,7 @@ def tune(
     from entrostat.theory import closed_loop, gains_for, identify
     from entrostat.theory.settling import DAMPING
 
-    actuator = actuator_of(log.config)
+    actuator = actuator_of(log.config, log.raises)
     plant = identify(log.measured, [actuator.sign * output for output in log.acting], momentum)
     found = Tuning(log, actuator, plant, delay)
     if not (plant.gain_known and plant.gain > 0):
