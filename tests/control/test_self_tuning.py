@@ -192,6 +192,21 @@ def test_an_actuator_s_units_make_no_difference_where_its_effect_is_known(limit)
         assert two.output == pytest.approx(share * one.output, rel=1e-9, abs=1e-12)
 
 
+def test_an_actuator_s_units_make_no_difference_where_its_effect_is_not_known():
+    """A clip range of 0.1 to 0.5 that starts at 0.2 does in a quarter of its range what weights within (-2, 2) do in one unit."""
+    weights = SelfTuning(0.2, 25, (-1, 3), action="raise")
+    clip = SelfTuning(0.2, 25, (0.1, 0.5), start=0.2, action="raise")
+    one, two = weights.init(), clip.init()
+    assert two.output == 0.2
+    rng = random.Random(0)
+    for _ in range(40):
+        measured = rng.gauss(START, 0.02)
+        one, two = weights.step(one, measured), clip.step(two, measured)
+        assert two.drive == pytest.approx(one.drive, rel=1e-9, abs=1e-12)
+        assert two.output == pytest.approx(0.2 + 0.1 * one.output, rel=1e-9)
+        assert 0.1 <= two.output <= 0.5
+
+
 def test_a_moving_target_is_followed_without_lag():
     """A proportional controller would trail a slope of 0.001 by slope / (g kp)."""
     target = Linear(START, START - 0.1, 100)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 import entrostat as es
 from entrostat.adapters.loop import EntropyControl
-from entrostat.control import PI, Cosine, Linear, Step
+from entrostat.control import PI, Cosine, Linear, SelfTuning, Step
 from entrostat.methods import Chain
 from entrostat.stats import token_stats
 from entrostat.types import Summary, Surrogate, TokenBatch
@@ -91,6 +91,7 @@ def _cases() -> list[Case]:
         Case("clip_higher", {}),
         Case("clip_higher", {"eps_high": Linear(0.2, 0.4, 4), "eps_low": None}),
         Case("clip_higher", {"eps_high": PI(0.4, 1.0, 0.1, (0.0, 0.5), start=0.28)}),
+        Case("clip_higher", {"eps_high": SelfTuning(0.4, limits=(0.1, 0.5), start=0.28)}),
         Case("clip_higher", {"eps_low": Step(0.4, 0.01, (0.1, 0.3), start=0.2, gated=False)}),
         Case("only_tokens", {}),
         Case("only_tokens", {"samples": "negative", "discriminator": "negative"}),

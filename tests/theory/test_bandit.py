@@ -9,7 +9,7 @@ import time
 import pytest
 import torch
 
-from entrostat.control import PI, SelfTuning
+from entrostat.control import PI, Initial, SelfTuning
 from entrostat.errors import ConfigError
 from entrostat.methods import loss, make, ppo
 from entrostat.theory import Event, TabularPolicy, group_advantages, random_bandit, response, train_bandit
@@ -117,6 +117,13 @@ def test_a_controller_of_a_bonus_through_autograd() -> None:
     plain = train_bandit(bandit, make("observe"), 500)
     assert abs(response(trace.measured, trace.target).steady_error) < 0.02
     assert response(plain.measured, 1.2).steady_error < -0.2
+
+
+@pytest.mark.parametrize("share", [0.75, 1.25])
+def test_the_sampling_temperature_holds_what_training_would_change(share) -> None:
+    bandit = random_bandit(16, states=8, learning_rate=0.3, updates=2)
+    trace = train_bandit(bandit, make("temperature", target=Initial(share)), 300)
+    assert response(trace.measured, trace.target).rms_error < 0.03 * trace.target[-1]
 
 
 def test_drawn_states_and_noise_show_in_the_measurement_alone() -> None:

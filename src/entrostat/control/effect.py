@@ -92,24 +92,26 @@ class Drives(Protocol):
 
 @dataclass(frozen=True)
 class Straight:
-    """Nothing is known of the effect: a drive is an output, with the actuator's sign."""
+    """Nothing is known of the effect: a drive is `unit` of output away from `rest`, with the actuator's sign."""
 
     limits: tuple[float, float]
     direction: int
+    unit: float
+    rest: float = 0.0
 
     @property
     def low(self) -> float:
-        return min(self.direction * limit for limit in self.limits)
+        return min(map(self.of, self.limits))
 
     @property
     def high(self) -> float:
-        return max(self.direction * limit for limit in self.limits)
+        return max(map(self.of, self.limits))
 
     def of(self, output: float) -> float:
-        return self.direction * output
+        return self.direction * (output - self.rest) / self.unit
 
     def output(self, drive: float, before: float) -> float:
-        return self.direction * drive
+        return self.rest + self.direction * drive * self.unit
 
     acted = of
 

@@ -5,9 +5,10 @@ momentum beta (docs/theory.md):
 
     u = d/g + k_e e + k_w w,    k_e = (1 - rho)^2 / (g (1 - beta)),    k_w = (rho^2 - beta) / (1 - beta)
 
-Where the method knows the first-order effect of its outputs on the batch (`Effect`), u is not the output but the change it
-makes, in units of a quarter of what the limits can make on the first batch: an actuator that saturates, and a drift that the
-theory foresees, are then out of the plant, and what is left to find out is one factor.
+u is not the output itself. Where the method knows the first-order effect of its outputs on the batch (`Effect`), it is the
+change that the output makes, in units of a quarter of what the limits can make on the first batch: an actuator that saturates,
+and a drift that the theory foresees, are then out of the plant, and what is left to find out is one factor. Elsewhere it is the
+output's distance from its start, in quarters of the range between the limits.
 
 The estimated drift does what an integral does elsewhere; as the estimator is told what was really commanded, limits cannot
 wind it up. A target that moves by s a step is a drift of d - s. While the gain is uncertain, a multiple of its standard
@@ -42,14 +43,14 @@ _PATIENCE = 4.0  # settling times; a target that takes longer at full output cou
 class SelfTuningState(Estimate):
     """The controller after a number of steps: what it measured, what it believes (see `Estimate`), what it commands.
 
-    `drive` is what the output is to do: u in the module's docstring. `unit` is the predicted change that a drive of
-    1 stands for; 0 while no effect was known, when a drive is an output. `saturated` is -1 or 1 where the output
-    sits at its lower or upper limit. `identified` is 1 while the gain stands two standard errors out of the noise with
-    the right sign, -1 where after two settling times it does not by one (the feedback keeps to gains that its
-    uncertainty allows), else 0. `reachable` is 0 while the output is at its limit, or by the theory no output drives
-    towards the target, and the entropy does not come nearer to it; `reach_low` and `reach_high` [nats] are where one
-    settling time at the limits would lead. The `stretch` fields add up the measurements since then: count, negative at the
-    lowest drive, and sums of y and t y.
+    `drive` is what the output is to do: u in the module's docstring. `unit` is the predicted change that a drive of 1 stands
+    for; 0 while no effect was known, when a drive is a quarter of the range of the output. `saturated` is -1 or 1 where the
+    output sits at its lower or upper limit. `identified` is 1 while the gain stands two standard errors out of the noise with
+    the right sign, -1 where after two settling times it does not by one (the feedback keeps to gains that its uncertainty
+    allows), else 0. `reachable` is 0 while the output is at its limit, or by the theory no output drives towards the target,
+    and the entropy does not come nearer to it; `reach_low` and `reach_high` [nats] are where one settling time at the limits
+    would lead. The `stretch` fields add up the measurements since then: count, negative at the lowest drive, and sums of y
+    and t y.
     """
 
     steps: int = 0
@@ -79,6 +80,7 @@ class SelfTuning:
             without lag, or a `Band`.
         settling: optimizer steps after which an error stays within 5 % of itself.
         limits: lowest and highest output.
+        start: output before the first measurement, within the limits; that of a clip range is its usual value.
         rate: most that the output changes in one step; by default its drive moves by at most a tenth of what the limits
             allow away from the one that holds, and back to it at once.
         deadband: errors below this many standard errors of the estimated level are left alone.
@@ -95,6 +97,7 @@ class SelfTuning:
     target: Target
     settling: float = 30.0
     limits: tuple[float, float] = (-2.0, 2.0)
+    start: float = 0.0
     rate: float | None = None
     deadband: float = 0.5
     momentum: float = 0.86
@@ -105,7 +108,7 @@ class SelfTuning:
 
     def __post_init__(self) -> None:
         check_target(self.target)
-        object.__setattr__(self, "limits", check_limits(self.limits, 0.0, "output"))
+        object.__setattr__(self, "limits", check_limits(self.limits, self.start, "output"))
         low, high = self.limits
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise ConfigError(f"limits must be finite and apart, got {self.limits!r}: what they reach is reported")
@@ -123,7 +126,7 @@ class SelfTuning:
         return math.exp(-SETTLED / self.settling)
 
     def init(self) -> SelfTuningState:
-        return SelfTuningState()
+        return SelfTuningState(output=self.start)
 
     def step(self, state: SelfTuningState, measured: float, effect: Effect | None = None) -> SelfTuningState:
         """One optimizer step.
@@ -162,7 +165,8 @@ class SelfTuning:
     def _drives(self, unit: float, effect: Effect | None) -> Drives:
         if effect and unit:
             return Curve(effect, unit)
-        return Straight(self.limits, -1 if self.action == "raise" else 1)
+        low, high = self.limits
+        return Straight(self.limits, -1 if self.action == "raise" else 1, (high - low) / _RANGE, self.start)
 
     def _predicted(self, now: SelfTuningState, drive: float, step: int) -> SelfTuningState:
         memory = max(_MEMORY * self.settling / SETTLED, 2.0)

@@ -151,7 +151,7 @@ class _Training:
         self.rows: Tensor | slice = slice(None)
         self.count = bandit.prompts or self.logits_SV.shape[0]
         self.mask_B1 = torch.ones(self.count * bandit.group, 1, dtype=torch.bool)
-        self.learning_rate, self.noise = bandit.learning_rate, bandit.noise
+        self.learning_rate, self.noise, self.temperature = bandit.learning_rate, bandit.noise, bandit.temperature
         self.draw = random.Random(seed).gauss
         knobs = [(i, name, knob) for i, link in enumerate(method.links) for name, knob in link.knobs.items()]
         self.tells_effect = any(reads_effect(knob) for *_, knob in knobs)
@@ -166,11 +166,12 @@ class _Training:
             self.learning_rate = first * change["learning_rate"] if "learning_rate" in change else self.learning_rate
             batch_at, update_at = divmod(t, self.bandit.updates)
             if update_at == 0:
+                self.temperature = self.bandit.temperature * self.method.temperature(self.state)
                 if batch_at % _CHUNK == 0:
                     uniform = self._uniform()
                 actions_PG, rewards_PG = self._sample(uniform[batch_at % _CHUNK])
                 advantages_PG, reward = group_advantages(rewards_PG), float(rewards_PG.mean())
-            logp_PV = torch.log_softmax(self.logits_SV[self.rows] / self.bandit.temperature, -1)
+            logp_PV = torch.log_softmax(self.logits_SV[self.rows] / self.temperature, -1)
             if update_at == 0:
                 sampled_PG = logp_PV.gather(1, actions_PG)
             error = self.draw(0.0, self.noise) if self.noise else 0.0
@@ -191,7 +192,7 @@ class _Training:
         states = self.logits_SV.shape[0]
         if self.count < states:
             self.rows = torch.randperm(states, generator=self.generator)[: self.count]
-        probs = torch.softmax(self.logits_SV[self.rows] / self.bandit.temperature, -1)
+        probs = torch.softmax(self.logits_SV[self.rows] / self.temperature, -1)
         actions = torch.searchsorted(probs.cumsum(-1), uniform_2PG[0]).clamp_max_(probs.shape[1] - 1)
         success = self.bandit.success_SV[self.rows].gather(1, actions)
         return actions, (uniform_2PG[1] < success).double()
@@ -235,10 +236,10 @@ class _Training:
             sums["flow_sq"] = float((batch.advantages_BT * batch.stats.centred).square().sum())
         by_logp, by_entropy = self._controlled(batch, Summary(sums))
         # Down the gradient of the loss at the logits; the mean over all tokens becomes one over each state's group.
-        by_logp_PG = by_logp.view(shape) * (self.count / self.bandit.temperature)
+        by_logp_PG = by_logp.view(shape) * (self.count / self.temperature)
         gradient = (-by_logp_PG.sum(1, keepdim=True) * probs_PV).scatter_add_(1, actions_PG, by_logp_PG)
         if by_entropy is not None:
-            weight = by_entropy.view(shape).sum(1, keepdim=True) * (self.count / self.bandit.temperature)
+            weight = by_entropy.view(shape).sum(1, keepdim=True) * (self.count / self.temperature)
             gradient -= weight * discriminator_PV
         if isinstance(self.rows, Tensor):
             gradient = torch.zeros_like(self.logits_SV).index_copy_(0, self.rows, gradient)
