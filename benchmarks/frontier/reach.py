@@ -1,9 +1,10 @@
-"""How far an actuator reaches on exact policies: `python benchmarks/frontier/reach.py` (two minutes) writes reach.json.
+"""How far an actuator reaches on exact policies: `python benchmarks/frontier/reach.py` (three minutes) writes reach.json.
 
 Tabular policies: 32 prompts with 16 answers each, one of them right, and on most prompts the policy's favourite. Learning
 lowers the entropy, and the larger the groups, the clearer the gradient and the faster it does. A weight can only use what the
 advantages leave: they are zero where a group's rewards all agree, and no weight is negative. An added term acts on every
-token. Each actuator is turned by a self-tuning controller, in the settings of `studies.py`; the measured entropy has no noise.
+token, and the sampling temperature without any gradient. Each actuator is turned by a self-tuning controller, in the settings of
+`studies.py`; the measured entropy has no noise.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from entrostat.run.folder import write_json
 from entrostat.theory import Bandit, random_bandit, train_bandit
 
 HERE = Path(__file__).parent
-CHOSEN = ("flow", "sign of D", "cost-weighted flow", "entropy bonus")
+CHOSEN = ("flow", "sign of D", "cost-weighted flow", "entropy bonus", "temperature")
 PROMPTS, ANSWERS = 32, 16
 START = 0.5  # mean entropy before the first step [nats]
 FAVOURITE = 0.6  # of the prompts have the policy's favourite for their right answer, the others one of its next three
