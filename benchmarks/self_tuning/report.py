@@ -31,7 +31,7 @@ COLOURS = {
 }
 
 EXCERPTS = {  # page -> whose runs
-    "README.md": ("hold self-tuned", "plain GRPO", "EntroPIC released", "Skywork AEC"),
+    "README.md": ("hold self-tuned", "hold, 256 completions", "plain GRPO", "EntroPIC released", "Skywork AEC"),
     "docs/self_tuning.md": tuple(COLOURS),
 }
 
