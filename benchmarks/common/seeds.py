@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import fmean, stdev
+from statistics import fmean, median, stdev
 from typing import Any
 
 
@@ -14,3 +14,9 @@ def over_seeds(values: Sequence[float | None]) -> dict[str, Any]:
     if not known:
         return each
     return {"mean": round(fmean(known), 5), "sd": round(stdev(known), 5) if len(known) > 1 else None} | each
+
+
+def middle(times: Sequence[float | None]) -> float | None:
+    """The median settling time, where a run that does not settle has the longest of all; None where most do not."""
+    value = median([float("inf") if time is None else time for time in times])
+    return None if value == float("inf") else value

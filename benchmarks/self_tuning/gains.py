@@ -6,9 +6,14 @@ shipped and with a rate limit both ways (`rate`): overshoot as a share of the wa
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from statistics import fmean, median
+from statistics import fmean
 from typing import Any
+
+sys.path.append(str(Path(__file__).parents[1]))
+
+from common.seeds import middle
 
 from entrostat.control import SelfTuning
 from entrostat.control.estimator import PRIOR_GAIN
@@ -42,13 +47,12 @@ def judged(multiple: float, settling: int, noise: float, options: dict[str, floa
             trace = closed_loop(plant, SelfTuning(share * START, settling, **options), STEPS, seed=seed)
             told = response(trace.entropy, trace.target, least=0.03 * share * START)
             overshoots.append(told.overshoot or 0.0)
-            settlings.append(float("inf") if told.settling is None else told.settling)
-    middle = median(settlings)
+            settlings.append(told.settling)
     return {
         "gain_over_prior": multiple,
         "overshoot_mean": round(fmean(overshoots), 3),
         "overshoot_most": round(max(overshoots), 3),
-        "settling_median": None if middle == float("inf") else middle,
+        "settling_median": middle(settlings),
     }
 
 

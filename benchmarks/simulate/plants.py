@@ -43,23 +43,27 @@ def plant(run: dict, raises: bool = False) -> Identified:
     return identify(run["entropy"], [0.0, *lowering[:-1]])  # TRL: an output acts from the next step on
 
 
+def row_of(found: Identified) -> dict:
+    return {**asdict(found), "gain_known": found.gain_known}
+
+
 def main() -> None:
     rows = {}
     for run in runs_of("control"):
         if any(run["output"]):
             found = plant(run)
-            rows[run["name"]] = {**asdict(found), "gain_known": found.gain_known}
+            rows[run["name"]] = row_of(found)
             if found.gain_known and "method.name=flow" in run["overrides"]:
                 rows[run["name"]] |= rms(run, found)
     for run in runs_of("self_tuning"):
         if run["model"] == "tiny" and (run["method"], run["share"]) in SELF_TUNED:
             found = plant(run, raises=run["method"].startswith("hold"))
             name = f"self_tuning/{run['method'].split()[0]}-{run['share']}-seed{run['seed']}"
-            rows[name] = {**asdict(found), "gain_known": found.gain_known}
+            rows[name] = row_of(found)
     for run in runs_of("trajectories"):
         found = plant({**run, "entropy": run["measured"]}, raises=run["method"] == "hold")
         name = f"trajectories/{run['method']}, {run['trajectory']}-seed{run['seed']}"
-        rows[name] = {**asdict(found), "gain_known": found.gain_known}
+        rows[name] = row_of(found)
     cases: dict[str, list[dict]] = {}
     for name, row in rows.items():
         cases.setdefault(name.rpartition("-seed")[0], []).append(row)

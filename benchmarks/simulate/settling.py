@@ -15,12 +15,13 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, median
+from statistics import fmean
 from typing import Any
 
 sys.path.append(str(Path(__file__).parents[1]))
 
 import torch
+from common.seeds import middle
 from common.tiny import GOOD, WINDOW
 
 from entrostat.control import Initial, SelfTuning
@@ -83,12 +84,6 @@ SHARES = (0.5, 0.75, 1.25)  # a run that starts at its target has nothing to set
 
 def settling(trace: Trace) -> int | None:
     return response(trace.measured, trace.target, window=WINDOW, least=GOOD * trace.target[-1]).settling
-
-
-def middle(found: list[int | None]) -> float | None:
-    """The median, where a run that does not settle has the longest time of all; None where most do not."""
-    value = median([float("inf") if each is None else each for each in found])
-    return None if value == float("inf") else value
 
 
 def at_the_limits(runs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:

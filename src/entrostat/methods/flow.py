@@ -124,7 +124,7 @@ class Flow(AuthorityLink):
     def _sizes(self, shape: Tensor, advantages_BT: Tensor, batch: TokenBatch) -> dict[str, Tensor]:
         """The sums whose ratio is the square of scale(x)."""
         dtype = sum_dtype(shape.device)
-        gain, per = shape, batch.mask.to(dtype)
+        gain, per = shape, batch.mask
         if self.shape == "cost":
             advantages = advantages_BT.masked_fill(~batch.mask, 0)
             gain, per = advantages * shape, advantages.square()

@@ -160,8 +160,8 @@ def _plant(config: SimulateConfig, controller: Any) -> Any:
     from pathlib import Path
 
     from entrostat.run.log import read_log
-    from entrostat.run.tune import actuator_of
-    from entrostat.theory import LinearPlant, identify
+    from entrostat.run.tune import actuator_of, plant_behind
+    from entrostat.theory import LinearPlant
 
     name, options = config.plant.name, config.plant.options
     if name == LINEAR:
@@ -174,8 +174,8 @@ def _plant(config: SimulateConfig, controller: Any) -> Any:
     delay = options.pop("delay", None)
     log = read_log(name, **reading, delay=delay)
     unsaid = getattr(controller, "action", None) == "raise"
-    sign = actuator_of(log.config, unsaid if log.raises is None else log.raises).sign
-    found = identify(log.measured, [sign * output for output in log.acting]).plant(1 if delay is None else delay)
+    actuator = actuator_of(log.config, unsaid if log.raises is None else log.raises)
+    found = plant_behind(log, actuator).plant(1 if delay is None else delay)
     return _built(LinearPlant, found.settings | options, options)
 
 

@@ -93,9 +93,11 @@ def actuator_of(config: Mapping[str, Any], raises: bool | None = None) -> Actuat
     from entrostat.run.config import METHOD
     from entrostat.run.method import build_method, with_default_target
 
-    section = config.get("method") if isinstance(config.get("method"), Mapping) else None
-    if section is None:
-        return Actuator(METHOD, sign=-1, limits=(-1.0, 1.0)) if raises else Actuator()
+    section = config.get("method")
+    if not isinstance(section, Mapping):
+        if not raises:
+            return Actuator()
+        section = {"name": METHOD}
     name = str(section.get("name", METHOD))
     options = {key: value for key, value in section.items() if key != "name"}
     chain = build_method(name, with_default_target(name, options))
@@ -116,6 +118,13 @@ def actuator_of(config: Mapping[str, Any], raises: bool | None = None) -> Actuat
         )
     sign = -1 if link.actions[knob] == "raise" else 1
     return Actuator(name, options, None if direct else knob, sign, read, limits)
+
+
+def plant_behind(log: Log, actuator: Actuator, momentum: float | None = None) -> Identified:
+    """The plant behind a log, whose outputs are turned so that a larger one lowers the entropy."""
+    from entrostat.theory import identify
+
+    return identify(log.measured, [actuator.sign * output for output in log.acting], momentum)
 
 
 def tune(
@@ -139,11 +148,11 @@ def tune(
     """
     from entrostat.control import PI
     from entrostat.control.response import response
-    from entrostat.theory import closed_loop, gains_for, identify
+    from entrostat.theory import closed_loop, gains_for
     from entrostat.theory.settling import DAMPING
 
     actuator = actuator_of(log.config, log.raises)
-    plant = identify(log.measured, [actuator.sign * output for output in log.acting], momentum)
+    plant = plant_behind(log, actuator, momentum)
     found = Tuning(log, actuator, plant, delay)
     if not (plant.gain_known and plant.gain > 0):
         return found
