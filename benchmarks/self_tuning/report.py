@@ -75,8 +75,6 @@ def _number(key: str, percent: bool = False, digits: int = 3) -> Callable[[Group
 
 def _settled(group: Group) -> str:
     """The settling times of those seeds that settle, and how many do not."""
-    if group["share"] == 1:
-        return "starts there"
     never = sum(step is None for step in group.get("settling", {}).get("each", []))
     return " ".join(filter(None, [cell(group.get("settling"), digits=0), f"(never: {never})" if never else ""]))
 
