@@ -57,10 +57,10 @@ def out_of_reach(model: str, seed: int) -> Case:
     return Case(model, "flow self-tuned", seed, overrides, OUT_OF_REACH)
 
 
-def large_batch(seed: int) -> Case:
+def large_batch(seed: int, share: float) -> Case:
     """SmolLM2 with four times as many completions a step: how much of what is seen there is a batch's own noise?"""
-    overrides = (held(0.75), "trainer.per_device_train_batch_size=256", "trainer.num_generations=16")
-    return Case("smollm2", "hold, 256 completions", seed, overrides, 0.75)
+    overrides = (held(share), "trainer.gradient_accumulation_steps=4", "trainer.num_generations=16")
+    return Case("smollm2", "hold, 256 completions", seed, overrides, share)
 
 
 def others(model: str, seed: int, share: float) -> list[Case]:
@@ -80,5 +80,5 @@ def all_cases(models: tuple[str, ...] = ("tiny", "smollm2"), seeds: tuple[int, .
     """
     wanted = [(model, seed) for model in models for seed in seeds if model == "tiny" or seed < 2]
     first = [case for model, seed in wanted for case in [*cases(model, seed), out_of_reach(model, seed)]]
-    first += [large_batch(seed) for model, seed in wanted if model == "smollm2"]
+    first += [large_batch(seed, share) for model, seed in wanted if model == "smollm2" for share in SHARES]
     return first + [case for model, seed in wanted for case in others(model, seed, 1.0)]
