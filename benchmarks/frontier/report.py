@@ -51,6 +51,15 @@ groups, the faster plain GRPO takes the entropy down. The last third of 150 step
 entropy as a share of the start, the mean error as a share of the target, the share of steps whose output is at a limit.
 """
 
+CLIP = """
+## The clip range
+
+Its ends as actuators, on exact policies with four updates on each batch (`clip.py`): 32 prompts x 64 answers, all in every
+step, each end moved while the other stays at {usual}. Entropy and reward over the last ten of {steps} steps, and how far the
+entropy is from that of the same seeds with both ends at {usual}; then the same at the step where the smoothed reward has reached
+{earned}. "random" rewards are coin flips. Means over {seeds} seeds.
+"""
+
 FIRST_ORDER = """At the untrained policy: expected reward lost per nat of entropy that an actuator adds, along the direction in
 which it changes AdamW's step, and how much of plain GRPO's gain is left where it undoes plain GRPO's change of the entropy. Plain
 GRPO's own row is what it earns by the nat that it takes. Means of three draws of twelve batches (`cost.py`).
@@ -211,6 +220,21 @@ def reach_table() -> str:
     return table(["group", "actuator", "target", "entropy", "error", "at a limit", "reward"], rows)
 
 
+def clip_section() -> list[str]:
+    """What `clip.py` found."""
+    record = json.loads((HERE / "clip.json").read_text())
+    rows = []
+    for row in record["rows"]:
+        usual, steps = row["size"] == record["usual"], row["steps_earned"]
+        cells = [row["rewards"], f"{row['learning_rate']:g}", row["end"], f"{row['size']:g}"]
+        cells += [f"{row['entropy']['mean']:.2f}", "" if usual else cell(row["entropy_moved"], signed=True)]
+        cells += [f"{row['reward']['mean']:.3f}", f"{steps['mean']:.0f}" if steps else ""]
+        rows.append([*cells, "" if usual else cell(row["entropy_earned_moved"], signed=True)])
+    header = ["rewards", "learning rate", "end", "", "entropy", "against the usual", "reward"]
+    header += [f"steps to {record['earned']}", "entropy there, against the usual"]
+    return [CLIP.format(**record), table(header, rows)]
+
+
 def _spans(points: list[dict[str, Any]], key: str) -> list[list[float]] | None:
     """Lengths of the error bars below and above; None where there are too few seeds for an interval."""
     if any("low" not in point[key] for point in points):
@@ -239,6 +263,7 @@ def page(record: dict[str, Any]) -> str:
             *smollm2_section(),
             REACH,
             reach_table(),
+            *clip_section(),
             "\n## What temperature alone does\n",
             "No control: the untrained policy sampled cooler, and the last policies of plain GRPO sampled hotter.\n",
             reference_table(),

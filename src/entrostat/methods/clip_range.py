@@ -21,9 +21,9 @@ class ClipRange(Link):
     Does nothing where every ratio is 1, that is on strictly on-policy data: hosts warn of that.
 
     Args:
-        eps_high: a larger one lets unlikely tokens of correct samples grow, and raises the
-            entropy. None keeps the host's.
-        eps_low: a larger one lets tokens of wrong samples shrink further, and lowers it (2509.26114).
+        eps_high: a larger one lets unlikely tokens of correct samples grow, and raises the entropy (2509.26114) at equal
+            reward; it also speeds up learning, which lowers it (docs/methods/clip_higher.md). None keeps the host's.
+        eps_low: a larger one lets tokens of wrong samples shrink further, and lowers it.
             None keeps the host's.
     """
 
