@@ -51,6 +51,17 @@ def test_any_controller_by_its_name(
     assert f"0.260 -> {end}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("words", "momentum"), [((), 0.0), (("plant.momentum=0.5",), 0.5)])
+def test_an_actuator_past_the_optimizer_meets_no_momentum(
+    words: tuple[str, ...], momentum: float, tmp_path: Path
+) -> None:
+    out = tmp_path / "sim"
+    assert call("simulate", "method=temperature", "method.target=0.22", "steps=300", *words, "--out", str(out)) == 0
+    found = json.loads((out / "simulation.json").read_text())
+    assert found["plant"]["momentum"] == momentum
+    assert found["response"]["rms_error"] < 0.01
+
+
 def test_the_file_of_a_training_run_serves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("simulate", str(ROOT / "examples" / "off_policy.yaml"), "--out", str(tmp_path / "a.png")) == 0
     assert "120; " in capsys.readouterr().out  # its steps

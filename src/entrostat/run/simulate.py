@@ -165,7 +165,9 @@ def _plant(config: SimulateConfig, controller: Any) -> Any:
 
     name, options = config.plant.name, config.plant.options
     if name == LINEAR:
-        return _built(LinearPlant, TINY | options, options)
+        # An actuator that acts past the optimizer, the temperature, says by its controller that there is no momentum.
+        usual = TINY | {"momentum": getattr(controller, "momentum", TINY["momentum"])}
+        return _built(LinearPlant, usual | options, options)
     if not Path(name).exists():
         raise ConfigError(
             f"plant: {name!r} is neither {LINEAR!r} nor {TABULAR!r}, and there is no such run folder or log"
