@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from common.runner import finished
 from common.seeds import over_seeds
 from common.tiny import GOOD, SETTLING, WINDOW, rms
 from studies import Case, all_cases
@@ -20,15 +21,15 @@ CONTROL = "entropy_control/"
 
 def collect(runs: Path, path: Path) -> dict[str, Any]:
     """Read every finished run below `runs` and write the results to `path`."""
-    finished = [(c, Run.load(runs / c.name)) for c in all_cases() if (runs / c.name / "summary.json").exists()]
-    if not finished:
+    loaded = [(case, Run.load(runs / case.name)) for case in all_cases() if finished(runs, case)]
+    if not loaded:
         return {}
-    rows = [_run(case, run) for case, run in finished]
+    rows = [_run(case, run) for case, run in loaded]
     groups: dict[Any, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         groups[row["model"], row["method"], row["share"]].append(row)
     record = {
-        "environment": finished[0][1].environment,
+        "environment": loaded[0][1].environment,
         "settling_asked": SETTLING,
         "window": WINDOW,
         "groups": [_together(group) for group in groups.values()],

@@ -24,7 +24,7 @@ import torch
 from common.seeds import middle
 from common.tiny import GOOD, WINDOW
 
-from entrostat.control import Initial, SelfTuning
+from entrostat.control import Initial
 from entrostat.control.response import response
 from entrostat.methods import Chain, make
 from entrostat.run.environment import environment
@@ -38,11 +38,6 @@ NOISE = HERE.parent / "self_tuning" / "noise.json"
 SEEDS = range(20)
 FULL = {"lower": (0.5, 2.0, range(7, 17)), "raise": (3.0, -2.0, range(10, 25))}
 """Runs whose output is at a limit: their target, that limit, and the steps over which it is."""
-
-
-def weights(controller: SelfTuning | float) -> Chain:
-    """`flow` under a controller, or at one output."""
-    return make("flow", target=None, controller=controller)
 
 
 def tabular(method: Chain, steps: int, seed: int) -> Trace:
@@ -65,19 +60,15 @@ Simulator = Callable[[Chain, int, int], Trace]
 
 @dataclass(frozen=True)
 class Judged:
-    """A method of `benchmarks/self_tuning`: made from a target and a settling time, and what simulates it."""
+    """A method of `benchmarks/self_tuning`, by its preset, and what simulates it."""
 
-    make: Callable[[Initial, int], Chain]
+    preset: str
     simulators: dict[str, Simulator]
 
 
 METHODS = {
-    "flow self-tuned": Judged(
-        lambda target, settling: weights(SelfTuning(target, settling)), {"64 arms": tabular, "linear plant": linear}
-    ),
-    "hold self-tuned": Judged(
-        lambda target, settling: make("hold", target=target, settling=settling), {"64 arms": tabular}
-    ),
+    "flow self-tuned": Judged("flow", {"64 arms": tabular, "linear plant": linear}),
+    "hold self-tuned": Judged("hold", {"64 arms": tabular}),
 }
 SHARES = (0.5, 0.75, 1.25)  # a run that starts at its target has nothing to settle from, and one out of reach does not
 
@@ -92,7 +83,7 @@ def at_the_limits(runs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     for name, (share, output, steps) in FULL.items():
         mine = [run for run in runs if (run["method"], run["share"]) == ("flow self-tuned", share)]
         real = [run["entropy"] for run in mine if all(run["output"][step] == output for step in steps)]
-        arms = [tabular(weights(output), steps.stop, seed).measured for seed in SEEDS]
+        arms = [tabular(make("flow", target=None, controller=output), steps.stop, seed).measured for seed in SEEDS]
         found[name] = {
             who: round(fmean((each[steps[-1]] / each[steps[0]]) ** (1 / (len(steps) - 1)) - 1 for each in series), 4)
             for who, series in {"tiny policy": real, "64 arms": arms}.items()
@@ -104,7 +95,8 @@ def compared(method: Judged, target: Initial, asked: int, steps: int, measured: 
     """The settling times of the tiny policy's runs, beside those of each simulator over its seeds."""
     row: dict[str, Any] = {"tiny policy": {"median": middle(measured), "each": measured}}
     for name, simulator in method.simulators.items():
-        each = [settling(simulator(method.make(target, asked), steps, seed)) for seed in SEEDS]
+        under = make(method.preset, target=target, settling=asked)
+        each = [settling(simulator(under, steps, seed)) for seed in SEEDS]
         found, real = middle(each), middle(measured)
         ratio = None if found is None or real is None else round(real / found, 2)
         row[name] = {"median": found, "each": each, "measured_to_simulated": ratio}

@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from common.runner import finished
 from common.seeds import over_seeds
 from studies import GAIN, METHODS, TRAJECTORIES, Case, all_cases
 
@@ -19,7 +20,7 @@ SERIES = ("measured", "target", "output")
 
 def collect(runs: Path, path: Path) -> dict[str, Any]:
     """Read every finished run below `runs` and write the results to `path`."""
-    cases = [case for case in all_cases() if (runs / case.name / "summary.json").exists()]
+    cases = [case for case in all_cases() if finished(runs, case)]
     if not cases:
         return {}
     loaded = {case: Run.load(runs / case.name) for case in cases}
