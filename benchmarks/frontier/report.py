@@ -51,6 +51,12 @@ groups, the faster plain GRPO takes the entropy down. The last third of 150 step
 entropy as a share of the start, the mean error as a share of the target, the share of steps whose output is at a limit.
 """
 
+VARIANTS = """
+Flow again: with weights of tokens up to 2 or 20 where the others go up to 5, and with the tokens of right or of wrong samples
+weighted alone. Larger weights are also larger steps of plain gradient descent, so the second table has learning rates above the
+{learning_rate} of all other rows.
+"""
+
 CLIP = """
 ## The clip range
 
@@ -204,20 +210,30 @@ def smollm2_section() -> list[str]:
     ]
 
 
-def reach_table() -> str:
+def reach_section() -> list[str]:
     """What `reach.py` found."""
-    rows = [
-        [
-            str(row["group"]),
-            row["actuator"] or "plain GRPO",
-            "" if row["share"] is None else f"{row['share']:.0%}",
-            f"{row['entropy']['mean']:.0%}",
-            *(f"{row[key]['mean']:.0%}" if key in row else "" for key in ("error", "at_a_limit")),
-            cell(row["reward"]),
-        ]
-        for row in json.loads((HERE / "reach.json").read_text())["rows"]
+    record = json.loads((HERE / "reach.json").read_text())
+    header = ["group", "actuator", "target", "entropy", "error", "at a limit", "reward"]
+    faster = [[f"{row['learning_rate']:g}", *reach_cells(row)] for row in record["faster"]]
+    return [
+        REACH,
+        table(header, [reach_cells(row) for row in record["rows"]]),
+        VARIANTS.format(**record),
+        table(header, [reach_cells(row) for row in record["variants"]]),
+        "",
+        table(["learning rate", *header], faster),
     ]
-    return table(["group", "actuator", "target", "entropy", "error", "at a limit", "reward"], rows)
+
+
+def reach_cells(row: dict[str, Any]) -> list[str]:
+    return [
+        str(row["group"]),
+        row["actuator"] or "plain GRPO",
+        "" if row["share"] is None else f"{row['share']:.0%}",
+        f"{row['entropy']['mean']:.0%}",
+        *(f"{row[key]['mean']:.0%}" if key in row else "" for key in ("error", "at_a_limit")),
+        cell(row["reward"]),
+    ]
 
 
 def clip_section() -> list[str]:
@@ -261,8 +277,7 @@ def page(record: dict[str, Any]) -> str:
             'same seed; "all" is the mean over the three targets.\n',
             differences_table(record),
             *smollm2_section(),
-            REACH,
-            reach_table(),
+            *reach_section(),
             *clip_section(),
             "\n## What temperature alone does\n",
             "No control: the untrained policy sampled cooler, and the last policies of plain GRPO sampled hotter.\n",

@@ -64,13 +64,13 @@ def large_batch(seed: int, share: float) -> Case:
 
 
 def others(model: str, seed: int, share: float) -> list[Case]:
-    """The published controllers at one target, on the tiny policy."""
+    """The published controllers at one target."""
     methods = {
         "EntroPIC released": f"method={{name: entropic, target: {share} * initial}}",
         "EntroPIC self-tuned": self_tuned("entropic", share, ", limits: [-1, 1]"),
         "Skywork AEC": f"method={{name: skywork, target: {share} * initial}}",
     }
-    return [Case(model, label, seed, (method,), share) for label, method in methods.items() if model == "tiny"]
+    return [Case(model, label, seed, (method,), share) for label, method in methods.items()]
 
 
 def all_cases(models: tuple[str, ...] = ("tiny", "smollm2"), seeds: tuple[int, ...] = (0, 1, 2, 3, 4)) -> list[Case]:
@@ -81,4 +81,4 @@ def all_cases(models: tuple[str, ...] = ("tiny", "smollm2"), seeds: tuple[int, .
     wanted = [(model, seed) for model in models for seed in seeds if model == "tiny" or seed < 2]
     first = [case for model, seed in wanted for case in [*cases(model, seed), out_of_reach(model, seed)]]
     first += [large_batch(seed, share) for model, seed in wanted if model == "smollm2" for share in SHARES]
-    return first + [case for model, seed in wanted for case in others(model, seed, 1.0)]
+    return first + [case for model, seed in wanted if model == "tiny" for case in others(model, seed, 1.0)]

@@ -111,6 +111,22 @@ def test_every_kind_of_method_acts(name, options) -> None:
         assert changed.entropy[-1] > plain.entropy[-1]
 
 
+def test_the_clip_range_moves_the_entropy_where_rewards_are_random_as_2509_26114_says() -> None:
+    """A short form of `benchmarks/frontier/clip.py`."""
+
+    def entropy(**ends: float) -> float:
+        found = []
+        for seed in range(6):
+            bandit = random_bandit(32, 8, 1.5, seed, group=16, learning_rate=0.5, updates=4)
+            coins = dataclasses.replace(bandit, success_SV=torch.full_like(bandit.success_SV, 0.5))
+            found.append(train_bandit(coins, make("clip_higher", **ends), 80, seed=seed).entropy[-1])
+        return sum(found) / len(found)
+
+    usual = entropy(eps_high=0.2, eps_low=0.2)
+    assert entropy(eps_high=1.0, eps_low=0.2) > usual + 0.03
+    assert entropy(eps_high=0.2, eps_low=0.8) < usual - 0.03
+
+
 def test_a_controller_of_a_bonus_through_autograd() -> None:
     bandit = random_bandit(8, learning_rate=0.3, delay=0)
     trace = train_bandit(bandit, make("entropy_bonus", coef=PI(1.2, 1.0, 0.05, (-1, 1))), 500)
