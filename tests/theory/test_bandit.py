@@ -111,6 +111,17 @@ def test_every_kind_of_method_acts(name, options) -> None:
         assert changed.entropy[-1] > plain.entropy[-1]
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_bonus_holds_where_hardly_a_batch_has_advantages(seed: int) -> None:
+    """A short form of `benchmarks/self_tuning/sparse.py`: nothing gives the drives of the bonus their unit there."""
+    bandit = random_bandit(16, 32, 1.5, seed, group=2, learning_rate=0.3, momentum=0.86, prompts=16)
+    drawn = torch.rand(bandit.success_SV.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    bandit = dataclasses.replace(bandit, success_SV=(drawn < 0.003).double())
+    trace = train_bandit(bandit, make("hold", target=1.125, settling=25), 200, seed=seed)
+    errors = [entropy / 1.125 - 1 for entropy in trace.entropy[100:]]
+    assert math.sqrt(sum(error**2 for error in errors) / len(errors)) < 0.15
+
+
 def test_the_clip_range_moves_the_entropy_where_rewards_are_random_as_2509_26114_says() -> None:
     """A short form of `benchmarks/frontier/clip.py`."""
 

@@ -86,8 +86,8 @@ def effect(summary: Summary, controller: Any) -> Effect | None:
     """The effect of this controller's output on the batch, in units of the root mean square of its tokens' A D.
 
     That makes it a pure number: an optimizer that divides by the size of its gradients keeps to it more nearly than to the
-    change itself (docs/self_tuning.md). None where `authority_sums` was not told of the controller, and where advantages that
-    are not finite left no numbers.
+    change itself (docs/self_tuning.md). None where `authority_sums` was not told of the controller, where advantages that are
+    not finite left no numbers, and where all of them are 0, so that there is no such unit, but the output acts all the same.
     """
     if not reads_effect(controller) or "predicted" not in summary.values:
         return None
@@ -98,8 +98,10 @@ def effect(summary: Summary, controller: Any) -> Effect | None:
         "authority/high",
         "predicted",
     ]
-    size = math.sqrt(summary.mean("flow_sq")) or math.inf  # nothing moves where every advantage is 0
-    *changes, acting = (summary.mean(name) / size for name in names)
+    size = math.sqrt(summary.mean("flow_sq"))
+    if not size and any(summary.mean(name) for name in names):
+        return None
+    *changes, acting = (summary.mean(name) / (size or 1.0) for name in names)
     return Effect(outputs, tuple(changes), acting) if all(map(math.isfinite, (*changes, acting))) else None
 
 
