@@ -12,9 +12,11 @@ import torch
 from entrostat.control import PI, Initial, SelfTuning
 from entrostat.errors import ConfigError
 from entrostat.methods import loss, make, ppo
+from entrostat.methods.base import MethodState
+from entrostat.methods.bonus import EntropyBonus
 from entrostat.theory import Event, TabularPolicy, group_advantages, random_bandit, response, train_bandit
 from entrostat.theory.bandit import _Training, token_gradient
-from entrostat.types import TokenBatch, TokenStats
+from entrostat.types import Surrogate, TokenBatch, TokenStats
 
 torch.set_num_threads(1)
 
@@ -76,6 +78,32 @@ def test_flow_holds_what_plain_training_loses(delay, off_policy) -> None:
     assert sum(held.reward[-100:]) > sum(held.reward[:100])  # and it learns meanwhile
 
 
+def test_without_delay_the_output_of_a_batch_acts_on_it_as_in_step_on() -> None:
+    bandit = random_bandit(8, 4, group=8, delay=0)
+    method = make("hold", target=0.5 * math.log(8), settling=10)
+    training = _Training(bandit, method, seed=0, by_autograd=True)
+    (bonus,) = training.method.links
+    assert all(knob.delay == 0 for knob in bonus.knobs.values() if isinstance(knob, SelfTuning))
+    seen: list[float] = []
+    training.method = dataclasses.replace(training.method, links=(_Recorded(bonus.coef, seen),))  # type: ignore[attr-defined]
+    with torch.no_grad():  # as `train_bandit` does
+        trace = training.run(5, {})
+    assert seen == trace.output and len(set(seen)) == 5
+
+
+class _Recorded(EntropyBonus):
+    """Notes the outputs with which the objective's gradient is taken."""
+
+    def __init__(self, coef: SelfTuning, seen: list[float]) -> None:
+        super().__init__(coef)
+        object.__setattr__(self, "seen", seen)
+
+    def apply(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Surrogate:
+        if torch.is_grad_enabled():
+            self.seen.append(state.knobs["coef"].output)  # type: ignore[attr-defined]
+        return super().apply(surrogate, batch, state)
+
+
 def test_stale_batches_are_clipped() -> None:
     """From the second update on a batch the ratios differ from one, and a tiny clip range lets nothing move further."""
     moved = {}
@@ -120,6 +148,14 @@ def test_a_bonus_holds_where_hardly_a_batch_has_advantages(seed: int) -> None:
     trace = train_bandit(bandit, make("hold", target=1.125, settling=25), 200, seed=seed)
     errors = [entropy / 1.125 - 1 for entropy in trace.entropy[100:]]
     assert math.sqrt(sum(error**2 for error in errors) / len(errors)) < 0.15
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_outputs_that_act_on_other_batches_than_they_were_found_on_leave_no_offset(seed: int) -> None:
+    """A short form of `benchmarks/self_tuning/misses.py`: four policies are a small batch, whose curve is another each time."""
+    bandit = random_bandit(4, 4, 0.416, seed, group=32, learning_rate=1.0, momentum=0.5)
+    trace = train_bandit(bandit, make("hold", target=0.208, settling=60), 300, seed=seed)
+    assert sum(trace.entropy[150:]) / 150 == pytest.approx(0.208, rel=0.03)
 
 
 def test_the_clip_range_moves_the_entropy_where_rewards_are_random_as_2509_26114_says() -> None:

@@ -10,9 +10,10 @@ change that the output makes, in units of a quarter of what the limits can make 
 and a drift that the theory foresees, are then out of the plant, and what is left to find out is one factor. Elsewhere it is the
 output's distance from its start, in quarters of the range between the limits.
 
-The estimated drift does what an integral does elsewhere; as the estimator is told what was really commanded, limits cannot
-wind it up. A target that moves by s a step is a drift of d - s. While the gain is uncertain, a multiple of its standard
-error takes its place where that is larger: the feedback is then safe for every gain that is still likely.
+The estimated drift does what an integral does elsewhere; as the estimator is told what really acted, limits cannot wind it
+up. An output is found on the curve of one batch and acts on the next: by how much it misses on average is taken off. A
+target that moves by s a step is a drift of d - s. While the gain is uncertain, a multiple of its standard error takes its
+place where that is larger: the feedback is then safe for every gain that is still likely.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ _MEMORY = 0.7  # time constants of the loop within which a change of the drift i
 _CAUTION = 1.5  # standard errors of the gain that the feedback reckons with
 _LEAST_GAIN = 0.1  # of the prior gain: below it the feedback would answer noise with all it has
 _KNOWN, _UNKNOWN = 2.0, 1.0  # standard errors by which a gain stands out of the noise, and within which it does not
+_MISSES = 2.0  # time constants of the loop over which misses are averaged
 _STRETCH = 12  # steps at a limit before it is judged what that limit can do
 _PATIENCE = 4.0  # settling times; a target that takes longer at full output counts as out of reach
 
@@ -44,8 +46,9 @@ class SelfTuningState(Estimate):
     """The controller after a number of steps: what it measured, what it believes (see `Estimate`), what it commands.
 
     `drive` is what the output is to do: u in the module's docstring. `unit` is the predicted change that a drive of 1 stands
-    for; 0 while no effect was known, when a drive is a quarter of the range of the output. `saturated` is -1 or 1 where the
-    output sits at its lower or upper limit. `identified` is 1 while the gain stands two standard errors out of the noise with
+    for; 0 while no effect was known, when a drive is a quarter of the range of the output. `miss` is by how much more the
+    outputs drive on the batches that they act on than they were meant to, on average. `saturated` is -1 or 1 where the output
+    sits at its lower or upper limit. `identified` is 1 while the gain stands two standard errors out of the noise with
     the right sign, -1 where after two settling times it does not by one (the feedback keeps to gains that its uncertainty
     allows), else 0. `reachable` is 0 while the output is at its limit, or by the theory no output drives towards the target,
     and the entropy does not come nearer to it; `reach_low` and `reach_high` [nats] are where one settling time at the limits
@@ -61,6 +64,7 @@ class SelfTuningState(Estimate):
     output: float = 0.0
     drive: float = 0.0
     unit: float = 0.0
+    miss: float = 0.0
     saturated: int = 0
     identified: int = 0
     reachable: int = 1
@@ -141,7 +145,12 @@ class SelfTuning:
             known = drift_explained(replace(known, unit=effect.width / _RANGE))
         drives = self._drives(known.unit, effect)
         if self.delay:  # the output that acted on this batch was chosen before it
-            known = self._predicted(known, drives.acted(state.output), state.steps + 1)
+            acted = drives.acted(state.output)
+            # What a limit cut off was not meant so, and a batch on which no output moves anything tells nothing.
+            if state.unit and not state.saturated and drives.low < drives.high:
+                over = max(_MISSES * self.settling / SETTLED, 2.0)
+                known = replace(known, miss=known.miss + (acted - state.drive - known.miss) / over)
+            known = self._predicted(known, acted, state.steps + 1)
         goal = aim(self.target, state.steps, measured, state.initial)
         drive, end = self._command(known, state, drives, goal.initial)
         output = self._rate_limited(drives.output(drive, state.output), state.output)
@@ -192,12 +201,14 @@ class SelfTuning:
         rho, beta = self.pole, self._felt(state.steps + 1 + self.delay)
         k_e = (1 - rho) ** 2 / (gain * (1 - beta))
         k_w = (rho**2 - beta) / (1 - beta)
-        wanted = hold + k_e * error + k_w * (known.lagged - hold)
+        wanted = hold + k_e * error + k_w * (known.lagged - hold) - known.miss
         if self.rate is None:
             # What proves too much is taken back at once: a limit on that would let a gain larger than believed overshoot.
             now, most = drives.of(state.output), (high - low) / 10
+            hold -= known.miss
             wanted = min(max(wanted, min(now - most, hold)), max(now + most, hold))
-        return min(max(wanted, low), high), (wanted >= high) - (wanted <= low)
+        end = (wanted >= high) - (wanted <= low) if low < high else 0
+        return min(max(wanted, low), high), end
 
     def _rate_limited(self, output: float, before: float) -> float:
         return output if self.rate is None else min(max(output, before - self.rate), before + self.rate)

@@ -143,8 +143,8 @@ class _Training:
     """The variables of one training."""
 
     def __init__(self, bandit: Bandit, method: Chain, seed: int, by_autograd: bool) -> None:
-        self.bandit, self.method, self.by_autograd = bandit, method, by_autograd
-        self.state = method.init()
+        self.bandit, self.method, self.by_autograd = bandit, method.with_delay(bandit.delay), by_autograd
+        self.state = self.method.init()
         self.logits_SV = bandit.policy.logits_SV.clone()
         self.velocity_SV = torch.zeros_like(self.logits_SV)
         self.generator = torch.Generator().manual_seed(seed)
@@ -252,11 +252,10 @@ class _Training:
         before = self.state
         if self.bandit.delay == 0:
             plain = self.method.apply(ppo(batch, self.bandit.eps, self.bandit.eps), batch, before)
-            after, _ = self.method.update(before, account + Summary(plain.sums).reduced())
-            acting = self.method.ahead(before, after)
-        else:
-            acting = before
-        gradients, changed = _objective(self.method, batch, acting, self.bandit.eps, self.by_autograd)
+            self.state, _ = self.method.update(before, account + Summary(plain.sums).reduced())
+            acting = self.method.ahead(before, self.state)
+            return _objective(self.method, batch, acting, self.bandit.eps, self.by_autograd)[0]
+        gradients, changed = _objective(self.method, batch, before, self.bandit.eps, self.by_autograd)
         self.state, _ = self.method.update(before, account + Summary(changed.sums).reduced())
         return gradients
 
