@@ -52,6 +52,8 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/self_tuning/curve.py
 	$(BIN)/python benchmarks/self_tuning/likelihood.py
 	$(BIN)/python benchmarks/self_tuning/gains.py
+	$(BIN)/python benchmarks/self_tuning/sparse.py
+	$(BIN)/python benchmarks/self_tuning/misses.py
 	$(BIN)/python benchmarks/disturbances/run.py
 	$(BIN)/python benchmarks/disturbances/report.py
 	$(BIN)/python benchmarks/trajectories/run.py
@@ -59,6 +61,7 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/frontier/run.py
 	$(BIN)/python benchmarks/frontier/smollm2.py
 	$(BIN)/python benchmarks/frontier/reach.py
+	$(BIN)/python benchmarks/frontier/clip.py
 	$(BIN)/python benchmarks/frontier/reference.py
 	$(BIN)/python benchmarks/frontier/cost.py
 	$(BIN)/python benchmarks/frontier/report.py
