@@ -5,18 +5,18 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from typing import Any
 
 import pytest
 import torch
 
 from entrostat.control import PI, Initial, SelfTuning
 from entrostat.errors import ConfigError
-from entrostat.methods import loss, make, ppo
-from entrostat.methods.base import MethodState
-from entrostat.methods.bonus import EntropyBonus
+from entrostat.methods import Chain, loss, make, ppo
 from entrostat.theory import Event, TabularPolicy, group_advantages, random_bandit, response, train_bandit
+from entrostat.theory import bandit as bandit_training
 from entrostat.theory.bandit import _Training, token_gradient
-from entrostat.types import Surrogate, TokenBatch, TokenStats
+from entrostat.types import TokenBatch, TokenStats
 
 torch.set_num_threads(1)
 
@@ -78,30 +78,18 @@ def test_flow_holds_what_plain_training_loses(delay, off_policy) -> None:
     assert sum(held.reward[-100:]) > sum(held.reward[:100])  # and it learns meanwhile
 
 
-def test_without_delay_the_output_of_a_batch_acts_on_it_as_in_step_on() -> None:
-    bandit = random_bandit(8, 4, group=8, delay=0)
+def test_without_delay_the_output_of_a_batch_acts_on_it_as_in_step_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken, outputs = bandit_training._objective, []
+
+    def objective(method: Chain, batch: TokenBatch, state: Any, *rest: Any) -> Any:
+        assert all(knob.delay == 0 for knob in method.links[0].knobs.values() if isinstance(knob, SelfTuning))
+        outputs.append(state[0].knobs["coef"].output)
+        return taken(method, batch, state, *rest)
+
+    monkeypatch.setattr(bandit_training, "_objective", objective)
     method = make("hold", target=0.5 * math.log(8), settling=10)
-    training = _Training(bandit, method, seed=0, by_autograd=True)
-    (bonus,) = training.method.links
-    assert all(knob.delay == 0 for knob in bonus.knobs.values() if isinstance(knob, SelfTuning))
-    seen: list[float] = []
-    training.method = dataclasses.replace(training.method, links=(_Recorded(bonus.coef, seen),))  # type: ignore[attr-defined]
-    with torch.no_grad():  # as `train_bandit` does
-        trace = training.run(5, {})
-    assert seen == trace.output and len(set(seen)) == 5
-
-
-class _Recorded(EntropyBonus):
-    """Notes the outputs with which the objective's gradient is taken."""
-
-    def __init__(self, coef: SelfTuning, seen: list[float]) -> None:
-        super().__init__(coef)
-        object.__setattr__(self, "seen", seen)
-
-    def apply(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Surrogate:
-        if torch.is_grad_enabled():
-            self.seen.append(state.knobs["coef"].output)  # type: ignore[attr-defined]
-        return super().apply(surrogate, batch, state)
+    trace = train_bandit(random_bandit(8, 4, group=8, delay=0), method, 5)
+    assert outputs == trace.output and len(set(outputs)) == 5
 
 
 def test_stale_batches_are_clipped() -> None:

@@ -99,9 +99,10 @@ def effect(summary: Summary, controller: Any) -> Effect | None:
         "predicted",
     ]
     size = math.sqrt(summary.mean("flow_sq"))
-    if not size and any(summary.mean(name) for name in names):
+    means = [summary.mean(name) for name in names]
+    if not size and any(means):
         return None
-    *changes, acting = (summary.mean(name) / (size or 1.0) for name in names)
+    *changes, acting = (mean / (size or 1.0) for mean in means)
     return Effect(outputs, tuple(changes), acting) if all(map(math.isfinite, (*changes, acting))) else None
 
 
