@@ -3,12 +3,14 @@
     python benchmarks/disturbances/disturbed.py KIND STEP [key.path=value ...] --out FOLDER
 
 KIND is what changes at optimizer step STEP: `learning_rate` (doubled), `updates` (four on each batch from then on),
-`temperature` (from 1.0 to 1.2), `task` (operands from 1 to 9 become 5 to 9).
+`temperature` (from 1.0 to 1.2), `task` (countdown: operands from 1 to 9 become 5 to 9; sums: two digits in place of one).
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,27 +24,34 @@ from entrostat.run.folder import CONFIG, ENVIRONMENT, METRICS, SUMMARY, MetricsF
 from entrostat.run.record import Run
 from entrostat.run.summary import summarise
 from entrostat.run.train import build_trainer, resolve
-from entrostat.tasks.countdown import Countdown
+from entrostat.tasks import Problem, Split, Task, load_task
 
 WARMER = 1.2
-OTHER_TASK = Countdown(low=5)
+OTHER_TASK = {"countdown": {"low": 5}, "rg:chain_sum": {"min_digits": 2, "max_digits": 2}}
+"""Options of a task that become others."""
 
 
-class Switched(Countdown):
-    """Problems of one task first, then of another; a problem says itself how it is scored."""
+class Switched:
+    """Problems of one task first, `prompts` in all, then of another; of each `distinct` different ones, over and over.
 
-    def __init__(self, first: Countdown, prompts: int, then: Countdown) -> None:
-        super().__init__(**{k: getattr(first, k) for k in ("numbers", "low", "high", "max_target", "eval_share")})
-        object.__setattr__(self, "parts", (first, prompts, then))
+    A problem says itself whose it is.
+    """
 
-    @property
-    def max_completion_tokens(self) -> int:
-        first, _, then = self.parts  # type: ignore[attr-defined]
-        return max(first.max_completion_tokens, then.max_completion_tokens)
+    def __init__(self, first: Task, then: Task, prompts: int, distinct: int | None) -> None:
+        self.parts, self.prompts, self.distinct = (first, then), prompts, distinct
+        self.name, self.temperature = first.name, first.temperature
+        self.max_completion_tokens = max(part.max_completion_tokens for part in self.parts)
 
-    def problems(self, split: Any, count: int, seed: int) -> Any:
-        first, prompts, then = self.parts  # type: ignore[attr-defined]
-        return first.problems(split, prompts, seed) + then.problems(split, count - prompts, seed)
+    def problems(self, split: Split, count: int, seed: int) -> list[Problem]:
+        rows: list[Problem] = []
+        for part, (task, wanted) in enumerate(zip(self.parts, (self.prompts, count - self.prompts), strict=True)):
+            drawn = task.problems(split, min(wanted, self.distinct or wanted), seed)
+            marked = [replace(problem, meta=problem.meta | {"part": part}) for problem in drawn]
+            rows += itertools.islice(itertools.cycle(marked), wanted)
+        return rows
+
+    def score(self, problem: Problem, completion: str) -> float:
+        return self.parts[problem.meta["part"]].score(problem, completion)
 
 
 class Disturbance(TrainerCallback):
@@ -80,12 +89,13 @@ def main(kind: str, step: int, folder: Path, words: list[str]) -> None:
     torch.set_num_threads(config.threads or 1)
     torch.manual_seed(config.seed)
     with claim(folder), quiet():
-        task: Any = Countdown()
+        task = load_task(config.task.name, **config.task.options)
         if kind == "task":
             per_step = config.trainer["per_device_train_batch_size"] // config.trainer["num_generations"]
-            task = Switched(Countdown(), step * per_step, OTHER_TASK)
+            then = load_task(config.task.name, **config.task.options | OTHER_TASK[config.task.name])
+            task = Switched(task, then, step * per_step, config.train_problems)
             length = {**config.trainer, "max_completion_length": task.max_completion_tokens}
-            config = config.model_copy(update={"trainer": length})
+            config = config.model_copy(update={"trainer": length, "train_problems": None})
         policy = load_policy(config.model)
         method = build_method(config.method.name, config.method.options)
         trainer = build_trainer(config, folder, policy, task, method)

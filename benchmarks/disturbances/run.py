@@ -1,8 +1,9 @@
 """Something changes in mid-run; how long until the target is held again? `python benchmarks/disturbances/run.py`.
 
-The self-tuning controller holds three quarters of the initial entropy, with the two settings of `benchmarks/self_tuning`. At
-step 45 one of four things changes (`disturbed.py`). Resumable: a run that has finished is not run again. `results.json` is
-written anew after every run; `report.py` makes the page and the figure.
+The self-tuning controller holds three quarters of the initial entropy, with the two settings of `benchmarks/self_tuning`:
+`flow` that of the tiny policy, `hold` that of SmolLM2. At step 45 one of four things changes (`disturbed.py`). Resumable: a run
+that has finished is not run again. `results.json` is written anew after every run; `report.py` makes the page and the
+figures.
 """
 
 from __future__ import annotations
@@ -18,39 +19,58 @@ sys.path.append(str(Path(__file__).parents[1]))
 
 from common.runner import add_options, finished, run_all
 from common.seeds import over_seeds
+from common.smollm2 import SMOLLM2
 from common.tiny import GOOD, SETTLING, TINY, WINDOW, rms, self_tuned
 
-from entrostat.control.response import centred_mean, response
+from entrostat.control.response import centred_mean, noise_band, response
 from entrostat.run.folder import write_json
 from entrostat.run.record import Run
 
 HERE = Path(__file__).parent
 RUNS = HERE / "runs"
 KINDS = ("learning_rate", "task", "updates", "temperature")
-SEEDS = (0, 1, 2, 3, 4)
 STEP, STEPS = 45, 90
 SERIES = ("measured", "output")
-COMMON = (*TINY, f"steps={STEPS}", "eval.problems=0", self_tuned("flow", 0.75))
+COMMON = (f"steps={STEPS}", "eval={every: 0, problems: 0}")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is trained, and by which method the entropy is held."""
+
+    model: str
+    method: str
+    seeds: tuple[int, ...]
+    arguments: tuple[str, ...]
+
+
+SETTINGS = (
+    Setting("tiny", "flow", (0, 1, 2, 3, 4), (*TINY, self_tuned("flow", 0.75))),
+    Setting(
+        "smollm2", "hold", (0, 1), (*SMOLLM2, f"method={{name: hold, target: 0.75 * initial, settling: {SETTLING}}}")
+    ),
+)
 
 
 @dataclass(frozen=True)
 class Case:
-    """One run: what changes, and the seed."""
+    """One run: what is trained, what changes, and the seed."""
 
+    setting: Setting
     kind: str
     seed: int
 
     @property
     def name(self) -> str:
-        return f"{self.kind}-seed{self.seed}"
+        return f"{self.setting.model}/{self.kind}-seed{self.seed}"
 
     @property
     def arguments(self) -> list[str]:
         """Everything after `disturbed.py`."""
-        return [self.kind, str(STEP), *COMMON, f"seed={self.seed}"]
+        return [self.kind, str(STEP), *self.setting.arguments, *COMMON, f"seed={self.seed}"]
 
 
-CASES = [Case(kind, seed) for seed in SEEDS for kind in KINDS]
+CASES = [Case(setting, kind, seed) for setting in SETTINGS for seed in setting.seeds for kind in KINDS]
 
 
 def collect(path: Path) -> None:
@@ -59,34 +79,47 @@ def collect(path: Path) -> None:
     if not cases:
         return
     loaded = {case: Run.load(RUNS / case.name) for case in cases}
-    rows = {case: one(run) for case, run in loaded.items()}
-    groups: dict[str, list[Case]] = defaultdict(list)
-    for case in cases:
-        groups[case.kind].append(case)
     record = {
         "environment": loaded[cases[0]].environment,
         "step": STEP,
         "settling_asked": SETTLING,
         "window": WINDOW,
         "good": GOOD,
+        "models": {
+            setting.model: {"method": setting.method}
+            | together({c: r for c, r in loaded.items() if c.setting is setting})
+            for setting in SETTINGS
+        },
+    }
+    write_json(path, record)
+
+
+def together(loaded: dict[Case, Run]) -> dict[str, Any]:
+    """The runs of one setting, and over its seeds."""
+    rows = {case: one(run) for case, run in loaded.items()}
+    groups: dict[str, list[Case]] = defaultdict(list)
+    for case in rows:
+        groups[case.kind].append(case)
+    return {
         "disturbances": {
             kind: {"seeds": [case.seed for case in group]}
             | {name: over_seeds([rows[case][name] for case in group]) for name in rows[group[0]]}
             for kind, group in groups.items()
         },
-        "runs": [{"kind": case.kind, "seed": case.seed, **rows[case], **series(loaded[case])} for case in cases],
+        "runs": [{"kind": case.kind, "seed": case.seed, **rows[case], **series(loaded[case])} for case in rows],
     }
-    write_json(path, record)
 
 
 def one(run: Run) -> dict[str, Any]:
     """How one run went through its disturbance. Errors are shares of the target."""
     measured, target = (run.column(f"entropy_control/{name}")[1] for name in ("measured", "target"))
-    told = response(measured, target, window=WINDOW, least=GOOD * target[-1], events=[STEP])
+    least = max(GOOD * target[-1], noise_band(measured[:STEP], WINDOW))
+    told = response(measured, target, window=WINDOW, least=least, events=[STEP])
     errors = [(value - wanted) / wanted for value, wanted in zip(measured, target, strict=True)]
     before, after = errors[STEP // 2 : STEP], errors[STEP:]
     return {
         "settling": told.settling,
+        "band": told.band / target[-1],
         "recovery": told.recoveries[0],
         "rms_before": rms(before),
         "worst_smoothed": max(map(abs, centred_mean(after, WINDOW))),

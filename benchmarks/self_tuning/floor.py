@@ -1,0 +1,104 @@
+"""How much of the error is noise? `python benchmarks/self_tuning/floor.py` after run.py writes floor.json.
+
+From the log of each run of `hold` its linear plant is identified, with the noise of a measurement and what each step's drift
+differs by, and the same controller is run on that plant, over seeds: what it would show if the policy were no more than that.
+A run that is further from its target than nearly all of these has an error that noise does not explain. The same with four times
+the completions, which halve both: for 64 completions a step that foretells the runs with 256.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean, quantiles
+from typing import Any
+
+sys.path.append(str(Path(__file__).parents[1]))
+
+from common.runner import finished
+from common.tiny import SETTLING, WINDOW
+from results import settled_within
+from studies import Case, all_cases
+
+from entrostat.control import SelfTuning
+from entrostat.control.response import response
+from entrostat.run.environment import environment
+from entrostat.run.folder import write_json
+from entrostat.run.log import Log, read_log
+from entrostat.run.tune import actuator_of, plant_behind
+from entrostat.theory import LinearPlant, closed_loop
+
+HERE = Path(__file__).parent
+RUNS = HERE / "runs"
+SEEDS = range(100)
+FEWER = 4.0  # times the completions of a step
+
+
+def error(measured: list[float], target: float) -> float:
+    """Root mean square over the second half, as a share of the target."""
+    return response(measured, target, window=WINDOW, least=settled_within(measured, target)).rms_error / target
+
+
+def simulated(plant: LinearPlant, log: Log, target: float, limits: tuple[float, float]) -> list[float]:
+    """The error of the controller on this plant, seed by seed, for as many steps as the run had."""
+    controller = SelfTuning(target, SETTLING, limits, action="raise")
+    return [error(closed_loop(plant, controller, len(log.measured), seed=seed).measured, target) for seed in SEEDS]
+
+
+def row_of(case: Case) -> dict[str, Any]:
+    log = read_log(RUNS / case.name)
+    actuator = actuator_of(log.config, log.raises)
+    plant = plant_behind(log, actuator).plant()
+    assert case.share is not None
+    target = case.share * log.measured[0]
+    quieter = replace(plant, noise=plant.noise / FEWER**0.5, wander=plant.wander / FEWER**0.5)
+    own = simulated(plant, log, target, actuator.limits)
+    cuts = quantiles(own, n=20)
+    return {
+        "model": case.model,
+        "method": case.label,
+        "share": case.share,
+        "seed": case.seed,
+        "noise": round(plant.noise / target, 4),
+        "wander": round(plant.wander / target, 4),
+        "error": round(measured := error(list(log.measured), target), 4),
+        "simulated": round(fmean(own), 4),
+        "simulated_5_to_95": [round(cuts[0], 4), round(cuts[-1], 4)],
+        "simulated_at_least_as_far": round(fmean(each >= measured for each in own), 3),
+        "with_four_times_the_completions": round(fmean(simulated(quieter, log, target, actuator.limits)), 4),
+    }
+
+
+def together(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Means over the seeds of a model, method and target."""
+    groups: dict[Any, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        groups[row["model"], row["method"], row["share"]].append(row)
+    numbers = ("noise", "wander", "error", "simulated", "with_four_times_the_completions")
+    return [
+        {"model": model, "method": method, "share": share, "seeds": [row["seed"] for row in group]}
+        | {name: round(fmean(row[name] for row in group), 4) for name in numbers}
+        | {"runs_within_5_to_95": sum(_within(row) for row in group)}
+        for (model, method, share), group in groups.items()
+    ]
+
+
+def _within(row: dict[str, Any]) -> bool:
+    low, high = row["simulated_5_to_95"]
+    return bool(low <= row["error"] <= high)
+
+
+def main() -> None:
+    cases = [case for case in all_cases() if case.label.startswith("hold") and finished(RUNS, case)]
+    rows = [row_of(case) for case in cases]
+    groups = together(rows)
+    for group in groups:
+        print(json.dumps(group), flush=True)
+    write_json(HERE / "floor.json", {"environment": environment(), "seeds": len(SEEDS), "groups": groups, "runs": rows})
+
+
+if __name__ == "__main__":
+    main()
