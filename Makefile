@@ -47,10 +47,11 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/control/run.py
 	$(BIN)/python benchmarks/control/report.py
 	$(BIN)/python benchmarks/self_tuning/run.py
-	$(BIN)/python benchmarks/self_tuning/report.py
+	$(BIN)/python benchmarks/self_tuning/floor.py
 	$(BIN)/python benchmarks/self_tuning/noise.py
 	$(BIN)/python benchmarks/self_tuning/curve.py
 	$(BIN)/python benchmarks/self_tuning/likelihood.py
+	$(BIN)/python benchmarks/self_tuning/report.py
 	$(BIN)/python benchmarks/self_tuning/gains.py
 	$(BIN)/python benchmarks/self_tuning/sparse.py
 	$(BIN)/python benchmarks/self_tuning/misses.py

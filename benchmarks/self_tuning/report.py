@@ -120,8 +120,33 @@ def excerpts(record: dict[str, Any]) -> dict[str, dict[str, str]]:
         for model, groups in _by_model(record).items():
             chosen = [group for group in groups if group["method"] in methods]
             found[page][f"self-tuning on {model}"] = numbers(chosen, columns)
-    found["docs/self_tuning.md"]["likelihood"] = likelihoods()
+    found["docs/self_tuning.md"] |= {"likelihood": likelihoods(), "floor": floor()}
     return found
+
+
+def floor() -> str:
+    """What `floor.py` found: how much of the error is noise."""
+    record = json.loads((HERE / "floor.json").read_text())
+    asked = record["asked"]
+    columns = {
+        "error": "error",
+        "simulated": "of the plant",
+        "settling_sooner": f"asked for {asked['sooner']:.0f} steps",
+        "settling_later": f"asked for {asked['later']:.0f}",
+        "with_four_times_the_completions": "four times the completions",
+    }
+    header = ["model", "method", "target", *columns.values(), "runs within the plant's 5 to 95 %"]
+    rows = [
+        [
+            group["model"],
+            group["method"],
+            f"{group['share']:.0%}".replace("%", " %"),
+            *(f"{100 * group[name]:.1f} %" for name in columns),
+            f"{group['runs_within_5_to_95']} of {len(group['seeds'])}",
+        ]
+        for group in record["groups"]
+    ]
+    return table(header, rows)
 
 
 def likelihoods() -> str:

@@ -8,8 +8,9 @@ import statistics
 
 import pytest
 
-from entrostat.control import PI, Piecewise
+from entrostat.control import PI, Piecewise, SelfTuning
 from entrostat.control.knob import OpenLoop
+from entrostat.control.response import response
 from entrostat.errors import ConfigError, DataError
 from entrostat.theory import LinearPlant, closed_loop, identify
 
@@ -35,6 +36,24 @@ def test_a_closed_loop_log_gives_the_plant_back(delay) -> None:
         assert sum(abs(miss) < 2 for miss in misses) >= 20, name
     assert statistics.fmean(each.noise for each in found) == pytest.approx(0.006, rel=0.1)
     assert all(each.gain_known for each in found)
+
+
+def test_the_plant_of_a_log_has_the_error_of_its_run() -> None:
+    """A short form of `benchmarks/self_tuning/floor.py`: all that these runs are off by is noise, and their logs say how much."""
+    hold = SelfTuning(0.2, 25)
+
+    def off(plant: LinearPlant, seed: int) -> float:
+        return response(closed_loop(plant, hold, 75, seed=seed).measured, 0.2).rms_error
+
+    plant = LinearPlant(0.004, drift=-0.0005, momentum=0.86, start=0.26, noise=0.006, wander=0.001)
+    real, foretold = [], []
+    for seed in range(12):
+        trace = closed_loop(plant, hold, 75, seed=seed)
+        real.append(response(trace.measured, 0.2).rms_error)
+        own = identify(trace.measured, acting(trace.output, 1)).plant()
+        foretold.append(statistics.fmean(off(own, again) for again in range(100, 110)))
+    assert statistics.fmean(foretold) == pytest.approx(statistics.fmean(real), rel=0.15)
+    assert sum(0.7 < a / b < 1.5 for a, b in zip(foretold, real, strict=True)) >= 10
 
 
 def test_a_probe_of_forty_steps_is_enough_where_the_output_is_large() -> None:
