@@ -4,7 +4,7 @@ The controller's estimator goes once more over the measured entropies of finishe
 ways: the output itself; the first-order change that the batch's weights made; and that change divided by the batch's
 root mean square of A D. What makes the measurements likelier describes the plant better. The number is the mean log-likelihood of
 a step [nats], each measurement under the prediction from those before it, from the sixth step on. The momentum that the entropy
-feels, the walk of the gain and the memory of the drift are varied in the same way.
+feels, the walks of the gain and of the drift are varied in the same way.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from common.runner import finished
 from common.tiny import SETTLING
 from studies import OUT_OF_REACH, all_cases
 
-from entrostat.control import SelfTuning, estimator
-from entrostat.control.self_tuning import SETTLED, SelfTuningState
+from entrostat.control import SelfTuning, estimator, self_tuning
+from entrostat.control.self_tuning import SelfTuningState
 from entrostat.run.environment import environment
 from entrostat.run.folder import write_json
 from entrostat.run.record import Run
@@ -33,9 +33,9 @@ FIRST = 6
 INPUTS = ("output", "change", "change over rms")
 
 
-def likelihood(run: Run, given: str, momentum: float, memory: float, gain_walk: float) -> float:
-    """Mean log-likelihood of a step. memory: of the drift, in time constants of the loop."""
-    estimator.GAIN_WALK = gain_walk
+def likelihood(run: Run, given: str, momentum: float, drift_walk: float, gain_walk: float) -> float:
+    """Mean log-likelihood of a step."""
+    estimator.GAIN_WALK, self_tuning._DRIFT_WALK = gain_walk, drift_walk
     state, terms, unit = SelfTuningState(), [], 0.0
     controller = SelfTuning(1.0, SETTLING, momentum=momentum)
     acting = 0.0  # the output that acts on a batch was commanded after the one before
@@ -56,7 +56,7 @@ def likelihood(run: Run, given: str, momentum: float, memory: float, gain_walk: 
                 unit = width / (controller.limits[1] - controller.limits[0])
                 state = estimator.drift_explained(state)
             acting = -value["predicted"] / size / unit if unit else 0.0
-        state = estimator.predicted(state, acting, controller._felt(step), memory * SETTLING / SETTLED)
+        state = controller._predicted(state, acting, step)
         if given == "output":
             acting = value["output"]
     return fmean(terms)
@@ -65,12 +65,12 @@ def likelihood(run: Run, given: str, momentum: float, memory: float, gain_walk: 
 def main() -> None:
     cases = [case for case in all_cases(("tiny",)) if case.label == "flow self-tuned" and case.share != OUT_OF_REACH]
     runs = [(case, Run.load(RUNS / case.name)) for case in cases if finished(RUNS, case)]
-    walk = estimator.GAIN_WALK
-    chosen: dict[str, Any] = {"given": INPUTS[-1], "momentum": 0.86, "memory": 0.7, "gain_walk": walk}
+    walks = {"drift_walk": self_tuning._DRIFT_WALK, "gain_walk": estimator.GAIN_WALK}
+    chosen: dict[str, Any] = {"given": INPUTS[-1], "momentum": 0.86, **walks}
     variants: dict[str, dict[str, Any]] = {"chosen": {}}
     variants |= {f"given {each}": {"given": each} for each in INPUTS[:-1]}
     variants |= {f"momentum {each}": {"momentum": each} for each in (0.0, 0.5, 0.7, 0.8, 0.83, 0.9, 0.95)}
-    variants |= {f"memory {each}": {"memory": each} for each in (0.4, 1.1, 1.5, 2.5)}
+    variants |= {f"walk of the drift {each}": {"drift_walk": each} for each in (0.0, 0.005, 0.01, 0.04)}
     variants |= {f"walk of the gain {each}": {"gain_walk": each} for each in (0.01, 0.02, 0.1)}
     rows = {}
     for name, change in variants.items():

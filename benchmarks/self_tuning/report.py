@@ -43,7 +43,7 @@ ESTIMATORS = {  # of likelihood.json -> in words
     "momentum 0.8": "momentum 0.8",
     "momentum 0.5": "momentum 0.5",
     "momentum 0.0": "momentum 0",
-    "memory 1.5": "memory of the drift 1.5 time constants, in place of 0.7",
+    "walk of the drift 0.005": "walk of the drift a quarter as fast",
 }
 
 INTRODUCTION = """# Self-tuning control

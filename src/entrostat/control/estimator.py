@@ -22,8 +22,7 @@ PRIOR_GAIN_SD = 0.015  # anything from nothing to several times as much
 PRIOR_DRIFT_SD = 0.01  # per step
 PRIOR_UNFORESEEN_SD = 0.004  # per step: of what the first-order theory does not foresee of the drift
 PRIOR_NOISE_SD = 0.03  # of one measurement
-# How fast things change. The drift is followed within `memory` steps, the gain by this share a step.
-GAIN_WALK = 0.05
+GAIN_WALK = 0.05  # of the gain a step
 LEVEL_WALK = 0.1  # of the measurement noise: what one update does to the entropy beyond drift and output
 # An innovation of more standard deviations than `_WILD` is no noise, nor a drift or gain misjudged. Alone it is a wild
 # measurement; with one of more than `_AGAIN` after it, on the same side, the level itself has jumped.
@@ -131,21 +130,20 @@ def corrected(before: E, measured: float, steps: int) -> E:
     )
 
 
-def predicted(now: E, output: float, momentum: float, memory: float) -> E:
+def predicted(now: E, output: float, momentum: float, drift_walk: float) -> E:
     """The estimate one optimizer step later.
 
     Args:
         output: u of that step, positive where it lowers the entropy.
         momentum: beta.
-        memory: steps within which a change of the drift is followed.
+        drift_walk: standard deviation of what the drift changes by in a step [nats per step].
     """
     a = momentum * now.lagged + (1 - momentum) * output
     # Covariance F P F' + Q with level' = level + drift - a gain.
     level_drift = now.level_drift + now.drift_drift - a * now.drift_gain
     level_gain = now.level_gain + now.drift_gain - a * now.gain_gain
     level_level = now.level_level + now.level_drift - a * now.level_gain + level_drift - a * level_gain
-    # A drift that walks by q a step behind a noise r is followed within (r / q)^(1/4) steps.
-    drift_drift = now.drift_drift + now.noise / memory**4
+    drift_drift = now.drift_drift + drift_walk**2
     gain_gain = now.gain_gain + (GAIN_WALK * max(now.gain, now.gain_sd)) ** 2
     most = (PRIOR_GAIN_SD * now.scale) ** 2
     shrink = math.sqrt(most / gain_gain) if gain_gain > most else 1.0

@@ -32,7 +32,10 @@ SETTLED = 4.744
 """Time constants until a double pole stays within 5 %: the root of (1 + x) exp(-x) = 0.05."""
 
 _RANGE = 4.0  # drives between the limits, of any actuator: what a prior of the gain is worth does not hang on its units
-_MEMORY = 0.7  # time constants of the loop within which a change of the drift is followed
+_HASTE = 0.75  # of the settling time asked for is the loop's own: the rest goes into finding out the plant
+_QUICKEST = 16.0  # steps that haste leaves the loop: with AdamW's momentum it only overshoots if it is asked for less
+_DRIFT_WALK = 0.02  # of the first entropy: what the drift changes by in a step, per squared time constant of the loop
+_LEAST_MEMORY = 2.0  # steps within which a change of the drift is followed
 _CAUTION = 1.5  # standard errors of the gain that the feedback reckons with
 _LEAST_GAIN = 0.1  # of the prior gain: below it the feedback would answer noise with all it has
 _KNOWN, _UNKNOWN = 2.0, 1.0  # standard errors by which a gain stands out of the noise, and within which it does not
@@ -82,7 +85,8 @@ class SelfTuning:
     Args:
         target: entropy to hold [nats per token]: a number, `Initial()`, a schedule over optimizer steps, which is followed
             without lag, or a `Band`.
-        settling: optimizer steps after which an error stays within 5 % of itself.
+        settling: optimizer steps after which an error stays within 5 % of itself, those included in which the plant is found
+            out; once it is known, three quarters of them do, or 16 where that is more.
         limits: lowest and highest output.
         start: output before the first measurement, within the limits; that of a clip range is its usual value.
         rate: most that the output changes in one step; by default its drive moves by at most a tenth of what the limits
@@ -125,9 +129,14 @@ class SelfTuning:
             raise ConfigError(f"delay must be 0 or 1 steps, got {self.delay!r}")
 
     @property
+    def time_constant(self) -> float:
+        """Of the loop [optimizer steps]."""
+        return max(_HASTE * self.settling, min(self.settling, _QUICKEST)) / SETTLED
+
+    @property
     def pole(self) -> float:
         """rho, where both poles of the loop are put."""
-        return math.exp(-SETTLED / self.settling)
+        return math.exp(-1 / self.time_constant)
 
     def init(self) -> SelfTuningState:
         return SelfTuningState(output=self.start)
@@ -148,7 +157,7 @@ class SelfTuning:
             acted = drives.acted(state.output)
             # What a limit cut off was not meant so, and a batch on which no output moves anything tells nothing.
             if state.unit and not state.saturated and drives.low < drives.high:
-                over = max(_MISSES * self.settling / SETTLED, 2.0)
+                over = max(_MISSES * self.time_constant, 2.0)
                 known = replace(known, miss=known.miss + (acted - state.drive - known.miss) / over)
             known = self._predicted(known, acted, state.steps + 1)
         goal = aim(self.target, state.steps, measured, state.initial)
@@ -178,8 +187,10 @@ class SelfTuning:
         return Straight(self.limits, -1 if self.action == "raise" else 1, (high - low) / _RANGE, self.start)
 
     def _predicted(self, now: SelfTuningState, drive: float, step: int) -> SelfTuningState:
-        memory = max(_MEMORY * self.settling / SETTLED, 2.0)
-        return predicted(now, drive, self._felt(step), memory)
+        # A drift that walks by q a step behind a noise of r is followed within sqrt(r / q) steps.
+        most = math.sqrt(now.noise) / _LEAST_MEMORY**2
+        walk = min(_DRIFT_WALK * now.scale / self.time_constant**2, most)
+        return predicted(now, drive, self._felt(step), walk)
 
     def _felt(self, step: int) -> float:
         """The momentum of an optimizer step, counted from 1: Adam divides its moving average by 1 - beta^step."""
