@@ -15,6 +15,8 @@ from entrostat.control.effect import Effect
 from entrostat.control.estimator import GAIN_WALK, LEVEL_WALK, corrected, first_estimate, predicted
 from entrostat.control.self_tuning import SETTLED, SelfTuningState
 from entrostat.errors import ConfigError, DataError
+from entrostat.theory import LinearPlant, closed_loop
+from entrostat.theory.plant import Event
 
 START = 0.26
 
@@ -111,6 +113,16 @@ def test_it_finds_its_gains_on_plants_that_it_does_not_know(share, gain, momentu
     outside = [t for t, h in enumerate(levels) if abs(h - target) > max(0.1 * abs(START - target), 0.05 * target)]
     assert max(outside, default=0) < 50
     assert states[-1].reachable == 1
+
+
+@pytest.mark.parametrize(("noise", "ramp", "gain", "most"), [(0.01, 2e-4, 0.01, 0.068), (0.04, 0.0, 0.03, 0.037)])
+def test_a_growing_drift_is_followed_and_noise_is_not(noise, ramp, gain, most):
+    """Error over the second half. A drift that is followed within a fixed time: 0.075 and 0.043."""
+    plant = LinearPlant(gain * START, momentum=0.86, start=START, noise=noise * START)
+    grows = [Event(at=step, drift=step * ramp * START) for step in range(1, 75)]
+    traces = [closed_loop(plant, SelfTuning(START / 2, 25), 75, seed=seed, events=grows) for seed in range(12)]
+    errors = [[entropy / (START / 2) - 1 for entropy in trace.entropy[37:]] for trace in traces]
+    assert sum(math.sqrt(sum(e**2 for e in each) / len(each)) for each in errors) / len(errors) < most
 
 
 @pytest.mark.parametrize("share", [0.75, 1.25])
