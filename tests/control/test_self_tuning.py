@@ -15,8 +15,7 @@ from entrostat.control.effect import Effect
 from entrostat.control.estimator import GAIN_WALK, LEVEL_WALK, corrected, first_estimate, predicted
 from entrostat.control.self_tuning import SETTLED, SelfTuningState
 from entrostat.errors import ConfigError, DataError
-from entrostat.theory import LinearPlant, closed_loop
-from entrostat.theory.plant import Event
+from entrostat.theory import Event, LinearPlant, closed_loop
 
 START = 0.26
 
@@ -117,7 +116,7 @@ def test_it_finds_its_gains_on_plants_that_it_does_not_know(share, gain, momentu
 
 @pytest.mark.parametrize(("noise", "ramp", "gain", "most"), [(0.01, 2e-4, 0.01, 0.068), (0.04, 0.0, 0.03, 0.037)])
 def test_a_growing_drift_is_followed_and_noise_is_not(noise, ramp, gain, most):
-    """Error over the second half. A drift that is followed within a fixed time: 0.075 and 0.043."""
+    """Error over the second half. With drifts followed at one pace, by a loop that takes all of its time: 0.075 and 0.043."""
     plant = LinearPlant(gain * START, momentum=0.86, start=START, noise=noise * START)
     grows = [Event(at=step, drift=step * ramp * START) for step in range(1, 75)]
     traces = [closed_loop(plant, SelfTuning(START / 2, 25), 75, seed=seed, events=grows) for seed in range(12)]
