@@ -20,8 +20,7 @@ from typing import Any
 sys.path.append(str(Path(__file__).parents[1]))
 
 from common.runner import finished
-from common.tiny import SETTLING, WINDOW
-from results import settled_within
+from common.tiny import SETTLING
 from studies import Case, all_cases
 
 from entrostat.control import SelfTuning
@@ -41,7 +40,7 @@ SOONER, LATER = 15.0, 40.0  # steps asked for to settle
 
 def error(measured: list[float], target: float) -> float:
     """Root mean square over the second half, as a share of the target."""
-    return response(measured, target, window=WINDOW, least=settled_within(measured, target)).rms_error / target
+    return response(measured, target).rms_error / target
 
 
 def simulated(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -53,7 +52,7 @@ def _run(case: Case, run: Run) -> dict[str, Any]:
     }
     if case.share is not None:
         target = run.column(CONTROL + "target")[1]
-        least = settled_within(measured, target[-1])
+        least = max(GOOD * target[-1], noise_band(measured, WINDOW))
         told = response(measured, target, window=WINDOW, least=least, saturated=run.column(CONTROL + "saturated")[1])
         smooth = centred_mean([value - wanted for value, wanted in zip(measured, target, strict=True)], WINDOW)
         starts_there = case.share == 1
@@ -78,11 +77,6 @@ def _run(case: Case, run: Run) -> dict[str, Any]:
     evaluation = run.summary["eval"].get("end", {})
     row |= {key: round(value, 4) for key, value in evaluation.items() if key != "step"}
     return row | {"entropy": [round(value, 4) for value in measured]}
-
-
-def settled_within(measured: Sequence[float], target: float) -> float:
-    """The error that counts as settled where a share of the first error is less [nats]."""
-    return max(GOOD * target, noise_band(measured, WINDOW))
 
 
 def _gain(run: Run, first: float) -> float | None:
