@@ -25,6 +25,11 @@ def self_tuned(method: str, share: float, more: str = "") -> str:
     return f"method={{name: {method}, controller: {{self_tuning: {{{settings}}}}}}}"
 
 
+def held(share: float) -> str:
+    """The override for `hold`, whose controller is self-tuning by itself."""
+    return f"method={{name: hold, target: {share} * initial, settling: {SETTLING}}}"
+
+
 def rms(values: list[float]) -> float:
     """Root mean square."""
     return float((sum(value * value for value in values) / len(values)) ** 0.5)

@@ -20,7 +20,7 @@ sys.path.append(str(Path(__file__).parents[1]))
 from common.runner import add_options, finished, run_all
 from common.seeds import over_seeds
 from common.smollm2 import SMOLLM2
-from common.tiny import GOOD, SETTLING, TINY, WINDOW, rms, self_tuned
+from common.tiny import GOOD, SETTLING, TINY, WINDOW, held, rms, self_tuned
 
 from entrostat.control.response import centred_mean, noise_band, response
 from entrostat.run.folder import write_json
@@ -46,9 +46,7 @@ class Setting:
 
 SETTINGS = (
     Setting("tiny", "flow", (0, 1, 2, 3, 4), (*TINY, self_tuned("flow", 0.75))),
-    Setting(
-        "smollm2", "hold", (0, 1), (*SMOLLM2, f"method={{name: hold, target: 0.75 * initial, settling: {SETTLING}}}")
-    ),
+    Setting("smollm2", "hold", (0, 1), (*SMOLLM2, held(0.75))),
 )
 
 

@@ -139,8 +139,7 @@ def floor() -> str:
     rows = [
         [
             group["model"],
-            group["method"],
-            f"{group['share']:.0%}".replace("%", " %"),
+            *(COLUMNS[name](group) for name in ("method", "target")),
             *(f"{100 * group[name]:.1f} %" for name in columns),
             f"{group['runs_within_5_to_95']} of {len(group['seeds'])}",
         ]

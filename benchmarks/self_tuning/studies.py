@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from common.smollm2 import SMOLLM2
-from common.tiny import SETTLING, TINY, self_tuned
+from common.tiny import TINY, held, self_tuned
 
 SHARES = (0.5, 0.75, 1.0, 1.25)
 OUT_OF_REACH = (
@@ -44,11 +44,6 @@ def cases(model: str, seed: int) -> list[Case]:
     found += [Case(model, "hold self-tuned", seed, (held(share),), share) for share in SHARES]
     found.append(Case(model, "plain GRPO", seed, ("method.name=observe",)))
     return found + others(model, seed, 0.75)
-
-
-def held(share: float) -> str:
-    """The override for `hold`, whose controller is self-tuning by itself."""
-    return f"method={{name: hold, target: {share} * initial, settling: {SETTLING}}}"
 
 
 def out_of_reach(model: str, seed: int) -> Case:
