@@ -20,11 +20,14 @@ def cell(value: dict[str, Any] | None, percent: bool = False, digits: int = 3) -
     return f"{value['mean'] * scale:.{digits}f}{spread}{unit}"
 
 
-def machine(environment: dict[str, Any]) -> str:
-    """A run's machine and versions in a line."""
-    here = environment["machine"]
-    versions = ", ".join(f"{name} {version}" for name, version in environment["packages"].items() if version)
-    return f"{here['processor']}, {here['cores']} cores, {here['memory_gib']} GiB. Versions: {versions}."
+def machine(*environments: dict[str, Any]) -> str:
+    """The machines that runs were made on, and the versions there, in a line."""
+    said = []
+    for each in environments:
+        here = each["machine"]
+        versions = ", ".join(f"{name} {version}" for name, version in each["packages"].items() if version)
+        said.append(f"{here['processor']}, {here['cores']} cores, {here['memory_gib']} GiB. Versions: {versions}.")
+    return " And: ".join(said)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -131,7 +131,7 @@ def page(record: dict[str, Any]) -> str:
         window=record["window"],
         good=f"{100 * record['good']:.0f} %",
         models="\n\n".join(models),
-        machine=machine(record["environment"]),
+        machine=machine(*record["environments"]),
     )
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).parents[1]))
 
+from common.rows import earlier, environments, with_earlier
 from common.runner import add_options, finished, run_all
 from common.seeds import over_seeds
 from common.smollm2 import SMOLLM2
@@ -72,39 +73,53 @@ CASES = [Case(setting, kind, seed) for setting in SETTINGS for seed in setting.s
 
 
 def collect(path: Path) -> None:
-    """Write what every finished run measured, and how each disturbance was recovered from."""
-    cases = [case for case in CASES if finished(RUNS, case)]
-    if not cases:
-        return
-    loaded = {case: Run.load(RUNS / case.name) for case in cases}
+    """Write what every finished run measured, and how each disturbance was recovered from; rows of runs elsewhere are kept."""
+    before = earlier(path)
+    loaded = {case: Run.load(RUNS / case.name) for case in CASES if finished(RUNS, case)}
     record = {
-        "environment": loaded[cases[0]].environment,
+        "environments": environments([run.environment for run in loaded.values()], before.get("environments", [])),
         "step": STEP,
         "settling_asked": SETTLING,
         "window": WINDOW,
         "good": GOOD,
         "models": {
             setting.model: {"method": setting.method}
-            | together({c: r for c, r in loaded.items() if c.setting is setting})
+            | together(
+                with_earlier(
+                    [row_of(case, run) for case, run in loaded.items() if case.setting is setting],
+                    before["models"][setting.model]["runs"] if before else [],
+                    [named(case) for case in CASES if case.setting is setting],
+                )
+            )
             for setting in SETTINGS
         },
     }
     write_json(path, record)
 
 
-def together(loaded: dict[Case, Run]) -> dict[str, Any]:
+def named(case: Case) -> dict[str, Any]:
+    """What a run is known by in the results."""
+    return {"kind": case.kind, "seed": case.seed}
+
+
+def row_of(case: Case, run: Run) -> dict[str, Any]:
+    """One run in numbers and as a series."""
+    return named(case) | one(run) | series(run)
+
+
+def together(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """The runs of one setting, and over its seeds."""
-    rows = {case: one(run) for case, run in loaded.items()}
-    groups: dict[str, list[Case]] = defaultdict(list)
-    for case in rows:
-        groups[case.kind].append(case)
+    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        groups[row["kind"]].append(row)
+    apart = ("kind", "seed", "target", *SERIES)
     return {
         "disturbances": {
-            kind: {"seeds": [case.seed for case in group]}
-            | {name: over_seeds([rows[case][name] for case in group]) for name in rows[group[0]]}
+            kind: {"seeds": [row["seed"] for row in group]}
+            | {name: over_seeds([row[name] for row in group]) for name in group[0] if name not in apart}
             for kind, group in groups.items()
         },
-        "runs": [{"kind": case.kind, "seed": case.seed, **rows[case], **series(loaded[case])} for case in rows],
+        "runs": rows,
     }
 
 

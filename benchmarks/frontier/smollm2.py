@@ -16,6 +16,7 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).parents[1]))
 
+from common.rows import earlier, environments, with_earlier
 from common.runner import add_options, finished, run_all
 from common.smollm2 import SMOLLM2
 from common.tiny import SETTLING
@@ -61,22 +62,29 @@ CASES = [Case(actuator, share, seed) for seed in SEEDS for share in SHARES for a
 
 
 def collect(path: Path) -> dict[str, Any]:
-    """Read every finished run, those of `flow` and plain GRPO from the other study, and write the results to `path`."""
+    """Read every finished run, those of `flow`, `hold` and plain GRPO from the other study, and write the results to `path`.
+
+    Rows that are there already, of runs elsewhere, are kept.
+    """
     runs: list[tuple[str, float | None, int, Run]] = [
         (c.actuator, c.share, c.seed, Run.load(RUNS / c.name)) for c in CASES if finished(RUNS, c)
     ]
-    for seed in SEEDS:
-        beside = {(name, share): f"{there}-{share:.2f}" for name, there in BESIDE.items() for share in STUDIED}
-        for (actuator, share), name in {(PLAIN, None): "plain-GRPO", **beside}.items():
+    beside = {(name, share): f"{there}-{share:.2f}" for name, there in BESIDE.items() for share in STUDIED}
+    beside[PLAIN, None] = "plain-GRPO"
+    for (actuator, share), name in beside.items():
+        for seed in SEEDS:
             if (folder := SELF_TUNING / f"{name}-seed{seed}").joinpath("summary.json").exists():
                 runs.append((actuator, share, seed, Run.load(folder)))
-    if not runs:
+    studied = [(c.actuator, c.share, c.seed) for c in CASES] + [(*each, seed) for each in beside for seed in SEEDS]
+    order = [{"actuator": actuator, "target": share, "seed": seed} for actuator, share, seed in studied]
+    before = earlier(path)
+    rows = with_earlier([row_of(*run) for run in runs], before.get("runs", []), order)
+    if not rows:
         return {}
-    rows = [row_of(*run) for run in runs]
     plain = [row for row in rows if row["actuator"] == PLAIN]
     margin = MARGIN * fmean(row["series"]["entropy"][0] for row in rows)
     record = {
-        "environment": runs[0][-1].environment,
+        "environments": environments([run[-1].environment for run in runs], before.get("environments", [])),
         "plain": {"seeds": [row["seed"] for row in plain], "end": point(plain)},
         "curves": {name: curve(name, rows, STUDIED) for name in (*BESIDE, *CHOSEN)},
         "at_equal_entropy": {

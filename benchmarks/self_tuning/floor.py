@@ -19,9 +19,10 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).parents[1]))
 
+from common.rows import earlier, environments, with_earlier
 from common.runner import finished
 from common.tiny import SETTLING
-from studies import Case, all_cases
+from studies import Case, all_cases, named
 
 from entrostat.control import SelfTuning
 from entrostat.control.response import response
@@ -61,11 +62,7 @@ def row_of(case: Case) -> dict[str, Any]:
     loop = log, target, actuator.limits
     own = simulated(plant, *loop)
     cuts = quantiles(own, n=20)
-    return {
-        "model": case.model,
-        "method": case.label,
-        "share": case.share,
-        "seed": case.seed,
+    return named(case) | {
         "noise": round(plant.noise / target, 4),
         "wander": round(plant.wander / target, 4),
         "error": round(measured := error(list(log.measured), target), 4),
@@ -100,14 +97,16 @@ def _within(row: dict[str, Any]) -> bool:
 
 def main() -> None:
     cases = [case for case in all_cases() if case.label.startswith("hold") and finished(RUNS, case)]
-    rows = [row_of(case) for case in cases]
+    path = HERE / "floor.json"
+    before = earlier(path)
+    rows = with_earlier(map(row_of, cases), before.get("runs", []), map(named, all_cases()))
     groups = together(rows)
     for group in groups:
         print(json.dumps(group), flush=True)
     write_json(
-        HERE / "floor.json",
+        path,
         {
-            "environment": environment(),
+            "environments": environments([environment()] if cases else [], before.get("environments", [])),
             "seeds": len(SEEDS),
             "asked": {"sooner": SOONER, "later": LATER},
             "groups": groups,

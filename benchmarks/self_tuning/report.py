@@ -211,7 +211,7 @@ def page(record: dict[str, Any]) -> str:
         INTRODUCTION.format(
             settling=record["settling_asked"],
             window=record["window"],
-            machine=machine(record["environment"]),
+            machine=machine(*record["environments"]),
         )
     ]
     for model, groups in _by_model(record).items():

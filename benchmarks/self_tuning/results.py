@@ -7,10 +7,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from common.rows import earlier, environments, with_earlier
 from common.runner import finished
 from common.seeds import over_seeds
 from common.tiny import GOOD, SETTLING, WINDOW, rms
-from studies import Case, all_cases
+from studies import Case, all_cases, named
 
 from entrostat.control.response import centred_mean, noise_band, response
 from entrostat.run.folder import write_json
@@ -20,16 +21,17 @@ CONTROL = "entropy_control/"
 
 
 def collect(runs: Path, path: Path) -> dict[str, Any]:
-    """Read every finished run below `runs` and write the results to `path`."""
+    """Read every finished run below `runs`, and write the results to `path`, where those of runs elsewhere are kept."""
     loaded = [(case, Run.load(runs / case.name)) for case in all_cases() if finished(runs, case)]
-    if not loaded:
+    before = earlier(path)
+    rows = with_earlier([_run(case, run) for case, run in loaded], before.get("runs", []), map(named, all_cases()))
+    if not rows:
         return {}
-    rows = [_run(case, run) for case, run in loaded]
     groups: dict[Any, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         groups[row["model"], row["method"], row["share"]].append(row)
     record = {
-        "environment": loaded[0][1].environment,
+        "environments": environments([run.environment for _, run in loaded], before.get("environments", [])),
         "settling_asked": SETTLING,
         "window": WINDOW,
         "groups": [_together(group) for group in groups.values()],
@@ -41,11 +43,7 @@ def collect(runs: Path, path: Path) -> dict[str, Any]:
 
 def _run(case: Case, run: Run) -> dict[str, Any]:
     measured = run.column(CONTROL + "measured")[1]
-    row: dict[str, Any] = {
-        "model": case.model,
-        "method": case.label,
-        "share": case.share,
-        "seed": case.seed,
+    row: dict[str, Any] = named(case) | {
         "entropy_start": round(fmean(measured[:3]), 5),
         "entropy_end": round(fmean(measured[-10:]), 5),
         "reward_end": round(fmean(run.column("reward")[1][-10:]), 4),

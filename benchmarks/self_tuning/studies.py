@@ -6,6 +6,7 @@ The same two settings everywhere: a target, as a share of the initial entropy, a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from common.smollm2 import SMOLLM2
 from common.tiny import TINY, held, self_tuned
@@ -36,6 +37,11 @@ class Case:
     def arguments(self) -> list[str]:
         """Everything after `entrostat train`."""
         return [*(TINY_RUN if self.model == "tiny" else SMOLLM2), f"seed={self.seed}", *self.overrides]
+
+
+def named(case: Case) -> dict[str, Any]:
+    """What a run is known by in the results."""
+    return {"model": case.model, "method": case.label, "share": case.share, "seed": case.seed}
 
 
 def cases(model: str, seed: int) -> list[Case]:
