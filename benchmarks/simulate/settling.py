@@ -3,9 +3,9 @@
 Self-tuned flow, or `hold`, brings a policy to a share of its initial entropy: the tiny policy in `benchmarks/self_tuning`, a
 policy of 64 arms and the linear plant of `entrostat simulate` here (flow alone: the plant's gain is of weights), all with the
 same controller, settling time asked for, and judge: the error, smoothed over 9 steps, stays within 5 % of the first error, or
-within 3 % of the target. What the simulations are told of the tiny policy: the arms, its entropy at the start and a learning
-rate at which the limits of flow's output move theirs as fast (`at_the_limits`, both measured here); the linear plant, how noisy
-a batch of the runs is (`benchmarks/self_tuning/noise.json`).
+within 3 % of the target. What the simulations are told of the tiny policy: how noisy the entropy of a batch is
+(`benchmarks/self_tuning/noise.json`); the arms, its entropy at the start and a learning rate at which the limits of the
+method's output move theirs about as fast (`at_the_limits`, both measured here).
 """
 
 from __future__ import annotations
@@ -36,23 +36,33 @@ HERE = Path(__file__).parent
 RUNS = HERE.parent / "self_tuning" / "results.json"
 NOISE = HERE.parent / "self_tuning" / "noise.json"
 SEEDS = range(20)
-FULL = {"lower": (0.5, 2.0, range(7, 17)), "raise": (3.0, -2.0, range(10, 25))}
-"""Runs whose output is at a limit: their target, that limit, and the steps over which it is."""
 
 
-def tabular(method: Chain, steps: int, seed: int) -> Trace:
+@dataclass(frozen=True)
+class Replayed:
+    """The outputs of a run as a schedule, the last one for good."""
+
+    outputs: tuple[float, ...]
+
+    def at(self, step: int) -> float:
+        return self.outputs[min(step, len(self.outputs) - 1)]
+
+
+def noise() -> float:
+    """Standard deviation of the measured entropy of one batch of the tiny policy, at the start [nats]."""
+    measured = json.loads(NOISE.read_text())["tiny"]["start"]
+    return float(measured["relative_deviation_of_a_batch"]["384 x 2"] * measured["entropy"])
+
+
+def tabular(method: Chain, rate: float, steps: int, seed: int) -> Trace:
     """64 arms in 48 states, four draws of each a step."""
-    start, rate = TINY["start"], 0.12
-    bandit = random_bandit(64, states=48, group=4, seed=seed, start=start, momentum=0.9, learning_rate=rate)
-    return train_bandit(bandit, method, steps, seed=seed)
+    training = {"start": TINY["start"], "momentum": 0.9, "learning_rate": rate, "noise": noise()}
+    return train_bandit(random_bandit(64, states=48, group=4, seed=seed, **training), method, steps, seed=seed)
 
 
 def linear(method: Chain, steps: int, seed: int) -> Trace:
     """The plant that `entrostat simulate` takes where no other is named."""
-    controller = method.links[0].knobs["u"]
-    noise = json.loads(NOISE.read_text())["tiny"]["start"]
-    relative = noise["relative_deviation_of_a_batch"]["384 x 2"]
-    return closed_loop(LinearPlant(**{**TINY, "noise": relative * noise["entropy"]}), controller, steps, seed=seed)
+    return closed_loop(LinearPlant(**{**TINY, "noise": noise()}), method.links[0].knobs["u"], steps, seed=seed)
 
 
 Simulator = Callable[[Chain, int, int], Trace]
@@ -60,15 +70,31 @@ Simulator = Callable[[Chain, int, int], Trace]
 
 @dataclass(frozen=True)
 class Judged:
-    """A method of `benchmarks/self_tuning`, by its preset, and what simulates it."""
+    """A method of `benchmarks/self_tuning`, by its preset, and what simulates it.
+
+    `rate` is the arms' learning rate; `full` says in which runs the output is at a limit: their target, that limit, and the
+    steps over which it is.
+    """
 
     preset: str
-    simulators: dict[str, Simulator]
+    rate: float
+    full: dict[str, tuple[float, float, range]]
+    linear: bool
+
+    @property
+    def simulators(self) -> dict[str, Simulator]:
+        found: dict[str, Simulator] = {"64 arms": lambda method, steps, seed: tabular(method, self.rate, steps, seed)}
+        return found | ({"linear plant": linear} if self.linear else {})
 
 
 METHODS = {
-    "flow self-tuned": Judged("flow", {"64 arms": tabular, "linear plant": linear}),
-    "hold self-tuned": Judged("hold", {"64 arms": tabular}),
+    "flow self-tuned": Judged(
+        "flow", 0.12, {"lower": (0.5, 2.0, range(7, 17)), "raise": (3.0, -2.0, range(10, 25))}, True
+    ),
+    # The bonus leaves its limits sooner, and what it did goes on for some steps after that.
+    "hold self-tuned": Judged(
+        "hold", 0.4, {"lower": (0.5, -1.0, range(5, 11)), "raise": (1.25, 1.0, range(5, 9))}, False
+    ),
 }
 SHARES = (0.5, 0.75, 1.25)  # a run that starts at its target has nothing to settle from, and one out of reach does not
 
@@ -77,16 +103,20 @@ def settling(trace: Trace) -> int | None:
     return response(trace.measured, trace.target, window=WINDOW, least=GOOD * trace.target[-1]).settling
 
 
-def at_the_limits(runs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Relative change of the entropy in one step at either limit, of the tiny policy's runs and of the arms; means over seeds."""
+def at_the_limits(method: Judged, runs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Relative change of the entropy in one step at either limit, of the policy's runs and of the arms; means over seeds.
+
+    The arms are given the output of the first run, step by step.
+    """
     found: dict[str, dict[str, float]] = {}
-    for name, (share, output, steps) in FULL.items():
-        mine = [run for run in runs if (run["method"], run["share"]) == ("flow self-tuned", share)]
-        real = [run["entropy"] for run in mine if all(run["output"][step] == output for step in steps)]
-        arms = [tabular(make("flow", target=None, controller=output), steps.stop, seed).measured for seed in SEEDS]
+    for name, (share, limit, steps) in method.full.items():
+        mine = [run for run in runs if run["share"] == share]
+        assert all(limit in run["output"][: steps.stop] for run in mine), "a run that was never at the limit"
+        replayed = make(method.preset, target=None, controller=Replayed(tuple(mine[0]["output"])))
+        arms = [tabular(replayed, method.rate, steps.stop, seed).measured for seed in SEEDS]
         found[name] = {
             who: round(fmean((each[steps[-1]] / each[steps[0]]) ** (1 / (len(steps) - 1)) - 1 for each in series), 4)
-            for who, series in {"tiny policy": real, "64 arms": arms}.items()
+            for who, series in {"tiny policy": [run["entropy"] for run in mine], "64 arms": arms}.items()
         }
     return found
 
@@ -106,7 +136,10 @@ def compared(method: Judged, target: Initial, asked: int, steps: int, measured: 
 def main() -> None:
     torch.set_num_threads(1)
     record = json.loads(RUNS.read_text())
-    limits = at_the_limits([run for run in record["runs"] if run["model"] == "tiny"])
+    runs = [run for run in record["runs"] if run["model"] == "tiny"]
+    limits = {
+        name: at_the_limits(each, [run for run in runs if run["method"] == name]) for name, each in METHODS.items()
+    }
     print(limits, flush=True)
     asked = record["settling_asked"]
     found: dict[str, dict[str, Any]] = {name: {} for name in METHODS}
