@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import resource
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,3 +78,21 @@ def test_a_failed_write_leaves_the_earlier_file(tmp_path: Path, monkeypatch: pyt
         folder.write_text(path, "second")
     assert path.read_text() == "first"
     assert [each.name for each in tmp_path.iterdir()] == ["summary.json"]
+
+
+def test_two_processes_may_write_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one comes and goes between this one's writing and putting it in place."""
+    path = tmp_path / "results.json"
+    replace = os.replace
+
+    def meanwhile(part: Path, target: Path) -> None:
+        monkeypatch.setattr(os, "replace", replace)
+        with monkeypatch.context() as other:
+            other.setattr(os, "getpid", lambda: -1)
+            folder.write_text(path, "theirs")
+        replace(part, target)
+
+    monkeypatch.setattr(os, "replace", meanwhile)
+    folder.write_text(path, "ours")
+    assert path.read_text() == "ours"
+    assert [each.name for each in tmp_path.iterdir()] == ["results.json"]

@@ -83,8 +83,8 @@ def saving(path: Path) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    part = path.with_name(path.name + ".part")
+    """Write a file whole or not at all, also where two processes write the same one."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     with saving(path):
         try:
             part.write_text(text)
