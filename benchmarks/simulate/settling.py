@@ -73,18 +73,18 @@ class Judged:
     """A method of `benchmarks/self_tuning`, by its preset, and what simulates it.
 
     `rate` is the arms' learning rate; `full` says in which runs the output is at a limit: their target, that limit, and the
-    steps over which it is.
+    steps over which it is. `on_plant`: it is simulated on the linear plant too.
     """
 
     preset: str
     rate: float
     full: dict[str, tuple[float, float, range]]
-    linear: bool
+    on_plant: bool
 
     @property
     def simulators(self) -> dict[str, Simulator]:
         found: dict[str, Simulator] = {"64 arms": lambda method, steps, seed: tabular(method, self.rate, steps, seed)}
-        return found | ({"linear plant": linear} if self.linear else {})
+        return found | ({"linear plant": linear} if self.on_plant else {})
 
 
 METHODS = {
