@@ -76,6 +76,9 @@ def collect(path: Path) -> None:
     """Write what every finished run measured, and how each disturbance was recovered from; rows of runs elsewhere are kept."""
     before = earlier(path)
     loaded = {case: Run.load(RUNS / case.name) for case in CASES if finished(RUNS, case)}
+    if not (loaded or before):
+        return
+    known = before.get("models", {})
     record = {
         "environments": environments([run.environment for run in loaded.values()], before.get("environments", [])),
         "step": STEP,
@@ -87,7 +90,7 @@ def collect(path: Path) -> None:
             | together(
                 with_earlier(
                     [row_of(case, run) for case, run in loaded.items() if case.setting is setting],
-                    before["models"][setting.model]["runs"] if before else [],
+                    known[setting.model]["runs"] if setting.model in known else [],
                     [named(case) for case in CASES if case.setting is setting],
                 )
             )

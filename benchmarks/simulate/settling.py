@@ -14,6 +14,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -48,6 +49,7 @@ class Replayed:
         return self.outputs[min(step, len(self.outputs) - 1)]
 
 
+@cache
 def noise() -> float:
     """Standard deviation of the measured entropy of one batch of the tiny policy, at the start [nats]."""
     measured = json.loads(NOISE.read_text())["tiny"]["start"]
