@@ -24,10 +24,10 @@ help:
 	touch $@
 
 # verl pins an older transformers than TRL's side uses, so it has an environment of its own.
-.venv-verl/ready: pyproject.toml tests/verl_adapter/requirements.txt
+.venv-verl/ready: pyproject.toml tests/hosts/verl/requirements.txt
 	$(PYTHON) -m venv .venv-verl
 	.venv-verl/bin/python -m pip install --quiet --no-index --no-deps torch==2.13.0 2>/dev/null || true
-	.venv-verl/bin/python -m pip install --quiet --requirement tests/verl_adapter/requirements.txt
+	.venv-verl/bin/python -m pip install --quiet --requirement tests/hosts/verl/requirements.txt
 	.venv-verl/bin/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
@@ -39,7 +39,7 @@ test: .venv/ready
 
 # VERL_TESTS=short leaves out the whole training runs but one, which it cuts short.
 test-verl: .venv-verl/ready
-	.venv-verl/bin/python -m pytest tests/verl_adapter -W default --disable-warnings
+	.venv-verl/bin/python -m pytest tests/hosts/verl -W default --disable-warnings
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/statistics/run.py

@@ -81,8 +81,8 @@ class Disturbance(TrainerCallback):
 def main(kind: str, step: int, folder: Path, words: list[str]) -> None:
     import torch
 
+    from entrostat.core.specification import build_method
     from entrostat.run.environment import environment
-    from entrostat.run.method import build_method
     from entrostat.run.quiet import quiet
 
     config = resolve(load_config(None, words))

@@ -21,9 +21,9 @@ from results import interval
 
 import entrostat as es
 from entrostat.control.response import centred_mean
+from entrostat.lab import random_bandit, train_bandit
 from entrostat.run.environment import environment
 from entrostat.run.folder import write_json
-from entrostat.theory import random_bandit, train_bandit
 
 HERE = Path(__file__).parent
 ENDS = {"eps_high": (0.05, 0.1, 0.2, 0.28, 0.5, 1.0), "eps_low": (0.05, 0.1, 0.2, 0.4, 0.8)}

@@ -25,9 +25,9 @@ from results import interval
 from studies import ACTUATORS, Actuator
 
 import entrostat as es
+from entrostat.lab import Bandit, random_bandit, train_bandit
 from entrostat.run.environment import environment
 from entrostat.run.folder import write_json
-from entrostat.theory import Bandit, random_bandit, train_bandit
 
 HERE = Path(__file__).parent
 CHOSEN = ("flow", "sign of D", "cost-weighted flow", "entropy bonus", "temperature")

@@ -17,6 +17,7 @@ from common.batch import sampled
 
 import entrostat as es
 from entrostat.control import SelfTuning
+from entrostat.lab import group_advantages
 from entrostat.methods import Flow
 from entrostat.methods.base import MethodState
 from entrostat.models import load_policy
@@ -24,7 +25,6 @@ from entrostat.run.environment import environment
 from entrostat.run.folder import write_json
 from entrostat.stats import summarise
 from entrostat.tasks import load_task
-from entrostat.theory import group_advantages
 from entrostat.types import Summary, TokenBatch
 
 HERE = Path(__file__).parent

@@ -26,11 +26,11 @@ from studies import Case, all_cases, named
 
 from entrostat.control import SelfTuning
 from entrostat.control.response import response
+from entrostat.lab import LinearPlant, closed_loop
+from entrostat.lab.tune import actuator_of, plant_behind
+from entrostat.logs.read import Log, read_log
 from entrostat.run.environment import environment
 from entrostat.run.folder import write_json
-from entrostat.run.log import Log, read_log
-from entrostat.run.tune import actuator_of, plant_behind
-from entrostat.theory import LinearPlant, closed_loop
 
 HERE = Path(__file__).parent
 RUNS = HERE / "runs"

@@ -18,9 +18,9 @@ from common.seeds import middle
 from entrostat.control import SelfTuning
 from entrostat.control.estimator import PRIOR_GAIN
 from entrostat.control.response import response
+from entrostat.lab import LinearPlant, closed_loop
 from entrostat.run.environment import environment
 from entrostat.run.folder import write_json
-from entrostat.theory import LinearPlant, closed_loop
 
 HERE = Path(__file__).parent
 START = 0.26

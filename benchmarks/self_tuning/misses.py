@@ -22,9 +22,9 @@ from common.tiny import rms
 
 import entrostat as es
 from entrostat.control import self_tuning
+from entrostat.lab import random_bandit, train_bandit
 from entrostat.run.environment import environment
 from entrostat.run.folder import write_json
-from entrostat.theory import random_bandit, train_bandit
 
 HERE = Path(__file__).parent
 CONDITIONS, STEPS = 120, 300

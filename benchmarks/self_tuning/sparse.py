@@ -19,9 +19,9 @@ from common.seeds import over_seeds
 from common.tiny import rms
 
 import entrostat as es
+from entrostat.lab import random_bandit, train_bandit
 from entrostat.run.environment import environment
 from entrostat.run.folder import write_json
-from entrostat.theory import random_bandit, train_bandit
 
 HERE = Path(__file__).parent
 START, SETTLING, STEPS, SEEDS = 1.5, 25, 200, range(10)

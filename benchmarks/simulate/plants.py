@@ -14,7 +14,8 @@ from pathlib import Path
 from statistics import fmean, median, stdev
 
 from entrostat.control import PI
-from entrostat.theory import Identified, closed_loop, identify, response
+from entrostat.control.response import response
+from entrostat.lab import Identified, closed_loop, identify
 
 HERE = Path(__file__).parent
 SELF_TUNED = [("hold self-tuned", share) for share in (0.5, 0.75, 1.0, 1.25)] + [("flow self-tuned", 0.75)]

@@ -15,9 +15,9 @@ from statistics import median
 import torch
 
 from entrostat.control import PI, SelfTuning
+from entrostat.lab import LinearPlant, closed_loop, random_bandit, train_bandit
 from entrostat.methods import make
 from entrostat.run.environment import environment
-from entrostat.theory import LinearPlant, closed_loop, random_bandit, train_bandit
 
 HERE = Path(__file__).parent
 BOUND = 5.0  # seconds for 10,000 closed-loop steps of a policy with 64 arms

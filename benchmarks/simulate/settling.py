@@ -27,11 +27,11 @@ from common.tiny import GOOD, WINDOW
 
 from entrostat.control import Initial
 from entrostat.control.response import response
+from entrostat.lab import LinearPlant, Trace, closed_loop, random_bandit, train_bandit
+from entrostat.lab.simulate import TINY
 from entrostat.methods import Chain, make
 from entrostat.run.environment import environment
 from entrostat.run.folder import write_json
-from entrostat.run.simulate import TINY
-from entrostat.theory import LinearPlant, Trace, closed_loop, random_bandit, train_bandit
 
 HERE = Path(__file__).parent
 RUNS = HERE.parent / "self_tuning" / "results.json"

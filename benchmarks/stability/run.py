@@ -15,8 +15,8 @@ import math
 from pathlib import Path
 
 from entrostat.control import PI
+from entrostat.lab import Loop, ki_range
 from entrostat.run.environment import environment
-from entrostat.theory import Loop, ki_range
 
 HERE = Path(__file__).parent
 MOMENTA, DELAYS, READINGS = (0.0, 0.5, 0.9), (0, 1), ("after", "before")

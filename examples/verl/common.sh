@@ -36,4 +36,4 @@ COMMON=(
   'trainer.logger=[console,wandb]'
 )
 
-train() { exec "${PYTHON:-python}" -m entrostat.adapters.verl "${COMMON[@]}" "$@"; }
+train() { exec "${PYTHON:-python}" -m entrostat.hosts.verl "${COMMON[@]}" "$@"; }

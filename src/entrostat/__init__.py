@@ -60,7 +60,7 @@ _HOMES = {
     "cispo": "entrostat.methods",
     "loss": "entrostat.methods",
     # a loop of one's own
-    "EntropyControl": "entrostat.adapters.loop",
+    "EntropyControl": "entrostat.core.control",
     # errors
     "EntrostatError": "entrostat.errors",
     "ConfigError": "entrostat.errors",
@@ -73,9 +73,10 @@ _HOMES = {
 }
 # Public name -> the module that it is.
 _MODULES = {
-    "trl": "entrostat.adapters.trl",
+    "trl": "entrostat.hosts.trl",
     "stats": "entrostat.stats",
-    "theory": "entrostat.theory",
+    "attribution": "entrostat.attribution",
+    "lab": "entrostat.lab",
     "control": "entrostat.control",
     "methods": "entrostat.methods",
     "tasks": "entrostat.tasks",
@@ -98,6 +99,6 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
-    from entrostat.adapters.loop import EntropyControl as EntropyControl
     from entrostat.control import PI as PI
+    from entrostat.core.control import EntropyControl as EntropyControl
     from entrostat.methods import flow as flow

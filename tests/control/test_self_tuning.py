@@ -15,7 +15,7 @@ from entrostat.control.effect import Effect
 from entrostat.control.estimator import GAIN_WALK, LEVEL_WALK, corrected, first_estimate, predicted
 from entrostat.control.self_tuning import SETTLED, SelfTuningState
 from entrostat.errors import ConfigError, DataError
-from entrostat.theory import Event, LinearPlant, closed_loop
+from entrostat.lab import Event, LinearPlant, closed_loop
 
 START = 0.26
 

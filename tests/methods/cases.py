@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 import entrostat as es
-from entrostat.adapters.loop import EntropyControl
 from entrostat.control import PI, Cosine, Linear, SelfTuning, Step
+from entrostat.core.control import EntropyControl
 from entrostat.methods import Chain
 from entrostat.stats import token_stats
 from entrostat.types import Summary, Surrogate, TokenBatch

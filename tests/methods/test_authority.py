@@ -15,11 +15,10 @@ from methods.cases import Data, apply, data, summary_of
 from torch import Tensor
 
 import entrostat as es
-from entrostat.adapters.loop import EntropyControl
 from entrostat.control import PI, SelfTuning, Step
+from entrostat.core.control import EntropyControl
 from entrostat.methods import Chain
-from entrostat.stats import token_stats
-from entrostat.theory import policy_entropy
+from entrostat.stats import policy_entropy, token_stats
 from entrostat.types import Summary, TokenBatch, TokenStats
 
 KEYS = ("predicted", "uncontrolled", "authority_low", "authority_high", "authority")

@@ -13,9 +13,9 @@ from methods.cases import CASES, Case, apply, data, split, sums, trained
 from torch import Tensor
 
 import entrostat as es
-from entrostat.adapters.loop import EntropyControl
 from entrostat.control import Piecewise
 from entrostat.control.knob import reads_effect
+from entrostat.core.control import EntropyControl
 from entrostat.errors import ConfigError, DataError, MissingStatistic, StateError
 from entrostat.methods import Entropic, factory, fingerprint, names, source
 from entrostat.types import Summary, Surrogate

@@ -10,7 +10,7 @@ import pytest
 from methods.cases import CASES, data
 
 import entrostat as es
-from entrostat.adapters.loop import EntropyControl
+from entrostat.core.control import EntropyControl
 from entrostat.methods import factory, names, source
 
 DOCS = Path(__file__).parent.parent.parent / "docs"

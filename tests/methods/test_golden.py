@@ -13,8 +13,8 @@ import torch
 from methods.cases import apply, data, split, summary_of
 
 import entrostat as es
-from entrostat.adapters.loop import EntropyControl
 from entrostat.control import PI, SelfTuning
+from entrostat.core.control import EntropyControl
 from entrostat.errors import DataError
 from entrostat.stats import token_stats
 from entrostat.types import Summary, TokenBatch, TokenStats

@@ -9,7 +9,7 @@ import torch
 from methods.cases import data
 
 import entrostat as es
-from entrostat.adapters.loop import EntropyControl
+from entrostat.core.control import EntropyControl
 from entrostat.stats import token_stats
 from entrostat.types import TokenBatch
 

@@ -55,6 +55,6 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_no_torch() -> None:
-    modules = "entrostat.report.response, entrostat.report.stability, entrostat.run.log"
+    modules = "entrostat.report.response, entrostat.report.stability, entrostat.logs.read"
     script = f"import sys, {modules}; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True)

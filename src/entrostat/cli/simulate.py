@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from entrostat.run.simulate import Simulation
+    from entrostat.lab.simulate import Simulation
 
 PICTURES = (".png", ".svg", ".pdf")
 FIGURE, NUMBERS = "response.png", "simulation.json"
@@ -32,11 +32,12 @@ def command(
     from rich.console import Console
 
     from entrostat.cli._settings import one_file
+    from entrostat.lab.simulate import load_simulation, simulate
+    from entrostat.run.config import RunConfig
     from entrostat.run.folder import default_path
-    from entrostat.run.simulate import load_simulation, simulate
 
     file, overrides = one_file(settings or [])
-    found = simulate(load_simulation(file, overrides))
+    found = simulate(load_simulation(file, overrides, RunConfig.model_fields))
     console = Console(soft_wrap=True)
     console.print(_table(found))
     place = out or default_path("simulate")

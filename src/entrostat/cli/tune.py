@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from entrostat.run.tune import Tuning
+    from entrostat.lab.tune import Tuning
 
 NUMBERS = "tuning.json"
 
@@ -42,8 +42,8 @@ def command(
     from rich.console import Console
 
     from entrostat.errors import ConfigError
-    from entrostat.run.log import read_log
-    from entrostat.run.tune import tune
+    from entrostat.lab.tune import tune
+    from entrostat.logs.read import read_log
 
     words = words or []
     if probe:
@@ -76,8 +76,8 @@ def _probe(words: list[str], out: Path | None, amplitude: float | None) -> Path:
     """Run the probe; its folder."""
     from entrostat.cli._progress import progress_for
     from entrostat.cli._settings import for_new_run
+    from entrostat.lab.tune import probe_overrides
     from entrostat.run.folder import check_free, claim, default_path
-    from entrostat.run.tune import probe_overrides
 
     config = for_new_run(words)
     steps = config.steps if any(word.startswith("steps=") for word in words) else 40
@@ -132,7 +132,7 @@ def _table(found: Tuning) -> Any:
 
 def _verdicts(found: Tuning) -> list[str]:
     """What a reader has to know about the numbers, a sentence each."""
-    from entrostat.theory import gains_for
+    from entrostat.lab import gains_for
 
     lines = [f"columns: entropy {found.log.columns[0]!r}, output {found.log.columns[1]!r}"]
     if found.log.skipped:
@@ -167,8 +167,8 @@ def _verdicts(found: Tuning) -> list[str]:
 def _draw(found: Tuning, path: Path) -> None:
     import math
 
+    from entrostat.lab import Loop, ki_range
     from entrostat.report.stability import stability_figure
-    from entrostat.theory import Loop, ki_range
 
     assert found.gains is not None
     own, plant, options = found.gains.loop, found.plant, found.actuator.options or {}

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from entrostat.core.config import blame, did_you_mean
 from entrostat.errors import ConfigError
-from entrostat.run.config import RunConfig, blame, did_you_mean
+from entrostat.run.config import RunConfig
 from entrostat.tasks.base import Task
 
 # What the run decides: key -> where to say it instead.

@@ -1,51 +1,20 @@
-"""What a run is made of: a YAML file and dotted overrides, checked key by key.
-
-Precedence: built-in defaults, then the file, then `key.path=value` overrides. An unknown key or a bad value is a
-`ConfigError` that names the dotted key.
-"""
+"""What a run is made of: a configuration file and dotted overrides, checked key by key."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError, field_validator
-from yaml import YAMLError
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, field_validator
 
+from entrostat.core.config import METHOD, Named, checked, named, read_values
 from entrostat.errors import ConfigError
-
-METHOD = "hold"
-"""The method of a run that names none."""
-
-_Kind = TypeVar("_Kind", bound=BaseModel)
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class Named(BaseModel):
-    """A name and the options of what it names, side by side: `{name: flow, target: 0.3}`."""
-
-    model_config = ConfigDict(extra="allow", strict=True)
-    name: str
-
-    @property
-    def options(self) -> dict[str, Any]:
-        return dict(self.__pydantic_extra__ or {})
-
-
-def named(value: Any, default: str) -> Any:
-    """`observe` is short for `{name: observe}`; options without a name belong to the default."""
-    if isinstance(value, str):
-        return {"name": value}
-    if isinstance(value, Mapping) and "name" not in value:
-        return {"name": default, **value}
-    return value
 
 
 class EvalConfig(_Section):
@@ -101,35 +70,6 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
     return check_config(read_values(path, overrides))
 
 
-def read_values(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Any:
-    """What a YAML file and overrides say, as plain values that nothing has checked; `ConfigError` where they cannot be read."""
-    merged = _read(path) if path is not None else OmegaConf.create({})
-    for override in overrides:
-        key, separator, _ = override.partition("=")
-        if not separator or not key:
-            raise ConfigError(f"override {override!r} is not of the form key.path=value")
-        section, dot, _ = key.partition(".")
-        if dot and isinstance(name := merged.get(section), str):
-            # `method=entropic method.kp=2`: an option joins the name, it does not replace it.
-            merged[section] = {"name": name}
-        try:
-            merged = OmegaConf.merge(merged, OmegaConf.from_dotlist([override]))
-        except (OmegaConfBaseException, YAMLError, ValueError, TypeError) as error:
-            raise ConfigError(f"{key}: cannot read the override {override!r}: {_first_line(error)}") from error
-    try:
-        return OmegaConf.to_container(merged, resolve=True)
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"the configuration does not resolve: {_first_line(error)}") from error
-
-
-def checked(kind: type[_Kind], values: Any) -> _Kind:
-    """Plain values as a configuration of one kind; `ConfigError` names the dotted key of what is wrong."""
-    try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError("; ".join(_complaint(each, kind) for each in error.errors())) from error
-
-
 def check_config(values: Any) -> RunConfig:
     """The checked configuration of a run behind plain values."""
     config = checked(RunConfig, values)
@@ -139,44 +79,3 @@ def check_config(values: Any) -> RunConfig:
     if asked and not config.predict.every:
         raise ConfigError(f"predict.{asked[0]}: nothing is predicted with predict.every at 0: set how many steps apart")
     return config
-
-
-def blame(section: str, options: Mapping[str, Any], error: Exception) -> ConfigError:
-    """An error of what `options` were given to, as a `ConfigError` that names the dotted key where the message does."""
-    text = str(error)
-    words = text.replace("'", " ").replace("(", " ").replace("=", " ").replace(",", " ").split()
-    named = [key for key in options if key in words]
-    return ConfigError(f"{section}.{named[0]}: {text}" if named else f"{section}: {text}")
-
-
-def did_you_mean(key: str, known: Sequence[str]) -> str:
-    """` (did you mean 'x'?)`, or nothing where no known key is close."""
-    close = difflib.get_close_matches(key, known, n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
-
-
-def _read(path: str | Path) -> Any:
-    try:
-        loaded = OmegaConf.load(Path(path))
-    except OSError as error:
-        raise ConfigError(f"cannot read the configuration {path}: {error.strerror or error}; check the path") from error
-    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from error
-    if not OmegaConf.is_dict(loaded):
-        raise ConfigError(f"{path} holds a list; a configuration is a mapping such as `steps: 100`")
-    return loaded
-
-
-def _complaint(error: Any, kind: type[BaseModel]) -> str:
-    where = ".".join(str(part) for part in error["loc"]) or "the configuration"
-    if error["type"] != "extra_forbidden":
-        return f"{where}: {error['msg'].lower()}, got {error['input']!r}"
-    field = kind.model_fields.get(str(error["loc"][0]))
-    inner = field.annotation if field is not None else None
-    section = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else kind
-    known = list(section.model_fields)
-    return f"{where}: unknown key{did_you_mean(str(error['loc'][-1]), known)}; there are {', '.join(known)}"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]

@@ -22,8 +22,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from entrostat.errors import ConfigError, SaveError
+from entrostat.logs.read import CONFIG as CONFIG
+from entrostat.logs.read import METRICS as METRICS
 
-CONFIG, ENVIRONMENT, METRICS, SUMMARY = "config.yaml", "env.json", "metrics.jsonl", "summary.json"
+ENVIRONMENT, SUMMARY = "env.json", "summary.json"
 PROMPTS = "prompts.jsonl"  # each prompt's contribution to the predicted change of entropy, where asked for
 CHECKPOINTS, FIGURE = "checkpoints", "entropy.png"
 

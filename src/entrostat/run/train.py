@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from entrostat.core.config import Named, blame
 from entrostat.errors import ConfigError, DataError
 from entrostat.run import checkpoints
-from entrostat.run.config import Named, RunConfig, blame
+from entrostat.run.config import RunConfig
 from entrostat.run.folder import (
     CHECKPOINTS,
     CONFIG,
@@ -49,8 +50,8 @@ def resolve(config: RunConfig) -> RunConfig:
     Raises:
         ConfigError: a key or a value is wrong; the message names the dotted key.
     """
+    from entrostat.core.specification import build_method, with_default_target
     from entrostat.run.arguments import complete, trl_arguments
-    from entrostat.run.method import build_method, with_default_target
     from entrostat.run.quiet import quiet
 
     options = with_default_target(config.method.name, config.method.options)
@@ -109,8 +110,8 @@ def train(config: RunConfig, folder: Path, progress: Progress) -> Outcome:
 def _train(
     config: RunConfig, folder: Path, progress: Progress, policy: Any, task: Any, found: checkpoints.Found
 ) -> Outcome:
+    from entrostat.core.specification import build_method
     from entrostat.run.callbacks import Evaluate, Record, StopOnSignal
-    from entrostat.run.method import build_method
 
     method = build_method(config.method.name, config.method.options)
     done = found.step if found.newest else -1
@@ -139,8 +140,8 @@ def _train(
 
 def _conclude(config: RunConfig, folder: Path, step: int) -> Outcome:
     """Write the summary of a finished run from what its folder holds."""
+    from entrostat.core.specification import build_method
     from entrostat.methods import fingerprint
-    from entrostat.run.method import build_method
     from entrostat.run.record import Run
     from entrostat.run.summary import summarise
 
@@ -160,8 +161,8 @@ def build_trainer(
     from transformers import PrinterCallback
     from trl import GRPOTrainer, RLOOTrainer
 
-    from entrostat.adapters.trl import controlled
-    from entrostat.adapters.trl_prediction import predicted
+    from entrostat.hosts.trl.prediction import predicted
+    from entrostat.hosts.trl.trainer import controlled
     from entrostat.run.arguments import prompts_needed, trl_arguments
     from entrostat.run.exact import exactly_resumable
 

@@ -1,5 +1,15 @@
 """Statistics of next-token distributions: pure functions of tensors."""
 
+from entrostat.stats.first_order import (
+    centred_discriminators,
+    change_from_grpo_step,
+    change_from_raise,
+    discriminators,
+    entropy_change,
+    expected_centred,
+    policy_entropy,
+    watershed,
+)
 from entrostat.stats.hidden import token_stats_from_hidden
 from entrostat.stats.logits import token_stats
 from entrostat.stats.metrics import entropy_metrics
@@ -10,10 +20,18 @@ from entrostat.stats.summarise import summarise
 
 __all__ = [
     "VocabularyShard",
+    "centred_discriminators",
+    "change_from_grpo_step",
+    "change_from_raise",
+    "discriminators",
+    "entropy_change",
     "entropy_metrics",
+    "expected_centred",
+    "policy_entropy",
     "reference_stats",
     "sampled_entropy",
     "summarise",
     "token_stats",
     "token_stats_from_hidden",
+    "watershed",
 ]

@@ -1,0 +1,1 @@
+"""The only code that imports a host: TRL, verl."""

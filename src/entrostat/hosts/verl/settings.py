@@ -1,0 +1,102 @@
+"""`+entrostat.*` in verl's configuration: the names and values of `entrostat train`, and what verl must not be set to.
+
++entrostat.method.name=hold +entrostat.method.target=0.3     the method and its options
++entrostat.resume_state=fresh                                start the controller afresh from a checkpoint
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from entrostat.core.config import did_you_mean
+from entrostat.core.specification import build_method
+from entrostat.errors import ConfigError, HostError
+from entrostat.hosts.verl.batch import needs_loss
+from entrostat.methods import Chain
+
+KEYS = ("method", "resume_state")
+STRATEGIES = ("fsdp", "fsdp2", "megatron")
+RIVALS = ("clip_cov", "kl_cov")
+HINT = "for example +entrostat.method.name=hold +entrostat.method.target=0.3"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `+entrostat.*` says."""
+
+    method: Chain
+    resume_state: Literal["require", "fresh"] = "require"
+
+
+def read_settings(section: Any) -> Settings:
+    """The settings behind the plain values of `config.entrostat`; `ConfigError` names the dotted key of what is wrong."""
+    if not isinstance(section, Mapping) or "method" not in section:
+        raise ConfigError(f"entrostat.method: is needed and not given, {HINT}; to measure alone, the method 'observe'")
+    for key in section:
+        if key not in KEYS:
+            raise ConfigError(
+                f"entrostat.{key}: unknown key{did_you_mean(str(key), KEYS)}; there are {', '.join(KEYS)}"
+            )
+    method = section["method"]
+    named = {"name": method} if isinstance(method, str) else method
+    if not isinstance(named, Mapping) or "name" not in named:
+        raise ConfigError(f"entrostat.method.name: is needed and not given, {HINT}")
+    options = {key: value for key, value in named.items() if key != "name"}
+    resume_state = section.get("resume_state", "require")
+    if resume_state not in ("require", "fresh"):
+        raise ConfigError(f"entrostat.resume_state: must be 'require' or 'fresh', got {resume_state!r}")
+    try:
+        chain = build_method(str(named["name"]), options)
+    except ConfigError as error:
+        raise ConfigError(f"entrostat.{error}") from error
+    return Settings(chain, resume_state)
+
+
+def check_host(config: Any, method: Chain) -> None:
+    """Refuse settings of verl that control cannot work beside, before anything is started.
+
+    Raises:
+        HostError: naming the setting, its value and what to set instead.
+    """
+    actor, model = config.actor_rollout_ref.actor, config.actor_rollout_ref.model
+    correction = config.algorithm.get("rollout_correction") or {}
+    if correction.get("bypass_mode", False):
+        raise HostError(
+            "algorithm.rollout_correction.bypass_mode=True skips the forward pass that measures the entropy: set it to False"
+        )
+    if actor.strategy not in STRATEGIES:
+        raise HostError(
+            f"actor_rollout_ref.actor.strategy={actor.strategy!r}: exact statistics come from our engines for "
+            f"{', '.join(STRATEGIES)}; set one of them"
+        )
+    if model.get("use_fused_kernels", False):
+        backend = (model.get("fused_kernel_options") or {}).get("impl_backend")
+        if actor.strategy == "megatron" or backend != "torch":
+            raise HostError(
+                f"model.use_fused_kernels=True with impl_backend={backend!r} and strategy={actor.strategy!r} never shows "
+                "the logits: set fused_kernel_options.impl_backend=torch with FSDP, or use_fused_kernels=False"
+            )
+    if (config.get("distillation") or {}).get("enabled", False) and needs_loss(method):
+        raise HostError(
+            f"distillation.enabled=True replaces the policy loss that {method.name!r} adds to: leave one of them out"
+        )
+    if method.sets_temperature:
+        raise HostError(
+            f"{method.name!r} moves the sampling temperature at every step, which verl fixes when its rollout workers start: "
+            "choose another method"
+        )
+    if not method.links:
+        return  # measuring fights with nothing
+    if actor.entropy_coeff != 0:
+        raise HostError(
+            f"actor.entropy_coeff={actor.entropy_coeff} stands beside Entrostat's control: verl's entropy bonus moves the "
+            "same entropy; here it is the method 'entropy_bonus'. Set actor.entropy_coeff=0"
+        )
+    mode = actor.policy_loss.loss_mode
+    if mode in RIVALS:
+        raise HostError(
+            f"actor.policy_loss.loss_mode={mode!r} stands beside Entrostat's control: it moves the same entropy. Set "
+            "actor.policy_loss.loss_mode=vanilla"
+        )

@@ -1,0 +1,164 @@
+"""The driver: a mixin over verl's trainers that steps the controller once per batch, on the exact global batch.
+
+Where verl computes the old policy's log-probabilities, the same forward pass returns exact statistics. Where verl has its
+advantages, the whole batch of the update is at hand in one process: the controller steps on it and reweights it, with no
+delay and nothing to reduce. The state is written beside verl's checkpoint, before the tracker file that makes it count.
+
+Importing this module registers the trainers `entrostat_sync` and `entrostat_colocate_async`.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import transfer_queue as tq
+from omegaconf import OmegaConf, open_dict
+from tensordict import TensorDict
+from verl.trainer.ppo.v1.trainer_base import register_trainer
+from verl.trainer.ppo.v1.trainer_colocate_async import PPOTrainerColocateAsync
+from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
+from verl.utils.config import omega_conf_to_dataclass
+from verl.workers.utils.padding import response_from_nested, response_to_nested
+
+from entrostat.core.control import EntropyControl
+from entrostat.errors import MissingStatistic
+from entrostat.hosts.verl import fields
+from entrostat.hosts.verl.batch import Update, adds_terms, control_batch, needs_loss, session_rewards
+from entrostat.hosts.verl.loss import controlled_loss
+from entrostat.hosts.verl.settings import check_host, read_settings
+from entrostat.types import TokenBatch, TokenStats
+
+AFRESH = "To start the controller afresh from this checkpoint, add +entrostat.resume_state=fresh"
+
+
+class Controlled:
+    """Mixin over one of verl's v1 trainers; configured by `+entrostat.*`."""
+
+    config: Any
+
+    def __init__(self, config: Any) -> None:
+        settings = read_settings(OmegaConf.to_container(config.get("entrostat") or OmegaConf.create(), resolve=True))
+        check_host(config, settings.method)
+        actor, v1 = config.actor_rollout_ref.actor, config.trainer.v1
+        with open_dict(config):
+            # verl compares its mode with "sync" in several places: it gets its own name back.
+            v1.trainer_mode = v1.trainer_mode.removeprefix(fields.PREFIX)
+            add_engine(config.actor_rollout_ref.model)
+            if adds_terms(settings.method):
+                actor.calculate_entropy = True  # with gradient, in the update
+        updates = v1.get(v1.trainer_mode, {}).get("parameter_sync_step", 1)
+        one_step = actor.ppo_epochs == 1 and actor.ppo_mini_batch_size * updates >= config.data.train_batch_size
+        self.entropy_control = EntropyControl(settings.method, on_policy=one_step, delay=0)
+        self.resume_state = settings.resume_state
+        self._clip: tuple[float, float] | None = None
+        super().__init__(config)  # type: ignore[call-arg]
+
+    # -- setting up ----------------------------------------------------------------------------------------------------
+
+    def _init_tokenizer(self) -> None:
+        super()._init_tokenizer()  # type: ignore[misc]
+        self.entropy_control.check_reachable(len(self.tokenizer))  # type: ignore[attr-defined]
+
+    def on_init_end(self) -> None:
+        if needs_loss(self.entropy_control.method):
+            config = omega_conf_to_dataclass(self.config.actor_rollout_ref.actor)
+            self.actor_rollout_wg.set_loss_fn(partial(controlled_loss, config=config))  # type: ignore[attr-defined]
+        super().on_init_end()  # type: ignore[misc]
+
+    # -- one batch -----------------------------------------------------------------------------------------------------
+
+    def _compute_old_log_prob(self, batch: Any, metrics: dict[str, Any]) -> Any:
+        batch.extra_info[fields.WANT] = sorted(self.entropy_control.method.requires)
+        done = super()._compute_old_log_prob(batch, metrics)  # type: ignore[misc]
+        for each in (batch, done):
+            each.extra_info.pop(fields.WANT, None)
+        return done
+
+    def _compute_advantage(self, batch: Any, metrics: dict[str, Any]) -> Any:
+        batch = super()._compute_advantage(batch, metrics)  # type: ignore[misc]
+        actor = self.config.actor_rollout_ref.actor
+        token_batch, like = self._read(batch)
+        update = control_batch(self.entropy_control, token_batch, actor.loss_agg_mode, clip_range(actor))
+        self._clip = update.clip
+        metrics.update(update.metrics)
+        return self._write(batch, update, like)
+
+    def _read(self, batch: Any) -> tuple[TokenBatch, Any]:
+        """The global batch from the transfer queue, padded, and verl's mask, whose row lengths a result must have."""
+        method = self.entropy_control.method
+        names = {name: fields.STATISTIC.format(name) for name in sorted(method.requires)}
+        select = ["advantages", "response_mask", *names.values(), *(["rm_scores"] if method.needs_rewards else [])]
+        data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=select)
+        if missing := [name for name, field in names.items() if field not in data]:
+            raise MissingStatistic(
+                f"the training workers returned no {missing}: they did not import {fields.ENGINE} before their engine was "
+                "built, or another external_lib registered an engine of its own for the same device. Leave "
+                f"actor_rollout_ref.model.external_lib unset, or have {fields.ENGINE} in it"
+            )
+        like = data["response_mask"]
+        stats = {n: response_from_nested(data[f], like).to_padded_tensor(0.0).float() for n, f in names.items()}
+        rewards = None
+        if method.needs_rewards:
+            rewards = session_rewards(data["rm_scores"].to_padded_tensor(0.0), batch.keys)
+        advantages = data["advantages"].to_padded_tensor(0.0)
+        return TokenBatch(TokenStats(**stats), advantages, like.to_padded_tensor(0), rewards_B=rewards), like
+
+    def _write(self, batch: Any, update: Update, like: Any) -> Any:
+        columns = {
+            "advantages": update.advantages_BT,
+            fields.RATIO_TERM: update.ratio_term_BT,
+            fields.ENTROPY_TERM: update.entropy_term_BT,
+        }
+        nested = {name: response_to_nested(value, like) for name, value in columns.items() if value is not None}
+        out = TensorDict(nested, batch_size=len(batch))
+        return tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=out)
+
+    def _update_actor(self, batch: Any, metrics: dict[str, Any]) -> Any:
+        if self._clip is not None:
+            batch.extra_info[fields.CLIP] = self._clip
+        return super()._update_actor(batch, metrics)  # type: ignore[misc]
+
+    # -- checkpoints ---------------------------------------------------------------------------------------------------
+
+    def _save_checkpoint(self) -> None:
+        folder = self._folder()
+        os.makedirs(folder, exist_ok=True)
+        # First: verl's last act is the tracker file, which makes the checkpoint one to resume from.
+        self.entropy_control.save(folder)
+        super()._save_checkpoint()  # type: ignore[misc]
+
+    def _load_checkpoint(self) -> None:
+        super()._load_checkpoint()  # type: ignore[misc]
+        if self.global_steps > 0 and self.resume_state == "require":  # type: ignore[attr-defined]
+            trainer = self.config.trainer
+            path = trainer.resume_from_path if trainer.resume_mode == "resume_path" else self._folder()
+            self.entropy_control.load(path, AFRESH)
+
+    def _folder(self) -> Path:
+        return Path(self.config.trainer.default_local_dir) / f"global_step_{self.global_steps}"  # type: ignore[attr-defined]
+
+
+def add_engine(model: Any) -> None:
+    """Have the training workers import our engine, besides what the user has them import."""
+    others = model.get("external_lib") or []
+    others = [others] if isinstance(others, str) else list(others)
+    model.external_lib = [*(name for name in others if name != fields.ENGINE), fields.ENGINE]
+
+
+def clip_range(actor: Any) -> tuple[float, float]:
+    """verl's own clip range: `clip_ratio_low` and `clip_ratio_high`, or `clip_ratio` where one is not given."""
+    low, high = actor.clip_ratio_low, actor.clip_ratio_high
+    return (actor.clip_ratio if low is None else low), (actor.clip_ratio if high is None else high)
+
+
+@register_trainer("entrostat_sync")
+class ControlledSync(Controlled, PPOTrainerSync):
+    """verl's synchronous trainer under entropy control."""
+
+
+@register_trainer("entrostat_colocate_async")
+class ControlledColocateAsync(Controlled, PPOTrainerColocateAsync):
+    """verl's colocated asynchronous trainer under entropy control."""

@@ -1,0 +1,299 @@
+"""The closed loop on exact tabular policies: a real method steers a real, if small, policy that learns from rewards.
+
+Every state is a bandit: a softmax policy over V arms, each with a probability of success. An optimizer step samples a
+group of actions per state, gives group advantages, lets the method change the objective through its own `apply`, takes the
+gradient of that objective at the logits, and ends with the method's own `update`, all as in a trainer, at some 4,000
+steps a second. Entropies are exact; what is left out are the shared parameters of a language model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from entrostat.control.knob import is_feedback, reads_effect
+from entrostat.errors import ConfigError
+from entrostat.lab.plant import Event, Trace
+from entrostat.lab.tabular import TabularPolicy, group_advantages
+from entrostat.methods import Chain, loss, ppo
+from entrostat.types import Summary, Surrogate, TokenBatch, TokenStats
+
+_CHUNK = 1024  # batches whose random numbers are drawn at once
+
+
+@dataclass(frozen=True)
+class Bandit:
+    """A tabular policy, what its arms earn, and how it is trained.
+
+    Args:
+        policy: S states, V arms.
+        success_SV: probability that an arm is rewarded with 1.
+        group: actions of each state in a batch.
+        prompts: states in a batch, drawn anew for each; None: all. Fewer than all make the measured entropy noisy.
+        learning_rate: step along the gradient of the mean over a state's group.
+        momentum: of the update, v <- beta v + (1 - beta) gradient, as Adam's first moment.
+        temperature: of sampling and of everything that is measured.
+        updates: optimizer steps on each batch; from the second on they are off-policy, with importance ratios.
+        eps: clip range of the importance ratio, 1 - eps to 1 + eps.
+        delay: 1: the method's output acts from the next step on (TRL); 0: on the batch that was measured (the verl adapter).
+        noise: standard deviation of a noise on the measured entropy [nats].
+
+    Raises:
+        ConfigError: a setting outside its range, naming it.
+    """
+
+    policy: TabularPolicy
+    success_SV: Tensor
+    group: int = 16
+    prompts: int | None = None
+    learning_rate: float = 0.1
+    momentum: float = 0.0
+    temperature: float = 1.0
+    updates: int = 1
+    eps: float = 0.2
+    delay: int = 1
+    noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        shape = tuple(self.policy.logits_SV.shape)
+        if tuple(self.success_SV.shape) != shape:
+            raise ConfigError(f"success_SV must have the policy's shape {shape}, got {tuple(self.success_SV.shape)}")
+        if not bool(((self.success_SV >= 0) & (self.success_SV <= 1)).all()):
+            raise ConfigError("success_SV must hold probabilities between 0 and 1")
+        ranges = {
+            "group": (2, math.inf),
+            "prompts": (1, shape[0]),
+            "learning_rate": (1e-12, math.inf),
+            "momentum": (0, 1 - 1e-9),
+            "temperature": (1e-6, math.inf),
+            "updates": (1, math.inf),
+            "eps": (1e-9, math.inf),
+            "delay": (0, 1),
+            "noise": (0, math.inf),
+        }
+        for name, (low, high) in ranges.items():
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and low <= value <= high):
+                raise ConfigError(f"{name} of the bandit must lie between {low:g} and {high:g}, got {value!r}")
+
+
+def random_bandit(
+    arms: int = 64, states: int = 1, start: float | None = None, seed: int = 0, **training: Any
+) -> Bandit:
+    """A bandit with normal logits, scaled to a mean entropy of `start` nats, and uniform probabilities of success.
+
+    Args:
+        arms, states: V and S.
+        start: mean entropy before the first step [nats]; None: 60 % of log V.
+        training: as for `Bandit`.
+
+    Raises:
+        ConfigError: an entropy that `arms` arms cannot have; what `Bandit` refuses.
+    """
+    if arms < 2 or states < 1:
+        raise ConfigError(f"a bandit needs at least 2 arms and 1 state, got {arms} and {states}")
+    start = 0.6 * math.log(arms) if start is None else start
+    if not 0.01 <= start <= math.log(arms) - 1e-6:
+        raise ConfigError(f"start must lie between 0.01 and log V = {math.log(arms):.4f} nats, got {start!r}")
+    generator = torch.Generator().manual_seed(seed)
+    direction = torch.randn(states, arms, generator=generator, dtype=torch.float64)
+    success = torch.rand(states, arms, generator=generator, dtype=torch.float64)
+    temperature = training.get("temperature", 1.0)
+    low, high = 0.0, 1.0
+    while float(TabularPolicy(high * direction).entropy_S.mean()) > start:
+        high *= 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        above = float(TabularPolicy(middle * direction).entropy_S.mean()) > start
+        low, high = (middle, high) if above else (low, middle)
+    return Bandit(TabularPolicy(high * temperature * direction), success, **training)
+
+
+def train_bandit(bandit: Bandit, method: Chain, steps: int, *, seed: int = 0, events: Sequence[Event] = ()) -> Trace:
+    """Train the bandit for `steps` optimizer steps under a method.
+
+    Args:
+        events: changes of `learning_rate` and `noise`; a bandit has no drift or gain of its own to set.
+
+    Raises:
+        ConfigError: an event that changes something else; a method that needs more than a bandit has.
+    """
+    changes: dict[int, dict[str, float]] = {}
+    for event in events:
+        if other := set(event.changes) - {"learning_rate", "noise"}:
+            raise ConfigError(
+                f"{sorted(other)[0]} of the event at step {event.at}: a bandit has only learning_rate, noise"
+            )
+        changes[event.at] = changes.get(event.at, {}) | event.changes
+    # Terms of the loss (an entropy bonus) are differentiated by autograd; everything else has a closed form.
+    by_autograd = any(name.startswith("terms") for link in method.links for name in link.writes)
+    context: contextlib.AbstractContextManager[Any] = torch.no_grad() if by_autograd else torch.inference_mode()
+    with context:
+        return _Training(bandit, method, seed, by_autograd).run(steps, changes)
+
+
+class _Training:
+    """The variables of one training."""
+
+    def __init__(self, bandit: Bandit, method: Chain, seed: int, by_autograd: bool) -> None:
+        self.bandit, self.method, self.by_autograd = bandit, method.with_delay(bandit.delay), by_autograd
+        self.state = self.method.init()
+        self.logits_SV = bandit.policy.logits_SV.clone()
+        self.velocity_SV = torch.zeros_like(self.logits_SV)
+        self.generator = torch.Generator().manual_seed(seed)
+        self.rows: Tensor | slice = slice(None)
+        self.count = bandit.prompts or self.logits_SV.shape[0]
+        self.mask_B1 = torch.ones(self.count * bandit.group, 1, dtype=torch.bool)
+        self.learning_rate, self.noise, self.temperature = bandit.learning_rate, bandit.noise, bandit.temperature
+        self.draw = random.Random(seed).gauss
+        knobs = [(i, name, knob) for i, link in enumerate(method.links) for name, knob in link.knobs.items()]
+        self.tells_effect = any(reads_effect(knob) for *_, knob in knobs)
+        # Where the trace takes target and output from: the first feedback controller, or else the first knob.
+        self.shown = next(((i, name) for i, name, knob in knobs if is_feedback(knob)), knobs[0][:2] if knobs else None)
+
+    def run(self, steps: int, changes: dict[int, dict[str, float]]) -> Trace:
+        trace, first = Trace(), self.bandit.learning_rate
+        for t in range(steps):
+            change = changes.get(t, {})
+            self.noise = change.get("noise", self.noise)
+            self.learning_rate = first * change["learning_rate"] if "learning_rate" in change else self.learning_rate
+            batch_at, update_at = divmod(t, self.bandit.updates)
+            if update_at == 0:
+                self.temperature = self.bandit.temperature * self.method.temperature(self.state)
+                if batch_at % _CHUNK == 0:
+                    uniform = self._uniform()
+                actions_PG, rewards_PG = self._sample(uniform[batch_at % _CHUNK])
+                advantages_PG, reward = group_advantages(rewards_PG), float(rewards_PG.mean())
+            logp_PV = torch.log_softmax(self.logits_SV[self.rows] / self.temperature, -1)
+            if update_at == 0:
+                sampled_PG = logp_PV.gather(1, actions_PG)
+            error = self.draw(0.0, self.noise) if self.noise else 0.0
+            entropy = self._step(
+                logp_PV, actions_PG, advantages_PG, rewards_PG, sampled_PG if update_at else None, error
+            )
+            trace.add(entropy + error, entropy, self._controller())
+            trace.reward.append(reward)
+        return trace
+
+    def _uniform(self) -> Tensor:
+        """Random numbers of the next batches: two for each action, and one for each state where states are drawn."""
+        shape = (_CHUNK, 2, self.count, self.bandit.group)
+        return torch.rand(shape, generator=self.generator, dtype=torch.float64)
+
+    def _sample(self, uniform_2PG: Tensor) -> tuple[Tensor, Tensor]:
+        """Actions of the policy as it is, and their rewards; `rows` are the states that they belong to."""
+        states = self.logits_SV.shape[0]
+        if self.count < states:
+            self.rows = torch.randperm(states, generator=self.generator)[: self.count]
+        probs = torch.softmax(self.logits_SV[self.rows] / self.temperature, -1)
+        actions = torch.searchsorted(probs.cumsum(-1), uniform_2PG[0]).clamp_max_(probs.shape[1] - 1)
+        success = self.bandit.success_SV[self.rows].gather(1, actions)
+        return actions, (uniform_2PG[1] < success).double()
+
+    def _step(
+        self,
+        logp_PV: Tensor,
+        actions_PG: Tensor,
+        advantages_PG: Tensor,
+        rewards_PG: Tensor,
+        old_PG: Tensor | None,
+        error: float,
+    ) -> float:
+        """One optimizer step of policy and method; the mean entropy before it."""
+        probs_PV = logp_PV.exp()
+        entropy_P1 = -(probs_PV * logp_PV).sum(-1, keepdim=True)
+        discriminator_PV = probs_PV * (entropy_P1 + logp_PV)
+        shape = actions_PG.shape
+
+        def column(values_P1: Tensor) -> Tensor:
+            return values_P1.expand(shape).reshape(-1, 1)
+
+        batch = TokenBatch(
+            TokenStats(
+                logp=logp_PV.gather(1, actions_PG).view(-1, 1),
+                entropy=column(entropy_P1),
+                baseline=column((probs_PV * discriminator_PV).sum(-1, keepdim=True)),
+                collision=column(probs_PV.square().sum(-1, keepdim=True))
+                if "collision" in self.method.requires
+                else None,
+            ),
+            advantages_PG.view(-1, 1),
+            self.mask_B1,
+            None if old_PG is None else old_PG.view(-1, 1),
+            rewards_PG.view(-1),
+        )
+        mean = float(entropy_P1.mean())
+        tokens = float(self.mask_B1.shape[0])
+        sums = {"tokens": tokens, "entropy": tokens * (mean + error)}
+        if self.tells_effect:
+            sums["flow_sq"] = float((batch.advantages_BT * batch.stats.centred).square().sum())
+        by_logp, by_entropy = self._controlled(batch, Summary(sums))
+        # Down the gradient of the loss at the logits; the mean over all tokens becomes one over each state's group.
+        by_logp_PG = by_logp.view(shape) * (self.count / self.temperature)
+        gradient = (-by_logp_PG.sum(1, keepdim=True) * probs_PV).scatter_add_(1, actions_PG, by_logp_PG)
+        if by_entropy is not None:
+            weight = by_entropy.view(shape).sum(1, keepdim=True) * (self.count / self.temperature)
+            gradient -= weight * discriminator_PV
+        if isinstance(self.rows, Tensor):
+            gradient = torch.zeros_like(self.logits_SV).index_copy_(0, self.rows, gradient)
+        self.velocity_SV = self.bandit.momentum * self.velocity_SV + (1 - self.bandit.momentum) * gradient
+        self.logits_SV = self.logits_SV - self.learning_rate * self.velocity_SV
+        return mean
+
+    def _controlled(self, batch: TokenBatch, account: Summary) -> tuple[Tensor, Tensor | None]:
+        """The method's part of a step: the gradient of its objective by logp and by entropy, and its next state."""
+        before = self.state
+        if self.bandit.delay == 0:
+            plain = self.method.apply(ppo(batch, self.bandit.eps, self.bandit.eps), batch, before)
+            self.state, _ = self.method.update(before, account + Summary(plain.sums).reduced())
+            acting = self.method.ahead(before, self.state)
+            return _objective(self.method, batch, acting, self.bandit.eps, self.by_autograd)[0]
+        gradients, changed = _objective(self.method, batch, before, self.bandit.eps, self.by_autograd)
+        self.state, _ = self.method.update(before, account + Summary(changed.sums).reduced())
+        return gradients
+
+    def _controller(self) -> Any:
+        """The state of the knob that the trace shows."""
+        return self.state[self.shown[0]].knobs[self.shown[1]] if self.shown else _Uncontrolled()
+
+
+@dataclass(frozen=True)
+class _Uncontrolled:
+    output: float = 0.0
+
+
+def _objective(
+    method: Chain, batch: TokenBatch, state: Any, eps: float, by_autograd: bool
+) -> tuple[tuple[Tensor, Tensor | None], Surrogate]:
+    """The gradient of the method's objective by the log-probability and by the entropy of each token, (B, 1)."""
+    if not by_autograd:
+        surrogate = method.apply(ppo(batch, eps, eps), batch, state)
+        return (token_gradient(surrogate, batch), None), surrogate
+    with torch.enable_grad():
+        logp, entropy = (batch.stats.need(name).clone().requires_grad_() for name in ("logp", "entropy"))
+        stats = TokenStats(logp=logp, entropy=entropy, baseline=batch.stats.baseline, collision=batch.stats.collision)
+        batch = TokenBatch(stats, batch.advantages_BT, batch.mask_BT, batch.old_logp_BT, batch.rewards_B)
+        surrogate = method.apply(ppo(batch, eps, eps), batch, state)
+        by_logp, by_entropy = torch.autograd.grad(loss(surrogate, batch), (logp, entropy), allow_unused=True)
+    return (torch.zeros_like(logp) if by_logp is None else by_logp, by_entropy), surrogate
+
+
+def token_gradient(surrogate: Surrogate, batch: TokenBatch) -> Tensor:
+    """The gradient of `methods.loss` by logp, (B, T), of a clipped objective without terms: -w r A / n where not clipped.
+
+    A clip stops the gradient where the ratio has already left the range in the direction that the advantage pushes it.
+    """
+    advantages, ratio = surrogate.advantages_BT, batch.ratio
+    clipped = torch.where(advantages > 0, ratio > 1 + surrogate.eps_high, ratio < 1 - surrogate.eps_low)
+    mask = batch.mask if surrogate.keep_BT is None else batch.mask & surrogate.keep_BT
+    gradient = (-ratio * advantages).masked_fill_(clipped | ~mask, 0)
+    if surrogate.weight_BT is not None:
+        gradient = gradient * surrogate.weight_BT
+    return gradient / mask.sum().clamp_min(1)

@@ -1,0 +1,1 @@
+"""Any host's log as columns. Imports neither torch nor any host."""

@@ -1,0 +1,70 @@
+"""One rank of a run whose completions are prescribed, so that every number of processes sees the same global batch."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import torch
+from hosts.trl.trl_case import PROMPTS, TOKENIZER, trainer, weights
+from trl import GRPOTrainer
+
+import entrostat as es
+
+
+class Prescribed(GRPOTrainer):
+    """The i-th completion of a prompt's group is always the same text, of a length of its own."""
+
+    def _generate_single_turn(self, prompt_ids, *_, **__):
+        seen: Counter[str] = Counter()
+        completions = []
+        for prompt in map(TOKENIZER.decode, prompt_ids):
+            i, seen[prompt] = seen[prompt], seen[prompt] + 1
+            text = "12+3=456-78*9"[i : i + 2 + (i + PROMPTS.index(prompt)) % 4]
+            completions.append([*TOKENIZER(text)["input_ids"], TOKENIZER.eos_token_id])
+        return completions, None
+
+
+def main(directory: str, batch: int, accumulation: int) -> dict | None:
+    """Train; the first rank returns the controller's state and what it measured, and writes them down."""
+    torch.set_num_threads(1)
+    rank = int(os.environ.get("RANK", 0))
+
+    def reward(prompts, completions, **_):
+        return [float(len(c) % 3 == 0) for c in completions]
+
+    run = trainer(
+        Path(directory),
+        Prescribed,
+        reward=reward,
+        wrap=lambda cls: es.trl.controlled(cls, es.chain(es.flow(target=1.0), es.entropy_bonus(0.01))),
+        per_device_train_batch_size=batch,
+        gradient_accumulation_steps=accumulation,
+        max_completion_length=8,
+        learning_rate=1e-3,
+        max_steps=4,
+        shuffle_dataset=False,
+    )
+    run.train()
+    if rank != 0:
+        return None
+    state = run.entropy_control.method.state_to_dict(run.entropy_control.state)
+    log = [e for e in run.state.log_history if "entropy_control/measured" in e]
+    record = {
+        "state": state,
+        "measured": [e["entropy_control/measured"] for e in log],
+        "tokens": [e["token_entropy/tokens"] for e in log],
+        "weights": weights(run.model).double().sum().item(),
+    }
+    (Path(directory) / "record.json").write_text(json.dumps(record))
+    return record
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

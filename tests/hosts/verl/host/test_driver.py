@@ -1,0 +1,353 @@
+"""verl's real trainer class against a real transfer queue, without workers: what the driver reads, writes and refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import ray
+import torch
+import transfer_queue as tq
+from host_case import SMALL, compose
+from verl.trainer.ppo.padding_utils import upsample_batch_to_divisible_size
+from verl.trainer.ppo.v1 import get_trainer_cls
+from verl.utils.tensordict_utils import list_of_dict_to_tensordict
+
+from entrostat.control import Cosine, Initial
+from entrostat.errors import ConfigError, HostError, MissingStatistic, StateError
+from entrostat.hosts.verl import fields
+from entrostat.hosts.verl.batch import control_batch
+from entrostat.stats import token_stats
+from entrostat.types import TokenBatch, TokenStats
+
+PARITY = json.loads((Path(__file__).parents[1] / "parity.json").read_text())
+NAMES = ("logp", "entropy", "baseline")
+FLOW = ("+entrostat.method.name=flow", "+entrostat.method.target=1.0")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def queue(tmp_path_factory):
+    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)
+    tq.init(compose(*SMALL).transfer_queue)
+    yield
+    tq.close()
+    ray.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def clean():
+    yield
+    for partition, items in (tq.kv_list() or {}).items():
+        if items:
+            tq.kv_clear(keys=list(items), partition_id=partition)
+
+
+def trainer(*overrides, mode="entrostat_sync"):
+    config = compose(*SMALL, f"trainer.v1.trainer_mode={mode}", *overrides)
+    built = get_trainer_cls(mode)(config)
+    built.global_steps = 1
+    return built
+
+
+def options(method):
+    """A method's settings as overrides of verl's command line."""
+    return [f"+entrostat.method.{key}={value}" for key, value in method.items()]
+
+
+def put(rows, keys):
+    tags = [{"seq_len": len(row["input_ids"]), "min_global_steps": 0, "max_global_steps": 0} for row in rows]
+    return tq.kv_batch_put(keys=keys, partition_id="train", fields=list_of_dict_to_tensordict(rows), tags=tags)
+
+
+def row(uid, stats, reward, mask=None, prompt=3, names=NAMES):
+    """One trajectory as the agent loop and the workers leave it in the queue."""
+    length = len(stats["logp"])
+    scores = torch.zeros(length)
+    scores[-1] = reward
+    # A number per token of prompt and response, each at the position before its token.
+    full = {
+        fields.STATISTIC.format(n): torch.cat([torch.full((prompt - 1,), torch.nan), stats[n], torch.zeros(1)])
+        for n in names
+    }
+    mask = torch.ones(length, dtype=torch.long) if mask is None else mask
+    return {
+        "uid": uid,
+        "prompts": torch.ones(prompt, dtype=torch.long),
+        "responses": torch.ones(length, dtype=torch.long),
+        "input_ids": torch.ones(prompt + length, dtype=torch.long),
+        "position_ids": torch.arange(prompt + length),
+        "response_mask": mask,
+        "loss_mask": mask.clone(),
+        "rm_scores": scores,
+        "rollout_log_probs": stats["logp"].clone(),
+        "old_log_probs": stats["logp"].clone(),
+        "entropy": stats["entropy"].clone(),
+        **full,
+    }
+
+
+def random_rows(seed=0, groups=2, size=4, names=NAMES, gap=False):
+    generator = torch.Generator().manual_seed(seed)
+    rows, keys = [], []
+    for group in range(groups):
+        for sample in range(size):
+            length = 3 + (sample + group) % 4
+            logits = 2 * torch.randn(length, 7, generator=generator)
+            targets = torch.multinomial(logits.softmax(-1), 1, generator=generator).squeeze(-1)
+            stats = token_stats(logits, targets, NAMES)
+            mask = torch.ones(length, dtype=torch.long)
+            mask[1] = int(not gap)  # as the output of a tool would be
+            values = {n: getattr(stats, n) for n in NAMES}
+            rows.append(row(f"u{group}", values, float((sample + group) % 3 == 0), mask, names=names))
+            keys.append(f"u{group}_{sample}_0")
+    return rows, keys
+
+
+def got(batch, *names):
+    data = tq.kv_batch_get(keys=batch.keys, partition_id="train", select_fields=list(names))
+    return [data[name].to_padded_tensor(0) for name in names]
+
+
+@pytest.mark.parametrize("name", PARITY)
+def test_weights_are_those_of_the_trl_adapter(name):
+    """The batch that TRL's trainer had, through verl's trainer and queue: the same weights to 1e-5, step by step."""
+    case = PARITY[name]
+    control = trainer(*options(case["method"]), "actor_rollout_ref.rollout.n=4")
+    advantages, mask = torch.tensor(case["advantages"]), torch.tensor(case["mask"]).bool()
+    groups = {True: 0, False: 0}
+    for step, expected in enumerate(case["weights"]):
+        rows, keys = [], []
+        groups = {True: 0, False: 0}
+        for i in range(len(mask)):
+            stats = {n: torch.tensor(v[i])[mask[i]] for n, v in case["stats"].items() if n in NAMES}
+            right = bool(advantages[i, 0] > 0)
+            # Two right and two wrong in each group, as in TRL's batch.
+            uid = f"s{step}g{groups[right] // 2}"
+            groups[right] += 1
+            rows.append(row(uid, stats, float(right)))
+            keys.append(f"{uid}_{i}_0")
+        batch = control._compute_advantage(put(rows, keys), {})
+        ours, plain = got(batch, "advantages", "returns")
+        weight = torch.where(mask[:, : ours.shape[1]], ours / plain, 0)
+        assert (
+            weight - torch.tensor(expected)[:, : ours.shape[1]].masked_fill(~mask[:, : ours.shape[1]], 0)
+        ).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("gap", [False, True], ids=["whole", "tool output"])
+def test_what_is_written_is_the_arithmetic_of_what_was_read(gap):
+    control = trainer(*FLOW, *("+entrostat.method.kp=2",))
+    twin = trainer(*FLOW, *("+entrostat.method.kp=2",)).entropy_control
+    for seed in range(3):
+        rows, keys = random_rows(seed, gap=gap)
+        batch = put(rows, keys)
+        metrics = {}
+        after = control._compute_advantage(batch, metrics)
+        assert after.keys == keys
+        ours, plain, mask = got(after, "advantages", "returns", "response_mask")
+        stats = {n: torch.zeros(mask.shape) for n in NAMES}
+        for i, each in enumerate(rows):
+            for n in NAMES:
+                stats[n][i, : len(each["responses"])] = each[fields.STATISTIC.format(n)][2:-1]
+        expected = control_batch(twin, TokenBatch(TokenStats(**stats), plain, mask), "token-mean", (0.2, 0.2))
+        assert torch.equal(ours, expected.advantages_BT)
+        assert twin.state == control.entropy_control.state
+        assert expected.metrics.items() <= metrics.items()
+    assert control.entropy_control.steps == 3
+
+
+def test_padding_rows_change_nothing():
+    plain, padded = trainer(*FLOW), trainer(*FLOW)
+    rows, keys = random_rows()
+    one = got(plain._compute_advantage(put(rows, keys), {}), "advantages")[0]
+    tq.kv_clear(keys=keys, partition_id="train")
+    wider = upsample_batch_to_divisible_size(put(rows, keys), 5, 1)
+    assert len(wider.keys) == 10
+    two = got(padded._compute_advantage(wider, {}), "advantages")[0]
+    assert torch.equal(one, two[:8]) and not two[8:].any()
+    assert plain.entropy_control.state == padded.entropy_control.state
+
+
+def test_several_rows_of_a_session_share_the_reward_of_the_last():
+    control = trainer("+entrostat.method.name=nsr")
+    rows, _ = random_rows(groups=1, size=4)
+    for each, reward in zip(rows, (0.0, 1.0, 0.0, 0.0), strict=True):
+        each["rm_scores"] = torch.zeros_like(each["rm_scores"])
+        each["rm_scores"][-1] = reward
+    keys = ["u0_0_0", "u0_0_1", "u0_1_0", "u0_1_1"]  # two sessions of two rows; the first is right
+    advantages, mask = got(control._compute_advantage(put(rows, keys), {}), "advantages", "response_mask")
+    assert not advantages[:2].any()
+    kept = mask[2:].sum()
+    assert torch.allclose(advantages[2:], -mask[2:] * (mask.sum() / kept), rtol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["entrostat_sync", "entrostat_colocate_async"])
+def test_several_updates_between_two_synchronisations(mode):
+    """`parameter_sync_step` 2: two controller steps, and each metric logged as their mean."""
+    control = trainer(*FLOW, f"+trainer.v1.{mode.removeprefix('entrostat_')}.parameter_sync_step=2", mode=mode)
+    assert control.parameter_sync_step == 2
+    control.prepare_step = dict
+
+    reports = []
+
+    def once(metrics, timing, size):
+        rows, keys = random_rows(len(reports))
+        batch = control._compute_advantage(put(rows, [f"{len(reports)}{key}" for key in keys]), metrics)
+        reports.append(dict(metrics))
+        return batch
+
+    control._step_once = once
+    metrics = {}
+    control.step(metrics, {})
+    assert control.entropy_control.steps == 2
+    ours = [key for key in reports[0] if key.startswith(("entropy_control/", "token_entropy/"))]
+    assert len(ours) > 20
+    # verl takes a minimum, a maximum or a sum where a key reads like one; none of ours does.
+    for key in ours:
+        assert metrics[key] == pytest.approx((reports[0][key] + reports[1][key]) / 2), key
+
+
+def test_an_engine_without_statistics_is_refused_before_the_first_update():
+    control = trainer(*FLOW)
+    rows, keys = random_rows(names=("entropy",))
+    with pytest.raises(MissingStatistic, match="external_lib"):
+        control._compute_advantage(put(rows, keys), {})
+    assert control.entropy_control.steps == 0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        (("+algorithm.rollout_correction.bypass_mode=True",), "bypass_mode"),
+        (("actor_rollout_ref.actor.entropy_coeff=0.01",), "entropy_bonus"),
+        (("actor_rollout_ref.actor.policy_loss.loss_mode=clip_cov",), "vanilla"),
+        (("actor_rollout_ref.actor.strategy=veomni",), "fsdp2"),
+        (
+            (
+                "actor_rollout_ref.model.use_fused_kernels=True",
+                "actor_rollout_ref.model.fused_kernel_options.impl_backend=triton",
+            ),
+            "impl_backend=torch",
+        ),
+    ],
+)
+def test_settings_that_control_cannot_work_beside_are_refused(overrides, named):
+    with pytest.raises(HostError, match=named):
+        trainer(*FLOW, *(o.replace("+algorithm", "++algorithm") for o in overrides))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        ((), "entrostat.method"),
+        (("+entrostat.method.name=flwo",), "did you mean 'flow'"),
+        (("+entrostat.method.name=flow",), "entrostat.method.target"),
+        (("+entrostat.method.name=flow", "+entrostat.method.target=half of initial"), "write 'initial'"),
+        ((*FLOW, "+entrostat.metod=1"), "did you mean 'method'"),
+        ((*FLOW, "+entrostat.resume_state=maybe"), "resume_state"),
+        ((*FLOW, "+entrostat.method.kq=1"), "entrostat.method.kq"),
+    ],
+)
+def test_wrong_settings_are_refused_by_their_key(overrides, named):
+    with pytest.raises(ConfigError, match=named):
+        trainer(*overrides)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("initial", Initial()),
+        ("0.75 * initial", Initial(0.75)),
+        ("{cosine:{start:initial,end:0.5*initial,steps:90}}", Cosine(Initial(), Initial(0.5), 90)),
+    ],
+)
+def test_a_target_may_be_relative_to_the_start(written, meant):
+    control = trainer("+entrostat.method.name=flow", f"+entrostat.method.target={written}")
+    assert control.entropy_control.method.targets == [meant]
+
+
+def test_what_the_constructor_sets():
+    control = trainer(*FLOW, "actor_rollout_ref.model.external_lib=json")
+    assert control.trainer_mode == "sync"
+    assert list(control.config.actor_rollout_ref.model.external_lib) == ["json", fields.ENGINE]
+    assert not control.config.actor_rollout_ref.actor.calculate_entropy
+    bonus = trainer("+entrostat.method.name=skywork")
+    assert bonus.config.actor_rollout_ref.actor.calculate_entropy
+
+
+def test_a_target_above_log_v_is_refused(monkeypatch):
+    control = trainer("+entrostat.method.name=flow", "+entrostat.method.target=4")
+    base = type(control).__mro__[2]
+    monkeypatch.setattr(base, "_init_tokenizer", lambda self: setattr(self, "tokenizer", range(21)), raising=False)
+    with pytest.raises(ConfigError, match="log V"):
+        control._init_tokenizer()
+
+
+def test_strictly_on_policy_clip_ranges_are_warned_of():
+    settings = (
+        "data.train_batch_size=8",
+        "actor_rollout_ref.actor.ppo_mini_batch_size=8",
+        "+entrostat.method=clip_higher",
+    )
+    with pytest.warns(UserWarning, match="strictly on-policy"):
+        trainer(*settings)
+
+
+def test_terms_and_clip_range_are_sent_to_the_workers():
+    control = trainer(
+        "+entrostat.method.name=clip_higher", "+entrostat.method.eps_high=0.4", "data.train_batch_size=1024"
+    )
+    rows, keys = random_rows()
+    batch = control._compute_advantage(put(rows, keys), {})
+    seen = {}
+    control.actor_rollout_wg = SimpleNamespace(update_actor=lambda b: seen.update(b.extra_info) or _stop())
+    with pytest.raises(StopIteration):
+        control._update_actor(batch, {})
+    assert seen[fields.CLIP] == (0.2, 0.4)
+    tq.kv_clear(keys=keys, partition_id="train")
+
+    bonus = trainer("+entrostat.method.name=entropy_bonus", "+entrostat.method.coef=0.03")
+    batch = bonus._compute_advantage(put(rows, keys), {})
+    term, mask = got(batch, fields.ENTROPY_TERM, "response_mask")
+    assert torch.allclose(term, -0.03 * mask)
+
+
+def _stop():
+    raise StopIteration
+
+
+def test_the_state_is_written_before_the_checkpoint_counts(tmp_path):
+    control = trainer(*FLOW, f"trainer.default_local_dir={tmp_path}")
+    rows, keys = random_rows()
+    control._compute_advantage(put(rows, keys), {})
+    control.global_steps = 3
+    tracker = tmp_path / "latest_checkpointed_iteration.txt"
+    at_actor = []
+
+    def save(*_, **__):
+        at_actor.append((tmp_path / "global_step_3" / "entrostat_state.json").exists() and not tracker.exists())
+
+    control.actor_rollout_wg = SimpleNamespace(save_checkpoint=save)
+    control.train_dataloader = SimpleNamespace(state_dict=dict, load_state_dict=lambda state: None)
+    control._save_checkpoint()
+    assert at_actor == [True] and tracker.read_text() == "3"
+
+    def resumed(*overrides):
+        again = trainer(*overrides, f"trainer.default_local_dir={tmp_path}")
+        again.actor_rollout_wg = SimpleNamespace(load_checkpoint=lambda **_: None)
+        again.train_dataloader = control.train_dataloader
+        again._load_checkpoint()
+        return again.entropy_control
+
+    assert resumed(*FLOW).state == control.entropy_control.state
+    path = tmp_path / "global_step_3"
+    by_path = ("trainer.resume_mode=resume_path", f"trainer.resume_from_path={path}")
+    assert resumed(*FLOW, *by_path).state == control.entropy_control.state
+    with pytest.raises(StateError, match="another method"):
+        resumed(FLOW[0], "+entrostat.method.target=0.9")
+    (path / "entrostat_state.json").unlink()
+    with pytest.raises(StateError, match=r"no controller state .* add \+entrostat\.resume_state=fresh"):
+        resumed(*FLOW)
+    assert resumed(*FLOW, "+entrostat.resume_state=fresh").steps == 0

@@ -1,0 +1,157 @@
+"""The workers' loss on a micro-batch, against the objective written out, and against verl's own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from verl.utils import tensordict_utils as tu
+from verl.workers.config import FSDPActorConfig, FSDPEngineConfig
+from verl.workers.utils.losses import ppo_loss
+from verl.workers.utils.padding import response_to_nested
+
+import entrostat as es
+from entrostat.core.control import EntropyControl
+from entrostat.hosts.verl import fields
+from entrostat.hosts.verl.batch import control_batch
+from entrostat.hosts.verl.loss import controlled_loss
+from entrostat.stats import token_stats
+from entrostat.types import TokenBatch
+
+PROMPT, LENGTHS, VOCABULARY = 3, [4, 2, 5], 7
+
+
+def config(**changes):
+    engine = FSDPEngineConfig(strategy="fsdp2")
+    return FSDPActorConfig(strategy="fsdp2", rollout_n=1, ppo_micro_batch_size_per_gpu=3, fsdp_config=engine, **changes)
+
+
+class Micro:
+    """A micro-batch with logits as leaves, as the engine hands it to the loss."""
+
+    def __init__(self, drift=0.0):
+        draw = torch.Generator().manual_seed(0)
+        rows, longest = len(LENGTHS), max(LENGTHS)
+        self.logits = (2 * torch.randn(rows, longest, VOCABULARY, generator=draw)).requires_grad_()
+        self.targets = torch.multinomial(self.logits.softmax(-1).flatten(0, 1), 1, generator=draw).view(rows, longest)
+        self.mask = (torch.arange(longest) < torch.tensor(LENGTHS)[:, None]).long()
+        self.advantages = torch.tensor([1.0, -0.5, -1.2])[:, None].expand(rows, longest)
+        self.stats = token_stats(self.logits, self.targets, ("logp", "entropy", "baseline"))
+        noise = drift * torch.randn(self.mask.shape, generator=draw)
+        self.old = (self.stats.logp.detach() + noise).masked_fill(self.mask == 0, 0)
+        self.like = self.nested(self.mask)
+
+    def nested(self, padded):
+        rows = [row[:length] for row, length in zip(padded, LENGTHS, strict=True)]
+        return torch.nested.as_nested_tensor(rows, layout=torch.jagged)
+
+    def full(self, padded):
+        """As a model's output: a number per token of prompt and response, each at the position before its token."""
+        rows = [
+            torch.cat([padded.new_zeros(PROMPT - 1), row[:length], padded.new_zeros(1)])
+            for row, length in zip(padded, LENGTHS, strict=True)
+        ]
+        offsets = torch.tensor([0, *LENGTHS]).cumsum(0) + PROMPT * torch.arange(len(LENGTHS) + 1)
+        return torch.nested.nested_tensor_from_jagged(torch.cat(rows), offsets)
+
+    def batch(self):
+        return TokenBatch(self.stats, self.advantages, self.mask)
+
+    def data(self, update=None, **settings):
+        tensors = {
+            "response_mask": self.like,
+            "old_log_probs": self.nested(self.old),
+            "advantages": self.nested(self.advantages if update is None else update.advantages_BT),
+            "prompts": torch.nested.as_nested_tensor([torch.ones(PROMPT)] * len(LENGTHS), layout=torch.jagged),
+            "responses": self.nested(self.targets),
+        }
+        if update is not None:
+            for name, value in (
+                (fields.RATIO_TERM, update.ratio_term_BT),
+                (fields.ENTROPY_TERM, update.entropy_term_BT),
+            ):
+                if value is not None:
+                    tensors[name] = response_to_nested(value, self.like)
+            if update.clip is not None:
+                settings[fields.CLIP] = update.clip
+        plain = {"dp_size": 1, "batch_num_tokens": sum(LENGTHS), "global_batch_size": len(LENGTHS)}
+        return tu.get_tensordict(tensors, non_tensor_dict=plain | settings)
+
+    def outputs(self):
+        return {"log_probs": self.full(self.stats.logp), "entropy": self.full(self.stats.entropy)}
+
+
+def gradient(loss, micro):
+    return torch.autograd.grad(loss, micro.logits, retain_graph=True)[0]
+
+
+METHODS = [
+    es.entropy_bonus(0.05),
+    es.hold(0.4),
+    es.skywork(target=1.9, delta=0.1, limits=(-0.2, 0.5), start=0.1),
+    es.entropic(0.4, kp=2.0, threshold=0.2),
+    es.chain(es.flow(0.4), es.entropy_bonus(0.03)),
+    es.clip_b(0.5),
+]
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)
+def test_the_gradient_is_that_of_the_objective_itself(method):
+    micro = Micro()
+    control, twin = EntropyControl(method), EntropyControl(method)
+    update = control_batch(control, micro.batch(), "token-mean", (0.2, 0.2))
+    loss, metrics = controlled_loss(config(), micro.outputs(), micro.data(update))
+    changed, _ = twin.step_on(es.ppo(micro.batch()), micro.batch())
+    expected = es.loss(changed, micro.batch())
+    assert torch.allclose(gradient(loss, micro), gradient(expected, micro), rtol=1e-4, atol=1e-7)
+    assert ("actor/entropy_control_terms" in metrics) == bool(changed.terms)
+
+
+def test_without_anything_of_ours_it_is_verl_s_own():
+    micro = Micro(drift=0.5)
+    ours, _ = controlled_loss(config(), micro.outputs(), micro.data())
+    theirs, _ = ppo_loss(config(), micro.outputs(), micro.data())
+    assert torch.equal(ours, theirs)
+
+
+def test_a_bonus_is_verl_s_own_bonus():
+    micro = Micro(drift=0.5)
+    control = EntropyControl(es.entropy_bonus(0.05))
+    update = control_batch(control, micro.batch(), "token-mean", (0.2, 0.2))
+    ours, _ = controlled_loss(config(), micro.outputs(), micro.data(update))
+    theirs, _ = ppo_loss(config(entropy_coeff=0.05), micro.outputs(), micro.data())
+    assert torch.allclose(gradient(ours, micro), gradient(theirs, micro), rtol=1e-5, atol=1e-8)
+
+
+def test_a_clip_range_is_verl_s_own_with_those_numbers():
+    micro = Micro(drift=0.5)
+    control = EntropyControl(es.clip_higher(0.5, 0.1))
+    update = control_batch(control, micro.batch(), "token-mean", (0.2, 0.2))
+    ours, _ = controlled_loss(config(), micro.outputs(), micro.data(update))
+    theirs, _ = ppo_loss(config(clip_ratio_low=0.1, clip_ratio_high=0.5), micro.outputs(), micro.data())
+    plain, _ = ppo_loss(config(), micro.outputs(), micro.data())
+    assert torch.equal(ours, theirs) and not torch.equal(ours, plain)
+
+
+def test_a_stale_token_s_term_is_weighted_by_its_ratio():
+    """Off-policy the released EntroPIC term is u * mean(-r |A|): linear in the ratio, so exact there too."""
+    micro = Micro(drift=0.5)
+    control = EntropyControl(es.entropic(0.4, kp=2.0, select="all"))
+    at_old = TokenBatch(micro.stats.detach(), micro.advantages, micro.mask)
+    update = control_batch(control, at_old, "token-mean", (0.2, 0.2))
+    with_term, _ = controlled_loss(config(), micro.outputs(), micro.data(update))
+    plain, _ = ppo_loss(config(), micro.outputs(), micro.data())
+    output = control.state[0].knobs["u"].output
+    ratio = (micro.stats.logp - micro.old).exp()
+    term = -output * (ratio * micro.advantages.abs() * micro.mask).sum() / micro.mask.sum()
+    assert (with_term - plain).item() == pytest.approx(term.item(), rel=1e-5)
+
+
+def test_ranks_and_micro_batches_share_one_mean():
+    micro = Micro()
+    control = EntropyControl(es.entropy_bonus(0.05))
+    update = control_batch(control, micro.batch(), "token-mean", (0.2, 0.2))
+    whole, _ = controlled_loss(config(), micro.outputs(), micro.data(update))
+    data = micro.data(update)
+    tu.assign_non_tensor(data, dp_size=2, batch_num_tokens=2 * sum(LENGTHS))
+    half, _ = controlled_loss(config(), micro.outputs(), data)
+    assert torch.allclose(whole, half)  # two ranks with equal shares, whose gradients are averaged
