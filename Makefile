@@ -41,39 +41,16 @@ test: .venv/ready
 test-verl: .venv-verl/ready
 	.venv-verl/bin/python -m pytest tests/hosts/verl -W default --disable-warnings
 
+# Two suites: quality (hours; resumable) and speed (ratios within one run; a quiet machine).
 bench: .venv/ready
-	$(BIN)/python benchmarks/statistics/run.py
-	$(BIN)/python benchmarks/statistics/alternatives.py
-	$(BIN)/python benchmarks/control/run.py
-	$(BIN)/python benchmarks/control/report.py
-	$(BIN)/python benchmarks/self_tuning/run.py
-	$(BIN)/python benchmarks/self_tuning/floor.py
-	$(BIN)/python benchmarks/self_tuning/noise.py
-	$(BIN)/python benchmarks/self_tuning/curve.py
-	$(BIN)/python benchmarks/self_tuning/likelihood.py
-	$(BIN)/python benchmarks/self_tuning/report.py
-	$(BIN)/python benchmarks/self_tuning/gains.py
-	$(BIN)/python benchmarks/self_tuning/sparse.py
-	$(BIN)/python benchmarks/self_tuning/misses.py
-	$(BIN)/python benchmarks/disturbances/run.py
-	$(BIN)/python benchmarks/disturbances/report.py
-	$(BIN)/python benchmarks/trajectories/run.py
-	$(BIN)/python benchmarks/trajectories/report.py
-	$(BIN)/python benchmarks/frontier/run.py
-	$(BIN)/python benchmarks/frontier/smollm2.py
-	$(BIN)/python benchmarks/frontier/reach.py
-	$(BIN)/python benchmarks/frontier/clip.py
-	$(BIN)/python benchmarks/frontier/reference.py
-	$(BIN)/python benchmarks/frontier/cost.py
-	$(BIN)/python benchmarks/frontier/report.py
-	$(BIN)/python benchmarks/prediction/run.py tiny smollm2
-	$(BIN)/python benchmarks/prediction/report.py
-	$(BIN)/python benchmarks/stability/run.py
-	$(BIN)/python benchmarks/simulate/run.py
-	$(BIN)/python benchmarks/simulate/plants.py
-	$(BIN)/python benchmarks/simulate/settling.py
-	$(BIN)/python benchmarks/overhead/run.py
-	$(BIN)/python benchmarks/overhead/startup.py
+	$(BIN)/python benchmarks/quality/holding/run.py
+	$(BIN)/python benchmarks/quality/holding/report.py
+	$(BIN)/python benchmarks/quality/prediction/run.py tiny smollm2
+	$(BIN)/python benchmarks/quality/prediction/report.py
+	$(BIN)/python benchmarks/quality/stability.py
+	$(BIN)/python benchmarks/speed/token_statistics.py
+	$(BIN)/python benchmarks/speed/overhead.py
+	$(BIN)/python benchmarks/speed/startup.py
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -37,30 +37,16 @@ def test_each_machine_is_named_once_whatever_its_commits() -> None:
     assert ROWS["environments"](runs, [there]) == [there, here]
 
 
-@pytest.mark.parametrize(
-    ("study", "module", "file"),
-    [
-        ("self_tuning", "results.py", "results.json"),
-        ("disturbances", "run.py", "results.json"),
-        ("frontier", "smollm2.py", "smollm2.json"),
-    ],
-)
-def test_collecting_where_there_are_no_runs_changes_nothing(
-    study: str, module: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_collecting_where_there_are_no_runs_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a fresh clone, which has the results and no run folder."""
-    for each in (BENCHMARKS, BENCHMARKS / study):
+    study = BENCHMARKS / "quality" / "holding"
+    for each in (BENCHMARKS, study):
         monkeypatch.syspath_prepend(each)
-    for name in ("results", "studies"):  # each study has its own of these names
+    for name in ("results", "studies"):
         monkeypatch.delitem(sys.modules, name, raising=False)
-    collect = runpy.run_path(str(BENCHMARKS / study / module))["collect"]
-    committed = (BENCHMARKS / study / file).read_text()
-    kept = tmp_path / file
+    collect = runpy.run_path(str(study / "results.py"))["collect"]
+    committed = (study / "results.json").read_text()
+    kept = tmp_path / "results.json"
     kept.write_text(committed)
-    if study == "self_tuning":
-        collect(tmp_path / "runs", kept)
-    else:
-        for name in ("RUNS", "SELF_TUNING"):
-            monkeypatch.setitem(collect.__globals__, name, tmp_path / "runs")
-        collect(kept)
+    collect(tmp_path / "runs", kept)
     assert json.loads(kept.read_text()) == json.loads(committed)

@@ -1,13 +1,9 @@
-"""Numbers over seeds as Markdown, and tables of them inside the project's pages."""
+"""Numbers over seeds as Markdown."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
-
-ROOT = Path(__file__).parents[2]
 
 
 def cell(value: dict[str, Any] | None, percent: bool = False, digits: int = 3) -> str:
@@ -34,22 +30,3 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def filled(page: str, excerpts: Mapping[str, str]) -> str:
-    """A page whose marked places hold these excerpts, by name: all that stands between `<!-- name -->` and `<!-- end -->`."""
-    for name, text in excerpts.items():
-        place = re.compile(rf"(<!-- {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
-        page, found = place.subn(lambda match: f"{match[1]}{text}\n{match[2]}", page)  # noqa: B023
-        if found != 1:
-            raise ValueError(
-                f"the page has {found} places named {name!r}, expected one: <!-- {name} --> ... <!-- end -->"
-            )
-    return page
-
-
-def fill_pages(excerpts: Mapping[str, Mapping[str, str]]) -> None:
-    """Write excerpts into the project's pages: page -> name -> text."""
-    for page, texts in excerpts.items():
-        path = ROOT / page
-        path.write_text(filled(path.read_text(), texts))

@@ -15,7 +15,7 @@ TASK = (
     },
 )
 # Sums without worked examples in the prompt, which would be nine tenths of all tokens. Every step takes the same 16 problems:
-# the noise of a batch's entropy is then all from sampling (self_tuning/noise.py). Longer answers add noise and cost, no signal.
+# the noise of a batch's entropy is then all from sampling. Longer answers add noise and cost, no signal.
 SMOLLM2 = (
     "model=smollm2",
     f"task={json.dumps({'name': TASK[0], **TASK[1]})}",

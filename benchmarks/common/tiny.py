@@ -1,7 +1,7 @@
 """What the studies of self-tuned control share: how the tiny policy is trained, what is asked, and how it is judged."""
 
 # A batch's entropy has noise of its own, and less than 3 % of the lowest target is asked for. Most of it lies between prompts:
-# at half the initial entropy 128 prompts x 8 completions have 2.9 %, 192 x 4 2.4 %, 384 x 2 1.8 % (self_tuning/noise.py).
+# at half the initial entropy 128 prompts x 8 completions have 2.9 %, 192 x 4 2.4 %, 384 x 2 1.8 %.
 TINY = (
     "model=tiny",
     "task=countdown",

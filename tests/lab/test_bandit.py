@@ -129,7 +129,7 @@ def test_every_kind_of_method_acts(name, options) -> None:
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_bonus_holds_where_hardly_a_batch_has_advantages(seed: int) -> None:
-    """A short form of `benchmarks/self_tuning/sparse.py`: nothing gives the drives of the bonus their unit there."""
+    """Nothing gives the outputs of the bonus their unit there."""
     bandit = random_bandit(16, 32, 1.5, seed, group=2, learning_rate=0.3, momentum=0.86, prompts=16)
     drawn = torch.rand(bandit.success_SV.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     bandit = dataclasses.replace(bandit, success_SV=(drawn < 0.003).double())
@@ -140,14 +140,14 @@ def test_a_bonus_holds_where_hardly_a_batch_has_advantages(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_outputs_that_act_on_other_batches_than_they_were_found_on_leave_no_offset(seed: int) -> None:
-    """A short form of `benchmarks/self_tuning/misses.py`: four policies are a small batch, whose curve is another each time."""
+    """Four policies are a small batch, whose curve is another each time."""
     bandit = random_bandit(4, 4, 0.416, seed, group=32, learning_rate=1.0, momentum=0.5)
     trace = train_bandit(bandit, make("hold", target=0.208, settling=60), 300, seed=seed)
     assert sum(trace.entropy[150:]) / 150 == pytest.approx(0.208, rel=0.03)
 
 
 def test_the_clip_range_moves_the_entropy_where_rewards_are_random_as_2509_26114_says() -> None:
-    """A short form of `benchmarks/frontier/clip.py`."""
+    """What docs/methods/clip_higher.md says of exact policies."""
 
     def entropy(**ends: float) -> float:
         found = []

@@ -39,7 +39,7 @@ def test_a_closed_loop_log_gives_the_plant_back(delay) -> None:
 
 
 def test_the_plant_of_a_log_has_the_error_of_its_run() -> None:
-    """A short form of `benchmarks/self_tuning/floor.py`: all that these runs are off by is noise, and their logs say how much."""
+    """All that these runs are off by is noise, and their logs say how much."""
     hold = SelfTuning(0.2, 25)
 
     def off(plant: LinearPlant, seed: int) -> float:

@@ -96,7 +96,7 @@ def test_proportional_region(delay, momentum, limit) -> None:
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("delay", [0, 1])
 def test_verdicts_on_a_grid_of_gains(delay, momentum) -> None:
-    """A coarse form of `benchmarks/stability`: the shipped controller decays where the closed form says so, and only there."""
+    """A coarse form of `benchmarks/quality/stability.py`: the controller decays where the closed form says so, and only there."""
     disagreed = 0
     verdicts = []
     for i, j in itertools.product(range(1, 8), range(7)):

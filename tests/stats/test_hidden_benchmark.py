@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is measured on Linux only")
 def test_quick_benchmark(tmp_path: Path) -> None:
     out = tmp_path / "results.json"
-    script = ROOT / "benchmarks" / "statistics" / "run.py"
+    script = ROOT / "benchmarks" / "speed" / "token_statistics.py"
     subprocess.run([sys.executable, script, "--quick", "--threads", "1", "--out", out], check=True, capture_output=True)
     results = json.loads(out.read_text())
     assert {"cpu", "cores", "torch", "entrostat"} <= results["machine"].keys()
@@ -29,8 +29,8 @@ def test_quick_benchmark(tmp_path: Path) -> None:
 
 
 def test_the_page_shows_the_committed_results() -> None:
-    folder = ROOT / "benchmarks" / "statistics"
-    table = runpy.run_path(str(folder / "table.py"))
+    folder = ROOT / "benchmarks" / "speed"
+    table = runpy.run_path(str(folder / "token_statistics_table.py"))
     page = (ROOT / "docs" / "statistics.md").read_text()
-    for shown in table["tables"](json.loads((folder / "results.json").read_text())):
+    for shown in table["tables"](json.loads((folder / "token_statistics.json").read_text())):
         assert shown in page
