@@ -6,12 +6,13 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 export MPLBACKEND := Agg
 
-.PHONY: help train test test-verl bench lint types ci clean
+.PHONY: help train test test-verl docs bench lint types ci clean
 
 help:
 	@echo "make train   train a small policy with its entropy held at a target, beside plain GRPO (about 3 minutes)"
 	@echo "make test    run the whole test suite"
 	@echo "make test-verl   the verl adapter's tests, in verl's own environment (Ray, FSDP2 on CPU; under 15 minutes)"
+	@echo "make docs    build the pages into build/site"
 	@echo "make bench   measure again what benchmarks/ holds (hours; resumable)"
 	@echo "make lint    ruff;  make types    mypy"
 
@@ -59,7 +60,11 @@ lint: .venv/ready
 types: .venv/ready
 	$(BIN)/mypy
 
-ci: test lint types
+# The site, without a network: open build/site/index.html.
+docs: .venv/ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+ci: test lint types docs
 
 clean:
 	rm -rf .venv .venv-verl build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,40 @@
+"""What MkDocs needs to show these pages, which are written to be read in the repository too.
+
+Formulas become MathML when the site is built: no script, nothing fetched. A link that leaves the folder of the pages has no
+place in the site; it is shown as the path that it leads to.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from latex2mathml.converter import convert
+
+CODE = re.compile(r"(```.*?```|`[^`\n]+`)", re.S)
+DISPLAYED = re.compile(r"\$\$(.+?)\$\$", re.S)
+INLINE = re.compile(r"(?<![\\$\w])\$(?!\s)([^$\n]+?)(?<!\s)\$(?![\w$])")
+OUTSIDE = re.compile(r"\[([^\]]+)\]\((?:\.\./)+((?:README|CHANGELOG|CONTRIBUTING|benchmarks|examples|src|tests)[^)#]*)(?:#[^)]*)?\)")
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """The page's text with its formulas as MathML and without links out of the folder; code is left alone."""
+    parts = CODE.split(markdown)
+    return "".join(part if index % 2 else _shown(part, page.file.src_uri) for index, part in enumerate(parts))
+
+
+def _shown(text: str, page: str) -> str:
+    up = page.count("/") + 1
+
+    def outside(match: re.Match[str]) -> str:
+        return f"{match[1]} (`{match[2]}`)" if match[0].count("../") >= up else match[0]
+
+    text = OUTSIDE.sub(outside, text)
+    text = DISPLAYED.sub(lambda match: f"\n\n{convert(_plain(match[1]), display='block')}\n\n", text)
+    # Within a span: a line that began with <math> would be taken for a block of HTML.
+    return INLINE.sub(lambda match: f"<span>{convert(_plain(match[1]))}</span>", text)
+
+
+def _plain(formula: str) -> str:
+    """The formula in one line, without commands that the converter does not know."""
+    return re.sub(r"\\(?:lvert|rvert)\b", "|", " ".join(formula.split())).replace(r"\_", "_")
