@@ -14,7 +14,8 @@ from latex2mathml.converter import convert
 CODE = re.compile(r"(```.*?```|`[^`\n]+`)", re.S)
 DISPLAYED = re.compile(r"\$\$(.+?)\$\$", re.S)
 INLINE = re.compile(r"(?<![\\$\w])\$(?!\s)([^$\n]+?)(?<!\s)\$(?![\w$])")
-OUTSIDE = re.compile(r"\[([^\]]+)\]\((?:\.\./)+((?:README|CHANGELOG|CONTRIBUTING|benchmarks|examples|src|tests)[^)#]*)(?:#[^)]*)?\)")
+ELSEWHERE = "README|CHANGELOG|CONTRIBUTING|benchmarks|examples|src|tests"
+OUTSIDE = re.compile(rf"\[([^\]]+)\]\((?:\.\./)+((?:{ELSEWHERE})[^)#]*)(?:#[^)]*)?\)")
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:

@@ -6,6 +6,7 @@ import ast
 import json
 import re
 import runpy
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -27,9 +28,15 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert (page.parent / link.split("#")[0]).exists(), link
 
 
+def snippets(page: Path) -> list[str]:
+    """The Python of a page, without the indentation of a tab or list that it stands in."""
+    found = re.findall(r"^( *)```python\n(.*?)^\1```", page.read_text(), flags=re.S | re.M)
+    return [textwrap.dedent(code) for _, code in found]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_snippets_are_python(page: Path) -> None:
-    for snippet in re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.S):
+    for snippet in snippets(page):
         ast.parse(snippet)
 
 
@@ -37,7 +44,7 @@ def test_snippets_are_python(page: Path) -> None:
 def test_public_names_in_snippets_exist(page: Path) -> None:
     import entrostat as es
 
-    for snippet in re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.S):
+    for snippet in snippets(page):
         for name in re.findall(r"\bes\.(\w+)", snippet):
             assert name in es.__all__, name
 
