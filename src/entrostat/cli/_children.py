@@ -17,15 +17,20 @@ from entrostat.run.folder import METRICS
 
 @dataclass
 class Child:
-    """`entrostat train` in a process of its own, on one thread; what it prints goes to `<folder>.log`."""
+    """`entrostat train` in a process of its own, on one thread; what it prints goes to `<folder>.log`.
+
+    With `resume`, the run in the folder goes on as it was configured.
+    """
 
     folder: Path
     settings: Sequence[str]
+    resume: bool = False
     process: subprocess.Popen[bytes] = field(init=False)
     read: int = 0
 
     def __post_init__(self) -> None:
-        command = [sys.executable, "-m", "entrostat.cli.main", "train", *self.settings, "--out", str(self.folder)]
+        told = ["--resume", str(self.folder)] if self.resume else [*self.settings, "--out", str(self.folder)]
+        command = [sys.executable, "-m", "entrostat.cli.main", "train", *told]
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as log:
             # A session of its own: Ctrl-C reaches it once, through `stop`, and not a second time from the terminal.
