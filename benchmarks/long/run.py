@@ -1,0 +1,89 @@
+"""Run the long study: `python benchmarks/long/run.py QUEUE`, where each line of QUEUE is `arm seed steps`.
+
+    plain 11 600
+    clip_b-1 11 600
+
+The queue is read anew before every run, so it can be changed while it works; lines that are done are passed over, and a line
+that asks for more steps of a finished run goes on with it. An interrupted run goes on from its newest checkpoint. Several
+processes may share one queue: a run is claimed by its folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[1]))
+
+from common.runner import KEEP_MEMORY, TRAIN
+from filelock import FileLock, Timeout
+from results import collect, taken
+from studies import ARMS, Case
+
+HERE = Path(__file__).parent
+
+
+def read_queue(path: Path) -> list[tuple[Case, int]]:
+    """The runs that are asked for, in order; blank lines and what follows a # are left out."""
+    wanted = []
+    for line in path.read_text().splitlines():
+        words = line.partition("#")[0].split()
+        if words:
+            arm, seed, steps = words
+            if arm not in ARMS:
+                raise SystemExit(f"{path}: no arm is called {arm!r}; choose of {', '.join(ARMS)}")
+            wanted.append((Case(arm, int(seed)), int(steps)))
+    return wanted
+
+
+def train(case: Case, steps: int, runs: Path, prefix: str) -> str:
+    """One run, or the rest of one, in a process of its own; returns a line that says how it went."""
+    folder = runs / case.name
+    where = ["--resume", str(folder)] if (folder / "config.yaml").exists() else ["--out", str(folder)]
+    command = [*shlex.split(prefix), sys.executable, *TRAIN]
+    told = [f"steps={steps}"] if where[0] == "--resume" else case.arguments(steps)
+    done = subprocess.run(
+        [*command, *told, *where, "--quiet"],
+        capture_output=True,
+        text=True,
+        env=os.environ | KEEP_MEMORY | {"OMP_NUM_THREADS": "1"},
+    )
+    return f"{case.name}: {taken(folder)} steps" + (f"\nFAILED\n{done.stderr[-2000:]}" if done.returncode else "")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("queue", type=Path, help="a file with a line `arm seed steps` for each run")
+    parser.add_argument("--runs", type=Path, default=HERE / "runs", help="where the folders of runs are")
+    parser.add_argument("--prefix", default="nice -n 10", help="words before the command of each run")
+    options = parser.parse_args()
+    options.runs.mkdir(parents=True, exist_ok=True)
+    failed: set[str] = set()
+    while True:
+        for case, steps in read_queue(options.queue):
+            if case.name in failed or taken(options.runs / case.name) >= steps:
+                continue
+            lock = FileLock(options.runs / f"{case.name}.claimed")
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                continue  # another process is at it
+            try:
+                said = train(case, steps, options.runs, options.prefix)
+            finally:
+                lock.release()
+            print(said, flush=True)
+            if "FAILED" in said:
+                failed.add(case.name)
+            collect(options.runs, HERE / "results.json")
+            break
+        else:
+            return
+
+
+if __name__ == "__main__":
+    main()
