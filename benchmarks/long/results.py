@@ -61,5 +61,3 @@ def row_of(case: Case, run: Run) -> dict[str, Any]:
 def means(values: list[float], size: int) -> list[float]:
     """Mean of every whole window of `size` steps."""
     return [round(fmean(values[at : at + size]), 4) for at in range(0, len(values) - size + 1, size)]
-
-

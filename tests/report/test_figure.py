@@ -36,6 +36,15 @@ def test_one_run_and_several(tmp_path: Path) -> None:
     assert shapes[0][0] < shapes[1][0] == shapes[2][0]  # no panel for an output that there is not
 
 
+def test_what_is_solved_has_panels_of_its_own(tmp_path: Path) -> None:
+    run = made_up("observe", False, tmp_path)
+    bare = matplotlib.image.imread(entropy_figure([run], tmp_path / "bare.png"))
+    judged = [{"step": 0, "eval/greedy": 0.3, "eval/pass@1": 0.2, "eval/pass@8": 0.5}, *run.metrics]
+    judged[-1] |= {"eval/greedy": 0.4, "eval/pass@1": 0.4, "eval/pass@8": 0.6}
+    path = entropy_figure([Run(tmp_path, judged, {"method": {"name": "observe"}}, {}, {})], tmp_path / "judged.png")
+    assert matplotlib.image.imread(path).shape[0] > bare.shape[0]
+
+
 def test_a_run_without_steps_still_draws(tmp_path: Path) -> None:
     assert entropy_figure([Run(tmp_path, [], {}, {}, {})], tmp_path / "empty.png").exists()
 

@@ -46,7 +46,7 @@ def test_a_line_has_every_metric_of_the_host_and_ours(made: Path) -> None:
         assert f"entropy_control/{key}" in first
     assert {"token_entropy/mean", "elapsed", "entropy"} <= set(first)
     assert "eval/avg@2" not in first
-    assert {"eval/avg@2", "eval/pass@1"} <= set(second)
+    assert {"eval/avg@2", "eval/pass@1", "eval/greedy", "eval/always", "eval/sometimes", "eval/never"} <= set(second)
 
 
 def test_the_summary_says_how_it_went(made: Path) -> None:
@@ -55,6 +55,7 @@ def test_the_summary_says_how_it_went(made: Path) -> None:
     assert summary["fingerprint"] and summary["train_seconds"] > 0
     assert summary["entropy"]["target_end"] == 0.3
     assert set(summary["entropy"]["second_half"]) >= {"rms_error", "mean_error", "relative_rms_error"}
+    assert 0 <= summary["groups_without_spread"]["end"] <= 1 and "greedy" in summary["eval"]["end"]
     assert summary["eval"]["start"]["step"] == 0 and summary["eval"]["end"]["step"] == 3
 
 

@@ -11,7 +11,7 @@ from entrostat.errors import ConfigError, DataError
 from entrostat.models.tiny import new_tiny
 from entrostat.models.tokenizer import char_tokenizer
 from entrostat.tasks.countdown import Countdown
-from entrostat.tasks.evaluate import evaluate, pass_at_k, summarise
+from entrostat.tasks.evaluate import evaluate, named, pass_at_k, summarise
 from entrostat.tasks.sampling import sample
 
 TASK = Countdown()
@@ -42,6 +42,23 @@ def test_partial_scores_count_for_the_average_but_not_as_passed():
     result = summarise([[1.0, 0.5], [0.5, 0.0]], ks=(1, 2))
     assert result.avg_at_k == 0.5
     assert result.pass_at_k == {1: 0.25, 2: 0.5}
+
+
+def test_problems_are_solved_always_sometimes_or_never():
+    result = summarise([[1.0, 1.0], [1.0, 0.0], [0.5, 0.0], [0.0, 0.0]], ks=(1, 2))
+    assert (result.always, result.sometimes, result.never) == (0.25, 0.25, 0.5)
+    assert named(result) == {
+        **{"avg@2": 0.4375, "pass@1": 0.375, "pass@2": 0.5},
+        **{"always": 0.25, "sometimes": 0.25, "never": 0.5},
+    }
+    assert named(result, "train", 0.6)["train/t0.6/pass@2"] == 0.5
+    assert named(result, "train", 0) == {"train/greedy": 0.4375}
+
+
+def test_greedy_needs_one_completion_of_each_problem_and_no_seed(policy):
+    first, second = (evaluate(*policy, TASK, PROBLEMS, samples=8, temperature=0, seed=seed) for seed in (1, 2))
+    assert first == second
+    assert (first.samples, set(first.pass_at_k)) == (1, {1})
 
 
 def test_evaluating_leaves_randomness_and_modes_alone(policy):

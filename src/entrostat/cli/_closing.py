@@ -32,10 +32,17 @@ def _facts(summary: Mapping[str, Any]) -> dict[str, str]:
         shown["error over the second half, rms"] = _with_share(error, "rms_error")
         shown["error over the second half, mean"] = _with_share(error, "mean_error")
     shown["reward, start -> end"] = _arrow(reward.get("start"), reward.get("end"), 2)
+    if groups := summary.get("groups_without_spread"):
+        shown["groups whose rewards agree, start -> end"] = _arrow(groups["start"], groups["end"], 2)
     start, end = (summary.get("eval", {}).get(key, {}) for key in ("start", "end"))
     for name in end:
         if name != "step":
-            shown[f"held-out {name}, start -> end"] = _arrow(start.get(name), end[name], 2)
+            kind = (
+                name.removeprefix("train/") + " on training problems"
+                if name.startswith("train/")
+                else f"held-out {name}"
+            )
+            shown[f"{kind}, start -> end"] = _arrow(start.get(name), end[name], 2)
     if (seconds := summary.get("train_seconds")) is not None:
         shown["seconds"] = _number(seconds, 0)
     return shown

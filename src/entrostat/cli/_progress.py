@@ -132,7 +132,8 @@ def facts(metrics: Mapping[str, Any]) -> dict[str, str]:
         shown["output"] = f"{output:+.2f}" + (" at its limit" if metrics.get("entropy_control/saturated") else "")
     if (reward := metrics.get("reward")) is not None:
         shown["reward"] = f"{reward:.2f}"
-    held_out = [f"{name[5:]} {value:.2f}" for name, value in metrics.items() if name.startswith("eval/")]
+    scores = ("eval/greedy", "eval/avg@", "eval/pass@")
+    held_out = [f"{name[5:]} {value:.2f}" for name, value in metrics.items() if name.startswith(scores)]
     if held_out:
         shown["held-out"] = ", ".join(held_out)
     return shown

@@ -1,4 +1,4 @@
-"""The figure of one run, or of several from the same start: entropy against its target, the controller's output, reward."""
+"""The figure of one run, or of several from the same start: entropy against its target, output, reward, what is solved."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from entrostat.run.summary import MEASURED, TARGET
 # Okabe and Ito: told apart with any colour vision; the line styles tell them apart in print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 STYLES = ("-", "--", "-.", ":")
-OUTPUT = "entropy_control/output"
+OUTPUT, GREEDY = "entropy_control/output", "eval/greedy"
 
 
 def entropy_figure(runs: Sequence[Run], path: str | Path, labels: Sequence[str] | None = None) -> Path:
@@ -25,7 +25,8 @@ def entropy_figure(runs: Sequence[Run], path: str | Path, labels: Sequence[str] 
         SaveError: the file cannot be written.
     """
     names = list(labels) if labels is not None else [run.name for run in runs]
-    panels = [MEASURED, *(key for key in (OUTPUT, "reward") if any(run.column(key)[0] for run in runs))]
+    shown = (OUTPUT, "reward", GREEDY, _widest_pass(runs))
+    panels = [MEASURED, *(key for key in shown if any(run.column(key)[0] for run in runs))]
     heights = [2.0 if key == MEASURED else 1.0 for key in panels]
     figure = Figure(figsize=(8, 1.2 + 1.7 * sum(heights)), dpi=150, layout="constrained")
     all_axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
@@ -48,11 +49,18 @@ def _line(axes: Any, run: Run, key: str, name: str, style: dict[str, Any]) -> No
     if not steps:
         return
     if key != "reward":
-        axes.plot(steps, values, label=name, linewidth=1.6, **style)
+        dots = {"marker": "o", "markersize": 4} if key.startswith("eval/") else {}
+        axes.plot(steps, values, label=name, linewidth=1.6, **dots, **style)
         return
     # The reward of one batch is noisy: its trend in front, the batches behind it.
     axes.plot(steps, values, linewidth=0.7, alpha=0.3, color=style["color"])
     axes.plot(steps, smoothed(values), label=name, linewidth=1.6, **style)
+
+
+def _widest_pass(runs: Sequence[Run]) -> str:
+    """The key of pass@k with the largest k that was measured at the training temperature on held-out problems."""
+    keys = {key for run in runs for row in run.metrics for key in row if key.startswith("eval/pass@")}
+    return max(keys, key=lambda key: int(key.partition("@")[2]), default="eval/pass@1")
 
 
 def _targets(axes: Any, runs: Sequence[Run]) -> None:
@@ -67,7 +75,8 @@ def _targets(axes: Any, runs: Sequence[Run]) -> None:
 
 def _dress(axes: Any, key: str) -> None:
     labels = {MEASURED: "policy entropy\n[nats per token]", OUTPUT: "controller's\noutput", "reward": "reward"}
-    axes.set_ylabel(labels[key])
+    labels[GREEDY] = "held-out, greedy:\nsolved"
+    axes.set_ylabel(labels.get(key) or f"held-out, {key[5:]}:\nsolved")
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     if key == MEASURED:

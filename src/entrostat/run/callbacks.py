@@ -12,15 +12,17 @@ from typing import Any
 from transformers import TrainerCallback
 
 from entrostat.run.folder import MetricsFile
-from entrostat.tasks.evaluate import EvalResult
 
 OnStep = Callable[[int, Mapping[str, Any]], None]
 
 
 class Evaluate(TrainerCallback):
-    """Held-out accuracy before the first step, every `every` steps and after the last, in the host's own log."""
+    """What the policy solves before the first step, every `every` steps and after the last, in the host's own log.
 
-    def __init__(self, trainer: Any, evaluate: Callable[[], EvalResult], every: int) -> None:
+    `evaluate` returns metrics by name, without their `eval/`.
+    """
+
+    def __init__(self, trainer: Any, evaluate: Callable[[], Mapping[str, float]], every: int) -> None:
         self.trainer, self.evaluate, self.every = trainer, evaluate, every
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -34,9 +36,7 @@ class Evaluate(TrainerCallback):
                 self.trainer._metrics["train"][name].append(value)
 
     def _metrics(self) -> dict[str, float]:
-        found = self.evaluate()
-        passes = {f"eval/pass@{k}": value for k, value in found.pass_at_k.items()}
-        return {f"eval/avg@{found.samples}": found.avg_at_k} | passes
+        return {f"eval/{name}": value for name, value in self.evaluate().items()}
 
 
 class StopOnSignal(TrainerCallback):

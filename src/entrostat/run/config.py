@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from omegaconf import OmegaConf
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, field_validator
+from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveInt, field_validator
 
 from entrostat.core.config import METHOD, Named, checked, named, read_values
 from entrostat.errors import ConfigError
@@ -18,10 +18,16 @@ class _Section(BaseModel):
 
 
 class EvalConfig(_Section):
-    """Evaluation on held-out problems: at the start, at the end and every `every` steps (0: only start and end)."""
+    """Evaluation: at the start, at the end and every `every` steps (0: only start and end), on `problems` of each split.
+
+    `temperatures` are those to judge at: "training" is the run's own, with `samples` completions of each problem, as at any
+    other; 0 is greedy, with one. The split "eval" is held out, "train" is what the run learns from.
+    """
 
     every: NonNegativeInt = 50
     problems: NonNegativeInt = 100
+    splits: list[Literal["eval", "train"]] = ["eval"]
+    temperatures: list[NonNegativeFloat | Literal["training"]] = ["training", 0.0]
     samples: PositiveInt = 8
     ks: list[PositiveInt] = [1, 8]
     batch_size: PositiveInt = 256

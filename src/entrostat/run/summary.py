@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import Any
 
 MEASURED, TARGET = "entropy_control/measured", "entropy_control/target"
+SPREADLESS = "frac_reward_zero_std"  # TRL's name: groups whose rewards all agree have no advantage, and teach nothing
 
 
 def summarise(metrics: Sequence[dict[str, Any]], target: float | None = None) -> dict[str, Any]:
@@ -19,7 +20,8 @@ def summarise(metrics: Sequence[dict[str, Any]], target: float | None = None) ->
     rows = [row for row in metrics if row.get(MEASURED) is not None]
     if not rows:
         return {"steps": 0}
-    tail = rows[-max(1, len(rows) // 10) :]
+    tenth = max(1, len(rows) // 10)
+    tail = rows[-tenth:]
     rewards = [row["reward"] for row in tail if row.get("reward") is not None]
     return {
         "steps": rows[-1]["step"],
@@ -30,8 +32,14 @@ def summarise(metrics: Sequence[dict[str, Any]], target: float | None = None) ->
             "second_half": control_error(rows[len(rows) // 2 :], target),
         },
         "reward": {"start": rows[0].get("reward"), "end": fmean(rewards) if rewards else None},
+        "groups_without_spread": {"start": _mean(rows[:tenth], SPREADLESS), "end": _mean(tail, SPREADLESS)},
         "eval": evaluation(metrics),
     }
+
+
+def _mean(rows: Sequence[dict[str, Any]], key: str) -> float | None:
+    values = [row[key] for row in rows if row.get(key) is not None]
+    return fmean(values) if values else None
 
 
 def control_error(rows: Sequence[dict[str, Any]], target: float | None = None) -> dict[str, float] | None:

@@ -191,25 +191,32 @@ def build_trainer(
     return trainer
 
 
-def _evaluation(config: RunConfig, policy: Any, task: Any, control: Any) -> Any:
-    from entrostat.tasks.evaluate import evaluate
+def _evaluation(config: RunConfig, policy: Any, task: Any, control: Any) -> Callable[[], dict[str, float]]:
+    """What is measured of the policy at each evaluation: every split at every temperature, by the name of the metric."""
+    from entrostat.tasks.evaluate import evaluate, named
 
-    problems = task.problems("eval", config.eval.problems, config.seed)
-    length, temperature = config.trainer["max_completion_length"], config.trainer["temperature"]
+    asked = config.eval
+    problems = {split: task.problems(split, asked.problems, config.seed) for split in asked.splits}
+    length, training = config.trainer["max_completion_length"], config.trainer["temperature"]
 
-    def run() -> Any:
-        return evaluate(
-            policy.model,
-            policy.tokenizer,
-            task,
-            problems,
-            samples=config.eval.samples,
-            ks=config.eval.ks,
-            temperature=temperature * control.temperature,
-            max_new_tokens=length,
-            batch_size=config.eval.batch_size,
-            seed=config.seed,
-        )
+    def run() -> dict[str, float]:
+        found: dict[str, float] = {}
+        for split, of_split in problems.items():
+            for temperature in asked.temperatures:
+                result = evaluate(
+                    policy.model,
+                    policy.tokenizer,
+                    task,
+                    of_split,
+                    samples=asked.samples,
+                    ks=asked.ks,
+                    temperature=training * control.temperature if temperature == "training" else temperature,
+                    max_new_tokens=length,
+                    batch_size=asked.batch_size,
+                    seed=config.seed,
+                )
+                found |= named(result, split, None if temperature == "training" else temperature)
+        return found
 
     return run
 

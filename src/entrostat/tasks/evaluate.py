@@ -1,6 +1,7 @@
-"""How often a policy solves a task: avg@k and pass@k.
+"""How often a policy solves a task: avg@k, pass@k, and how many problems it solves always, sometimes, never.
 
-Entropy is worth holding because it keeps pass@k alive while avg@k rises, so the two are always measured together.
+One number does not judge a policy whose entropy was held. At the training temperature its completions carry the noise that
+was kept; greedy decoding, which is what one would deploy, shows what it knows; pass@k what it can still find.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from entrostat.errors import ConfigError, DataError
-from entrostat.tasks.base import Problem, Task
+from entrostat.tasks.base import Problem, Split, Task
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -21,13 +22,23 @@ class EvalResult:
     """Scores of `samples` completions for each of `problems` problems.
 
     `avg_at_k` is the mean score over all of them (avg@k with k = samples); `pass_at_k[k]` the estimated chance that at
-    least one of k completions is fully right (score 1), averaged over problems.
+    least one of k completions is fully right (score 1), averaged over problems. `always` and `never` are the shares of
+    problems with all and with no completion fully right; the others are solved sometimes, and only they can teach a
+    policy whose advantages are relative to a group. `temperature` 0 is greedy, with one completion of each problem.
     """
 
     avg_at_k: float
     pass_at_k: dict[int, float]
     problems: int
     samples: int
+    always: float = 0.0
+    never: float = 0.0
+    temperature: float = 1.0
+
+    @property
+    def sometimes(self) -> float:
+        """The share of problems with some completions right and some not."""
+        return 1.0 - self.always - self.never
 
 
 def pass_at_k(samples: int, correct: int, k: int) -> float:
@@ -61,9 +72,10 @@ def evaluate(
 ) -> EvalResult:
     """Sample completions and score them. Training goes on afterwards as if nothing had happened.
 
-    `temperature` and `max_new_tokens` default to the task's hints. `batch_size` counts completions; it changes speed
-    and memory, and which random numbers each completion gets. Raises `ConfigError` when a k exceeds `samples` or a size
-    is not positive, and `DataError` when there are no problems.
+    `temperature` and `max_new_tokens` default to the task's hints. At temperature 0 all completions of a problem are the
+    same one, so one is made, and of `ks` only 1 is kept. `batch_size` counts completions; it changes speed and memory, and
+    which random numbers each completion gets. Raises `ConfigError` when a k exceeds `samples` or a size is not positive,
+    and `DataError` when there are no problems.
     """
     from entrostat.tasks.sampling import sample, undisturbed
 
@@ -74,6 +86,9 @@ def evaluate(
     if not problems:
         raise DataError("there are no problems to evaluate on; ask the task for at least one")
 
+    temperature = task.temperature if temperature is None else temperature
+    if temperature == 0:
+        samples, ks = 1, [k for k in ks if k == 1]
     # Prompts of one length go together, so that little is padded.
     queue = sorted(list(range(len(problems))) * samples, key=lambda index: len(problems[index].prompt))
     scores: list[list[float]] = [[] for _ in problems]
@@ -85,14 +100,14 @@ def evaluate(
                 tokenizer,
                 [problems[index].prompt for index in batch],
                 max_new_tokens=task.max_completion_tokens if max_new_tokens is None else max_new_tokens,
-                temperature=task.temperature if temperature is None else temperature,
+                temperature=temperature,
             )
             for index, text in zip(batch, drawn.texts, strict=True):
                 scores[index].append(task.score(problems[index], text))
-    return summarise(scores, ks)
+    return summarise(scores, ks, temperature)
 
 
-def summarise(scores: Sequence[Sequence[float]], ks: Sequence[int]) -> EvalResult:
+def summarise(scores: Sequence[Sequence[float]], ks: Sequence[int], temperature: float = 1.0) -> EvalResult:
     """The result for a table of scores with one row per problem and one column per sample."""
     samples = len(scores[0])
     correct = [sum(score >= 1.0 for score in row) for row in scores]
@@ -101,4 +116,25 @@ def summarise(scores: Sequence[Sequence[float]], ks: Sequence[int]) -> EvalResul
         pass_at_k={k: sum(pass_at_k(samples, c, k) for c in correct) / len(scores) for k in ks},
         problems=len(scores),
         samples=samples,
+        always=sum(c == samples for c in correct) / len(scores),
+        never=sum(c == 0 for c in correct) / len(scores),
+        temperature=temperature,
     )
+
+
+def named(result: EvalResult, split: Split = "eval", temperature: float | None = None) -> dict[str, float]:
+    """The numbers of a result by the names that metrics carry.
+
+    Args:
+        split: `train/` goes before the names of what was measured on the problems that a run learns from.
+        temperature: None for the run's own; `greedy` is all that 0 has, and any other goes before the names, as in
+            `t0.6/avg@8`.
+    """
+    place = "" if split == "eval" else f"{split}/"
+    if temperature == 0:
+        return {f"{place}greedy": result.avg_at_k}
+    place += "" if temperature is None else f"t{temperature:g}/"
+    scores = {f"avg@{result.samples}": result.avg_at_k}
+    scores |= {f"pass@{k}": value for k, value in result.pass_at_k.items()}
+    scores |= {"always": result.always, "sometimes": result.sometimes, "never": result.never}
+    return {place + name: value for name, value in scores.items()}
