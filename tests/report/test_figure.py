@@ -11,7 +11,7 @@ import matplotlib.image
 import pytest
 
 from entrostat.errors import SaveError
-from entrostat.report.figure import entropy_figure, smoothed
+from entrostat.report.figure import drawn, entropy_figure, smoothed
 from entrostat.run.record import Run
 
 
@@ -34,6 +34,23 @@ def test_one_run_and_several(tmp_path: Path) -> None:
         assert image.std() > 0
         shapes.append(image.shape)
     assert shapes[0][0] < shapes[1][0] == shapes[2][0]  # no panel for an output that there is not
+
+
+@pytest.mark.parametrize("steps", [1, 3, 40, 3000])
+@pytest.mark.parametrize("target", [0.05, 0.3, 5.0])
+def test_target_and_measurements_are_in_sight_at_whole_steps(tmp_path: Path, steps: int, target: float) -> None:
+    rows = [
+        {"step": step, "entropy_control/measured": 0.2 + 0.01 * math.sin(step), "entropy_control/target": target}
+        for step in range(1, steps + 1)
+    ]
+    figure = drawn([Run(tmp_path, rows, {"method": {"name": "hold"}}, {}, {})])
+    figure.canvas.draw()
+    axes = figure.axes[0]
+    low, high = axes.get_ylim()
+    assert low == 0 and high > max(target, 0.21)
+    first, last = axes.get_xlim()
+    ticks = [tick for tick in axes.get_xticks() if first <= tick <= last]
+    assert ticks and all(tick == round(tick) for tick in ticks)
 
 
 def test_what_is_solved_has_panels_of_its_own(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from entrostat.run.folder import saving
 from entrostat.run.record import Run
@@ -24,6 +26,14 @@ def entropy_figure(runs: Sequence[Run], path: str | Path, labels: Sequence[str] 
     Raises:
         SaveError: the file cannot be written.
     """
+    figure = drawn(runs, labels)
+    with saving(Path(path)):
+        figure.savefig(path)
+    return Path(path)
+
+
+def drawn(runs: Sequence[Run], labels: Sequence[str] | None = None) -> Figure:
+    """The figure itself; panels from the top: entropy, output, reward, what is solved."""
     names = list(labels) if labels is not None else [run.name for run in runs]
     shown = (OUTPUT, "reward", GREEDY, _widest_pass(runs))
     panels = [MEASURED, *(key for key in shown if any(run.column(key)[0] for run in runs))]
@@ -36,12 +46,23 @@ def entropy_figure(runs: Sequence[Run], path: str | Path, labels: Sequence[str] 
             _line(axes, run, key, name, style)
         _dress(axes, key)
     _targets(all_axes[0], runs)
+    _from_zero(all_axes[0])  # last: it fixes the limits at what has been drawn
     if all_axes[0].lines:
         all_axes[0].legend(loc="best", frameon=False)
     all_axes[-1].set_xlabel("optimizer step")
-    with saving(Path(path)):
-        figure.savefig(path)
-    return Path(path)
+    whole_steps(all_axes[-1])
+    return figure
+
+
+def _from_zero(axes: Any) -> None:
+    """The y axis from 0 to a tenth above everything drawn."""
+    highest = axes.dataLim.y1
+    axes.set_ylim(0, 1.1 * highest if math.isfinite(highest) and highest > 0 else 1)
+
+
+def whole_steps(axes: Any) -> None:
+    """Ticks at whole steps alone: there is no step 1.25."""
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def _line(axes: Any, run: Run, key: str, name: str, style: dict[str, Any]) -> None:
@@ -49,7 +70,8 @@ def _line(axes: Any, run: Run, key: str, name: str, style: dict[str, Any]) -> No
     if not steps:
         return
     if key != "reward":
-        dots = {"marker": "o", "markersize": 4} if key.startswith("eval/") else {}
+        few = len(steps) < 10  # a line through one point is none
+        dots = {"marker": "o", "markersize": 4} if few or key.startswith("eval/") else {}
         axes.plot(steps, values, label=name, linewidth=1.6, **dots, **style)
         return
     # The reward of one batch is noisy: its trend in front, the batches behind it.
@@ -79,9 +101,6 @@ def _dress(axes: Any, key: str) -> None:
     axes.set_ylabel(labels.get(key) or f"held-out, {key[5:]}:\nsolved")
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    if key == MEASURED:
-        axes.set_ylim(bottom=0)
-        axes.margins(y=0.15)
     if key == OUTPUT:
         axes.axhline(0, color="grey", linewidth=0.8)
 

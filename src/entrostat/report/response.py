@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from entrostat.control.response import Response
-from entrostat.report.figure import COLOURS, smoothed
+from entrostat.report.figure import COLOURS, smoothed, whole_steps
 from entrostat.run.folder import saving
 
 
@@ -84,6 +84,7 @@ def response_figure(
         each.grid(alpha=0.25, linewidth=0.6)
         each.spines[["top", "right"]].set_visible(False)
     axes[-1].set_xlabel("optimizer step")
+    whole_steps(axes[-1])
     with saving(Path(path)):
         figure.savefig(path)
     return Path(path)
