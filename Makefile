@@ -52,6 +52,7 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/speed/token_statistics.py
 	$(BIN)/python benchmarks/speed/overhead.py
 	$(BIN)/python benchmarks/speed/startup.py
+	$(BIN)/python benchmarks/speed/scoring.py
 
 lint: .venv/ready
 	$(BIN)/ruff check .

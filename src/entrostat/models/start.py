@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from entrostat.tasks.base import Problem, Task
+from entrostat.tasks.base import Problem, Task, score_all
 from entrostat.tasks.sampling import sample, undisturbed
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def measure_start(
             entropy += -(logp_BTV.exp() * logp_BTV).sum(-1)[drawn.mask_BT].sum().item()
             near_certain += (sampled_BT[drawn.mask_BT].exp() > 0.95).sum().item()
             tokens += drawn.mask_BT.sum().item()
-            scores = [task.score(problem, text) for problem, text in zip(batch, drawn.texts, strict=True)]
+            scores = score_all(task, batch, drawn.texts).values
             score += sum(scores)
             for row in range(0, len(batch), samples):
                 own = zip(drawn.texts[row : row + samples], scores[row : row + samples], strict=True)

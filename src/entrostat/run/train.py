@@ -165,6 +165,7 @@ def build_trainer(
     from entrostat.hosts.trl.trainer import controlled
     from entrostat.run.arguments import prompts_needed, trl_arguments
     from entrostat.run.exact import exactly_resumable
+    from entrostat.tasks import score_all
 
     arguments = trl_arguments(config, folder / CHECKPOINTS)
     needed = prompts_needed(arguments, config.steps)
@@ -172,8 +173,11 @@ def build_trainer(
     # One pass over an explicit list, never a second epoch: TRL's sampler would not shuffle it alike after a resume.
     rows = [index % len(problems) for index in range(needed)]
 
-    def reward(completions: list[str], problem: list[int], **_: Any) -> list[float]:
-        return [task.score(problems[index], text) for index, text in zip(problem, completions, strict=True)]
+    def reward(completions: list[str], problem: list[int], log_metric: Callable[..., None], **_: Any) -> list[float]:
+        scored = score_all(task, [problems[index] for index in problem], completions)
+        for reason, count in scored.failed.items():
+            log_metric(f"scoring/{reason}", count / len(completions))
+        return scored.values
 
     reward.__name__ = task.name
     base: type = GRPOTrainer if config.algorithm == "grpo" else RLOOTrainer

@@ -12,9 +12,9 @@ from __future__ import annotations
 from typing import Any
 
 from entrostat.errors import ConfigError
-from entrostat.tasks.base import Problem, Split, Task
+from entrostat.tasks.base import Problem, Scored, Split, Task, score_all
 
-__all__ = ["Problem", "Split", "Task", "load_task"]
+__all__ = ["Problem", "Scored", "Split", "Task", "load_task", "score_all"]
 
 
 def load_task(name: str, **options: Any) -> Task:

@@ -31,6 +31,14 @@ class Problem:
     meta: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Scored:
+    """Scores of completions, in order, and how many of them could not be scored, by reason; those score 0."""
+
+    values: list[float]
+    failed: dict[str, int]
+
+
 @runtime_checkable
 class Task(Protocol):
     """A source of problems and the checker of their completions.
@@ -53,8 +61,17 @@ class Task(Protocol):
         ...
 
     def score(self, problem: Problem, completion: str) -> float:
-        """The reward of a completion, in [0, 1]. Never raises, whatever the text."""
+        """The reward of a completion, in [0, 1]. Never raises, and never runs code, whatever the text."""
         ...
+
+
+def score_all(task: Task, problems: Sequence[Problem], completions: Sequence[str]) -> Scored:
+    """The score of each completion; a task that has a `score_all` of its own scores them side by side."""
+    together = getattr(task, "score_all", None)
+    if together is not None:
+        scored: Scored = together(problems, completions)
+        return scored
+    return Scored([task.score(problem, text) for problem, text in zip(problems, completions, strict=True)], {})
 
 
 def check_request(split: str, count: int) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from entrostat.errors import ConfigError, DataError
-from entrostat.tasks.base import Problem, Split, Task
+from entrostat.tasks.base import Problem, Split, Task, score_all
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -102,8 +102,9 @@ def evaluate(
                 max_new_tokens=task.max_completion_tokens if max_new_tokens is None else max_new_tokens,
                 temperature=temperature,
             )
-            for index, text in zip(batch, drawn.texts, strict=True):
-                scores[index].append(task.score(problems[index], text))
+            scored = score_all(task, [problems[index] for index in batch], drawn.texts)
+            for index, score in zip(batch, scored.values, strict=True):
+                scores[index].append(score)
     return summarise(scores, ks, temperature)
 
 

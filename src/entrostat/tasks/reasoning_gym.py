@@ -19,11 +19,13 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import cached_property, lru_cache
 from typing import Any
 
 from entrostat.errors import ConfigError, DataError, NotInstalled
-from entrostat.tasks.base import Problem, Split, check_request, in_eval
+from entrostat.tasks.base import Problem, Scored, Split, check_request, in_eval
+from entrostat.tasks.scoring import Limits, Pool
 
 TEMPLATES = {  # how a question is put, and what follows it in a worked example
     "plain": ("Question: {question}\nAnswer:", " {answer}\n\n"),
@@ -33,13 +35,32 @@ _CHUNK = 256  # problems generated at a time; a problem is known by its chunk an
 _ANSWER_TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 
 
+# Their scorers hand the completion to `eval`, or to sympy's parser, which does; `composite` has the scorers of others. A test
+# looks for more.
+EVALUATED = frozenset(
+    {
+        "binary_matrix",
+        "composite",
+        "countdown",
+        "intermediate_integration",
+        "n_queens",
+        "polynomial_multiplication",
+        "puzzle24",
+        "simple_integration",
+        "spiral_matrix",
+        "string_insertion",
+    }
+)
+
+
 class ReasoningGym:
     """The reasoning-gym data set `dataset`, with its own configuration keys in `config`.
 
     `template` is `plain`, `chatml` (SmolLM2, Qwen) or a text with `{question}`; `shots` worked examples precede it, the
     same for all problems, taken from the train split and kept out of the problems. A stable hash of the question decides
     the split, so the splits are disjoint for all seeds. `Problem.meta` holds where in the generated stream the problem
-    stands, so that the scorer gets the very entry.
+    stands, so that the scorer gets the very entry. Scoring happens in processes of its own; `run_answers` allows the data sets
+    whose scorers run the completion (`EVALUATED`), each answer in a process without privileges.
 
     Raises `ConfigError` for an unknown data set (with close matches), a wrong key or value in `config`, or a template
     without `{question}`; `NotInstalled` when reasoning-gym is absent.
@@ -54,8 +75,15 @@ class ReasoningGym:
         max_completion_tokens: int = 64,
         temperature: float = 1.0,
         eval_share: float = 0.2,
+        run_answers: bool = False,
         **config: Any,
     ) -> None:
+        if dataset in EVALUATED and not run_answers:
+            raise ConfigError(
+                f"reasoning-gym scores {dataset!r} by running the completion as Python code, which a policy can turn into any "
+                "command. Choose another data set, or set task.run_answers=true: each answer is then run in a process without "
+                "privileges, files, network and commands"
+            )
         self._question, self._example = TEMPLATES.get(template, (template, TEMPLATES["plain"][1]))
         if "{question}" not in self._question:
             raise ConfigError(f"template is {template!r}; use {' or '.join(TEMPLATES)}, or a text with {{question}}")
@@ -70,7 +98,8 @@ class ReasoningGym:
         self._eval_share = eval_share
         self._chunk = lru_cache(maxsize=64)(self._generate)
         self._examples: list[Problem] = []
-        self._scorer = self._source(0)  # a wrong name or key fails here rather than in the middle of a run
+        self._source(0)  # a wrong name or key fails here rather than in the middle of a run
+        self._limits = Limits(alone=dataset in EVALUATED)
         self._examples = self.problems("train", shots, seed=0) if shots else []
 
     def problems(self, split: Split, count: int, seed: int) -> list[Problem]:
@@ -103,13 +132,22 @@ class ReasoningGym:
 
     def score(self, problem: Problem, completion: str) -> float:
         """The library's score of the completion's answer: the text in `<answer>` tags, else all before a blank line."""
-        tagged = _ANSWER_TAG.search(completion)
-        answer = tagged[1] if tagged else completion.strip().split("\n\n")[0]
-        try:
-            entry = self._chunk(problem.meta["chunk"])[problem.meta["index"]]
-            return min(1.0, max(0.0, float(self._scorer.score_answer(answer.strip(), entry))))
-        except Exception:  # scorers parse the policy's text with ast, sympy and others; what breaks them is wrong
-            return 0.0
+        return self.score_all([problem], [completion]).values[0]
+
+    def score_all(self, problems: Sequence[Problem], completions: Sequence[str]) -> Scored:
+        """As `score`, in processes of their own: the library's scorers parse, and some run, what the policy writes."""
+        items = [(self._entry(each), _answer(text)) for each, text in zip(problems, completions, strict=True)]
+        return self._pool.scores(items) if items else Scored([], {})
+
+    @cached_property
+    def _pool(self) -> Pool:
+        entry = self._source(0)[0]
+        options = {"dataset": self._dataset, "config": self._config}
+        return Pool("entrostat.tasks.reasoning_gym:scorer", options, (entry, str(entry["answer"])), self._limits)
+
+    def _entry(self, problem: Problem) -> dict[str, Any]:
+        entry: dict[str, Any] = self._chunk(problem.meta["chunk"])[problem.meta["index"]]
+        return entry
 
     def _prompt(self, question: str) -> str:
         examples = [(example.meta["question"], example.answer) for example in self._examples]
@@ -121,21 +159,36 @@ class ReasoningGym:
         return [dataset[index] for index in range(_CHUNK)]
 
     def _source(self, seed: int) -> Any:
-        try:
-            import reasoning_gym
-            from reasoning_gym.factory import DATASETS
-        except ImportError as error:
-            raise NotInstalled(
-                f"{self.name} needs reasoning-gym; install it with `pip install entrostat[train]`"
-            ) from error
-        if self._dataset not in DATASETS:
-            close = difflib.get_close_matches(self._dataset, DATASETS, n=5, cutoff=0.4)
-            hint = f"did you mean {', '.join(close)}?" if close else f"{len(DATASETS)} exist, such as chain_sum"
-            raise ConfigError(f"reasoning-gym has no data set {self._dataset!r}; {hint}")
-        try:
-            return reasoning_gym.create_dataset(self._dataset, size=_CHUNK, seed=seed, **self._config)
-        except (AssertionError, TypeError, ValueError) as error:
-            raise ConfigError(f"reasoning-gym refuses {self._config} for {self._dataset!r}: {error}") from error
+        return _create(self._dataset, seed, self._config)
+
+
+def scorer(dataset: str, config: dict[str, Any]) -> Callable[[dict[str, Any], str], float]:
+    """What the scoring processes run: the library's own score of an answer to an entry."""
+    source = _create(dataset, 0, config)
+    return lambda entry, answer: float(source.score_answer(answer, entry))
+
+
+def _create(dataset: str, seed: int, config: dict[str, Any]) -> Any:
+    try:
+        import reasoning_gym
+        from reasoning_gym.factory import DATASETS
+    except ImportError as error:
+        raise NotInstalled(
+            f"rg:{dataset} needs reasoning-gym; install it with `pip install entrostat[train]`"
+        ) from error
+    if dataset not in DATASETS:
+        close = difflib.get_close_matches(dataset, DATASETS, n=5, cutoff=0.4)
+        hint = f"did you mean {', '.join(close)}?" if close else f"{len(DATASETS)} exist, such as chain_sum"
+        raise ConfigError(f"reasoning-gym has no data set {dataset!r}; {hint}")
+    try:
+        return reasoning_gym.create_dataset(dataset, size=_CHUNK, seed=seed, **config)
+    except (AssertionError, TypeError, ValueError) as error:
+        raise ConfigError(f"reasoning-gym refuses {config} for {dataset!r}: {error}") from error
+
+
+def _answer(completion: str) -> str:
+    tagged = _ANSWER_TAG.search(completion)
+    return (tagged[1] if tagged else completion.strip().split("\n\n")[0]).strip()
 
 
 def _stream(seed: int) -> int:
