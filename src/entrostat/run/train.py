@@ -173,9 +173,9 @@ def build_trainer(
     # One pass over an explicit list, never a second epoch: TRL's sampler would not shuffle it alike after a resume.
     rows = [index % len(problems) for index in range(needed)]
 
-    def reward(completions: list[str], problem: list[int], log_metric: Callable[..., None], **_: Any) -> list[float]:
+    def reward(completions: list[str], problem: list[int], log_metric: Any = None, **_: Any) -> list[float]:
         scored = score_all(task, [problems[index] for index in problem], completions)
-        for reason, count in scored.failed.items():
+        for reason, count in scored.failed.items() if log_metric else ():
             log_metric(f"scoring/{reason}", count / len(completions))
         return scored.values
 
