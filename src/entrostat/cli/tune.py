@@ -43,7 +43,7 @@ def command(
 
     from entrostat.errors import ConfigError
     from entrostat.lab.tune import tune
-    from entrostat.logs.read import read_log
+    from entrostat.logs.stretch import read_log
 
     words = words or []
     if probe:

@@ -163,7 +163,7 @@ def _plant(config: SimulateConfig, controller: Any) -> Any:
 
     from entrostat.lab import LinearPlant
     from entrostat.lab.tune import actuator_of, plant_behind
-    from entrostat.logs.read import read_log
+    from entrostat.logs.stretch import read_log
 
     name, options = config.plant.name, config.plant.options
     if name == LINEAR:

@@ -13,7 +13,7 @@ from entrostat.errors import ConfigError
 if TYPE_CHECKING:
     from entrostat.lab.identify import Identified
     from entrostat.lab.settling import Gains
-    from entrostat.logs.read import Log
+    from entrostat.logs.stretch import Log
 
 LIMITS = (-2.0, 2.0)
 _QUIET = 2000  # steps of the simulation that tells what noise leaves

@@ -1,161 +1,215 @@
-"""The entropy and the output of a run, from whatever log there is: a run folder, JSON lines, or CSV.
-
-Imports neither torch nor any host.
-"""
+"""Any log of any host as runs: `read(path)`. Imports neither torch nor any host."""
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from entrostat.core.config import did_you_mean
 from entrostat.errors import ConfigError, DataError
+from entrostat.logs.console import STEP
+from entrostat.logs.names import QUANTITIES, STEPS, near, role_of
+from entrostat.logs.records import EXACT, KINDS, SUM, UNKNOWN, Column, Note, Run
+
+if TYPE_CHECKING:
+    from entrostat.logs.records import Values
 
 CONFIG, METRICS = "config.yaml", "metrics.jsonl"
 """What a run folder holds."""
 
-ENTROPY = ("entropy_control/measured", "actor/entropy", "entropy")
-OUTPUT = ("entropy_control/output", "output")
-OPEN_LOOP = ("entropy_control/u", "entropy_control/coef", "u", "coef")
-"""A knob that a schedule moves is logged as it acted on the step; a controller's output acts after it was logged."""
+_GENERIC = frozenset(
+    {"entropy", "reward", "kl", "loss", "grad_norm", "learning_rate", "reward_std", "accuracy", "scores"}
+)
+"""Keys that many write: they say nothing about the host where none of its own stands beside them."""
 
 
-@dataclass(frozen=True)
-class Log:
-    """One stretch of a log without gaps, one value per optimizer step.
-
-    Attributes:
-        measured: mean entropy [nats per token]. output: as logged. acting: the output that acted on the step.
-        target, saturated: as logged; empty where they were not.
-        columns: the names of entropy and output. skipped: steps left out because the stretch is the longest of several.
-        config: of the run, where the log is a run folder.
-        raises: whether a larger output raises the entropy, by the range of change that the method logged; None where it did not.
-    """
-
-    measured: list[float]
-    output: list[float]
-    acting: list[float]
-    target: list[float]
-    saturated: list[float]
-    columns: tuple[str, str]
-    skipped: int
-    config: Mapping[str, Any]
-    raises: bool | None
-
-
-def read_log(path: str | Path, entropy: str | None = None, output: str | None = None, delay: int | None = None) -> Log:
-    """The longest stretch of a log in which every step has both columns.
+def read(path: str | Path, columns: Mapping[str, str] | None = None, every: bool = False) -> list[Run]:
+    """The runs of a log, whatever wrote it: one, or several where a file holds several.
 
     Args:
-        path: a run folder, a file of JSON lines (verl's too, whose values lie under `data`), or a CSV file with a heading.
-        entropy, output: names of the columns; by default those that this project and the hosts write.
-        delay: steps from the row of an output to the update that it acts on. By default 1, as in TRL, for a controller's
-            output, and 0 for a knob that a schedule moves, which is logged with the step it acted on.
+        path: a file or folder. A run folder of ours; TRL's `trainer_state.json`, a list of its rows, or its console; verl's
+            console or file logger; the console or metrics of Tinker, prime-rl, slime, miles, OpenRLHF, SkyRL, AReaL, NeMo-RL,
+            ms-swift, open-instruct; TensorBoard event files; W&B's CSV or JSON exports and offline runs; trackio's database;
+            any JSON, JSON lines, CSV or Parquet. Also compressed with gzip, or the only log in a zip archive.
+        columns: quantity -> the log's own key, where it should not be found by its name: `{"entropy": "my_entropy"}`.
+        every: keep every number under its source key in `Run.others`, too. By default only the quantities are held.
+
+    Returns:
+        Runs in the order of the log, each with its steps increasing. What is to be known about them is in their notes.
 
     Raises:
-        DataError: a file that cannot be read, or holds no such stretch.
-        ConfigError: there is no such column; the message lists those that there are.
+        ConfigError: there is no such file, or no such column; near names are in the message.
+        DataError: it cannot be read, or holds nothing of a training run; with the reason.
     """
-    folder = Path(path)
-    rows = list(_rows(folder / METRICS if folder.is_dir() else folder))
-    entropy = _column(rows, entropy, ENTROPY, "entropy")
-    output = _column(rows, output, (*OUTPUT, *OPEN_LOOP), "output")
-    if delay is None:
-        delay = 0 if output in OPEN_LOOP else 1
-    stretches: list[list[Mapping[str, Any]]] = [[]]
-    for row in rows:
-        here = row.get(entropy) is not None and row.get(output) is not None
-        follows = not stretches[-1] or row.get("step") is None or row["step"] == stretches[-1][-1].get("step", -1) + 1
-        if here and follows:
-            stretches[-1].append(row)
-        else:
-            stretches.append([row] if here else [])
-    best = max(stretches, key=len)
-    if not best:
-        raise DataError(f"{path}: no row holds both {entropy!r} and {output!r}")
-    outputs = [float(row[output]) for row in best]
-    return Log(
-        measured=[float(row[entropy]) for row in best],
-        output=outputs,
-        # What acted on the first rows was logged before them, and is not known; the identification does not ask for it.
-        acting=([outputs[0]] * delay + outputs)[: len(outputs)],
-        target=_whole(best, ("entropy_control/target", "target")),
-        saturated=_whole(best, ("entropy_control/saturated", "saturated")),
-        columns=(entropy, output),
-        skipped=sum(map(len, stretches)) - len(best),
-        config=_config(folder),
-        raises=_raises(best),
-    )
+    from entrostat.logs.sources import source_of
+    from entrostat.logs.table import Table, parts_of
+
+    wanted = _checked(columns or {})
+    source = source_of(Path(path))
+    named = set(wanted.values())
+    table = Table(_keeper(named, every))
+    for row, label in source.rows():
+        table.add(row, label)
+    if not table.rows:
+        raise DataError(f"{path}: {source.found_nothing(table.keys)}")
+    missing = {name: key for name, key in wanted.items() if key not in table.columns}
+    for name, key in missing.items():
+        close = near(table.keys, key)
+        hint = f"; near it are {', '.join(map(repr, close))}" if close else f"; there are {_some(table.keys)}"
+        raise ConfigError(f"{path}: there is no column {key!r} for the {name}{hint}")
+    choice = {name: key for name, key in _choices(table, wanted).items() if name in QUANTITIES}
+    core = next((choice[name] for name in ("entropy", "reward", "loss", *QUANTITIES) if name in choice), None)
+    if core is None:
+        raise DataError(f"{path}: {source.found_nothing(table.keys)}")
+    parts = parts_of(table, table.values(core))
+    host = source.host or _host(table.keys)
+    common = _notes(table, choice, host, source)
+    runs = []
+    for part in parts:
+        taken = {name: _column(table, part, name, key) for name, key in choice.items()}
+        _ratios(table, part, taken)
+        others = {key: Column(key, key, part.take(table.values(key))) for key in table.columns} if every else {}
+        runs.append(
+            Run(
+                path=Path(path),
+                name=part.label or source.name,
+                host=host,
+                form=source.form,
+                steps=part.steps,
+                columns=taken,
+                others=others,
+                keys=tuple(table.keys),
+                notes=(*common, *part.notes, *_interval(part.steps, source.every)),
+                config=source.config,
+            )
+        )
+    return runs
 
 
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read the log {path}: {getattr(error, 'strerror', None) or error}") from error
-    if path.suffix == ".csv":
-        for row in csv.DictReader(text.splitlines()):
-            yield {key: _number(value) for key, value in row.items() if key is not None}
-        return
-    lines = text.splitlines()
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
+def _checked(columns: Mapping[str, str]) -> dict[str, str]:
+    for name in columns:
+        if name not in QUANTITIES and name != "step":
+            close = near(QUANTITIES, name)
+            raise ConfigError(f"columns: {name!r} is no quantity; there are step, {', '.join(close or QUANTITIES)}")
+    return dict(columns)
+
+
+def _keeper(named: set[str], every: bool) -> Callable[[str], bool]:
+    def keep(key: str) -> bool:
+        return every or key in named or key == STEP or role_of(key) is not None
+
+    return keep
+
+
+def _choices(table: Any, wanted: Mapping[str, str]) -> dict[str, str]:
+    """The key of each quantity: the one asked for; else the most preferred that holds at least half of what the fullest does."""
+    import numpy as np
+
+    candidates: dict[str, list[tuple[tuple[int, int], int, str]]] = {}
+    for place, key in enumerate(table.columns):
+        role = role_of(key)
+        if role is None or role.name == "step":
             continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            if number == len(lines) and not text.endswith("\n"):
-                return  # as a crash leaves it
-            raise DataError(f"{path}, line {number}, is not JSON: give a run folder, JSON lines or a .csv") from error
-        if not isinstance(row, dict):
-            raise DataError(f"{path}, line {number}, holds no mapping: {line[:60]!r}")
-        inner = row.pop("data", None)
-        yield row | inner if isinstance(inner, dict) else row
+        values = table.values(key)
+        count = int(np.isfinite(values).sum())
+        if role.name == "entropy" and count and float(np.nanmax(values)) <= 0 and float(np.nanmin(values)) < 0:
+            continue  # a term of the loss, with its sign and coefficient: not an entropy
+        if count:
+            candidates.setdefault(role.name, []).append(((role.rank, place), count, key))
+    chosen = dict(wanted)
+    for name, found in candidates.items():
+        if name not in chosen:
+            fullest = max(count for _, count, _ in found)
+            chosen[name] = min(each for each in found if 2 * each[1] >= fullest)[2]
+    return chosen
 
 
-def _number(text: str | None) -> float | None:
-    """A cell of a CSV file; None where it holds no number."""
-    try:
-        return float(text) if text else None
-    except ValueError:
-        return None
+def _column(table: Any, part: Any, name: str, key: str) -> Column:
+    role = role_of(key)
+    values = part.take(table.values(key)) * (role.scale if role else 1.0)
+    kind, unit = "", QUANTITIES[name]
+    if name == "entropy":
+        kind = role.kind if role is not None and role.name == "entropy" else UNKNOWN
+        unit = "nats per completion" if kind == SUM else unit
+    if name == "no_spread" and key.endswith("/frac_mixed"):
+        values = 1 - values
+    return Column(name, key, values, unit, kind)
 
 
-def _column(rows: Sequence[Mapping[str, Any]], wanted: str | None, usual: Sequence[str], what: str) -> str:
-    have = list(dict.fromkeys(key for row in rows for key, value in row.items() if isinstance(value, int | float)))
-    if wanted is not None:
-        if wanted not in have:
-            raise ConfigError(f"--{what}: there is no column {wanted!r}{did_you_mean(wanted, have)}; there are {have}")
-        return wanted
-    for name in usual:
-        if name in have:
-            return name
-    hint = "; a run without control has none, but `entrostat tune --probe` makes one" if what == "output" else ""
-    raise ConfigError(f"no column for the {what}: name it with --{what}{hint}. There are {have}")
+def _ratios(table: Any, part: Any, taken: dict[str, Column]) -> None:
+    """A reward that is logged as a sum beside its count."""
+    if "reward" in taken and "sum of" not in taken["reward"].key:
+        return
+    for key in table.columns:
+        role = role_of(key)
+        if role is None or role.name != "sum of reward":
+            continue
+        head = key[: -len(key.rsplit("/", 1)[-1])]
+        count = f"{head}total_num"
+        if count in table.columns:
+            values = part.take(table.values(key)) / part.take(table.values(count))
+            taken["reward"] = Column("reward", f"{key} / {count}", values)
+        else:
+            taken["reward"] = Column("reward", key, part.take(table.values(key)))
+        return
 
 
-def _whole(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[float]:
-    """The first of some columns that every row has."""
-    for name in names:
-        if all(row.get(name) is not None for row in rows):
-            return [float(row[name]) for row in rows]
+def _host(keys: Mapping[str, bool]) -> str:
+    """The host that most of a log's own keys belong to."""
+    votes: dict[str, int] = {}
+    for key in keys:
+        role = role_of(key)
+        if role is not None and role.host != "-" and key not in _GENERIC and ("/" in key or "_" in key):
+            votes[role.host] = votes.get(role.host, 0) + (100 if role.host == "entrostat" else 1)
+    return max(votes, key=lambda host: votes[host]) if votes else "unknown"
+
+
+def _notes(table: Any, choice: Mapping[str, str], host: str, source: Any) -> list[Note]:
+    notes = list(source.notes())
+    if "entropy" not in choice:
+        close = near(table.keys)
+        hint = f"; nearest are {', '.join(map(repr, close))}: name one with --entropy" if close else ""
+        notes.append(Note("no-entropy", f"the log holds no entropy{hint}"))
+    else:
+        role = role_of(choice["entropy"])
+        kind = role.kind if role is not None and role.name == "entropy" else UNKNOWN
+        if kind != EXACT:
+            notes.append(Note(f"entropy-{kind}", f"entropy is {choice['entropy']!r}: {KINDS[kind]}"))
+    used = set(choice.values())
+    strange = {key: count for key, count in table.strange.items() if key in used or key in table.keys}
+    if strange:
+        notes.append(Note("not-finite", f"NaN or infinite values in {_counted(strange)}"))
+    if source.form != "CSV" and any(key in used for key in table.texts):
+        notes.append(Note("numbers-as-text", f"numbers are written as text in {_counted(table.texts)}"))
+    unfit = {key: text for key, text in table.unfit.items() if key not in table.columns and key not in STEPS}
+    if unfit:
+        key, text = next(iter(unfit.items()))
+        notes.append(Note("no-number", f"{key!r} holds text such as {text!r} and was left out"))
+    return notes
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    shown = [f"{key!r} ({count})" for key, count in list(counts.items())[:4]]
+    return ", ".join(shown) + (f" and {len(counts) - 4} more" if len(counts) > 4 else "")
+
+
+def _some(keys: Mapping[str, bool], count: int = 12) -> str:
+    shown = ", ".join(map(repr, list(keys)[:count]))
+    return f"{shown} and {len(keys) - count} more" if len(keys) > count else shown or "none that hold numbers"
+
+
+def _interval(steps: Values, said: int | None) -> list[Note]:
+    import numpy as np
+
+    if said is not None and said > 1:
+        return [Note("logged-every", f"each row is a mean over {said} steps (logging_steps)", (float(said),))]
+    if len(steps) < 3:
+        return []
+    usual = float(np.median(np.diff(steps)))
+    if usual > 1:
+        return [Note("logged-every", f"one row in {usual:g} steps: each may be a mean over them", (usual,))]
+    gaps = np.flatnonzero(np.diff(steps) > 1)
+    if len(gaps):
+        text = f"steps are missing in {len(gaps)} places, first after step {steps[gaps[0]]:g}"
+        return [Note("gaps", text, tuple(steps[gaps[:100]].tolist()))]
     return []
-
-
-def _raises(rows: Sequence[Mapping[str, Any]]) -> bool | None:
-    """See `Log.raises`: the change that the highest output would have made, beside that of the lowest."""
-    low, high = (_whole(rows, (f"entropy_control/authority_{end}",)) for end in ("low", "high"))
-    return sum(high) > sum(low) if low and high else None
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    if not (folder / CONFIG).is_file():
-        return {}
-    from entrostat.core.config import read_values
-
-    values = read_values(folder / CONFIG)
-    return values if isinstance(values, dict) else {}

@@ -1,0 +1,195 @@
+"""What a diagnosis says, and the register of all that it can say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+SEVERE, WARNING, REMARK = "severe", "warning", "remark"
+"""Severities: the run is lost or its numbers are wrong; something to look at; good to know."""
+
+SEVERITIES = (SEVERE, WARNING, REMARK)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing found in one run.
+
+    Attributes:
+        code: a key of `REGISTER`, such as "E101". title: its name, a few words.
+        severity: "severe", "warning" or "remark".
+        confidence: between 0 and 1: how clearly the columns show it. It is a judgement of the rule, not a probability.
+        text: what was seen, with its numbers, a sentence or two.
+        advice: what to do, with the setting in the host's own words.
+        steps: first and last step of the evidence.
+        quantity: the column that shows it best, for a plot; empty where there is none.
+        numbers: the figures in `text`, by name.
+        run: name of the run.
+    """
+
+    code: str
+    title: str
+    severity: str
+    confidence: float
+    text: str
+    advice: str
+    steps: tuple[float, float]
+    quantity: str
+    numbers: Mapping[str, float]
+    run: str
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Everything as plain values, for JSON."""
+        return {
+            "run": self.run,
+            "code": self.code,
+            "title": self.title,
+            "severity": self.severity,
+            "confidence": self.confidence,
+            "text": self.text,
+            "advice": self.advice,
+            "steps": list(self.steps),
+            "quantity": self.quantity,
+            "numbers": dict(self.numbers),
+        }
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What can be found: its title, what it means, and what a person sees who has it."""
+
+    title: str
+    severity: str
+    meaning: str
+    symptom: str
+
+
+REGISTER: Mapping[str, Entry] = {
+    "E101": Entry(
+        "entropy collapse",
+        SEVERE,
+        "The entropy fell to a small part of what it was, and the learning stopped with it: reward flat or falling, the gradient "
+        "or the groups with spread gone, or the completions short.",
+        "Entropy near zero, and the reward no longer rises",
+    ),
+    "E102": Entry(
+        "entropy explosion",
+        SEVERE,
+        "The entropy rose to several times what it was while the reward fell: the policy writes noise.",
+        "Entropy climbs to several nats, completions turn to gibberish",
+    ),
+    "E103": Entry(
+        "entropy rising while the reward falls",
+        WARNING,
+        "The entropy rises and the reward falls with it, not yet to ruin. A rise alone can be a bonus at work.",
+        "Entropy drifts up, reward drifts down",
+    ),
+    "E104": Entry(
+        "entropy exhausted",
+        REMARK,
+        "The reward has followed R = -a exp(H) + b, and little entropy is left: by that law the reward is near its ceiling b.",
+        "The reward flattens as the entropy nears zero",
+    ),
+    "E105": Entry(
+        "entropy swings",
+        WARNING,
+        "The entropy swings about its mean with a regular period, by more than its noise.",
+        "The entropy goes up and down like a wave",
+    ),
+    "E201": Entry(
+        "output at its limit",
+        WARNING,
+        "The controller's output lies at a limit in many steps: it asks for more than the method may give.",
+        "`saturated` is 1 for long, the entropy does not reach the target",
+    ),
+    "E202": Entry(
+        "integral wind-up",
+        WARNING,
+        "The integral went on growing while the output stood at its limit, so the output stayed there after the error had "
+        "changed sign.",
+        "The entropy overshoots long after the output was at its limit",
+    ),
+    "E203": Entry(
+        "no authority",
+        WARNING,
+        "What the output can command per step is small beside the drift, or the output moved and the entropy did not answer.",
+        "The output moves, the entropy does not care",
+    ),
+    "E204": Entry(
+        "target out of reach",
+        WARNING,
+        "The entropy stays away from its target on one side, without coming nearer.",
+        "The entropy never reaches the target",
+    ),
+    "E301": Entry(
+        "no signal",
+        WARNING,
+        "In most groups all rewards are equal, so their advantages are 0 and nothing is learnt from them.",
+        "`frac_reward_zero_std` near 1, the loss near 0, the reward stands still",
+    ),
+    "E302": Entry(
+        "dead run",
+        SEVERE,
+        "Reward and gradient are exactly 0, step after step: nothing changes any more.",
+        "Reward 0, gradient 0, loss 0",
+    ),
+    "E303": Entry(
+        "length collapse",
+        SEVERE,
+        "The completions shrank to a few tokens, and the reward did not rise by it.",
+        "Completions become very short",
+    ),
+    "E304": Entry(
+        "length explosion",
+        WARNING,
+        "The completions grew to several times their length, or run into their limit, and the reward did not rise by it.",
+        "Completions grow to the limit",
+    ),
+    "E305": Entry(
+        "gradient spike",
+        WARNING,
+        "The gradient's norm jumped to many times its usual size, or is not finite.",
+        "`grad_norm` of hundreds or thousands, NaN losses",
+    ),
+    "E401": Entry(
+        "batch too small for its curve",
+        REMARK,
+        "Most of what the entropy's curve shows from step to step is the noise of the batch, not the policy.",
+        "The entropy's curve is a band of noise",
+    ),
+    "E402": Entry(
+        "measured is not sampled",
+        SEVERE,
+        "The tokens were not sampled from the distribution whose entropy is measured: on average, surprisal must equal entropy, "
+        "and the centred discriminator must be 0.",
+        "Surprisal and entropy differ; the predicted change is off",
+    ),
+    "E403": Entry(
+        "units change in mid-run",
+        WARNING,
+        "The entropy jumps by a factor from one step to the next while nothing else does: another unit, another way to average, "
+        "or another temperature.",
+        "The curve has a step in it",
+    ),
+    "E404": Entry(
+        "restarts",
+        REMARK,
+        "The log was written by a run that was resumed or begun again, or holds several runs.",
+        "Steps that come twice",
+    ),
+    "E405": Entry(
+        "no entropy in the log",
+        REMARK,
+        "The log holds no entropy, so nothing can be said about it.",
+        "`diagnose` says that there is no entropy",
+    ),
+    "E406": Entry(
+        "values that are no numbers",
+        WARNING,
+        "Entropy, reward or loss is NaN or infinite in some steps.",
+        "NaN in the log",
+    ),
+}
+"""Everything that can be found, by code: 1xx the entropy, 2xx the controller, 3xx the training, 4xx the measurement."""

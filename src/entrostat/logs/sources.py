@@ -1,0 +1,234 @@
+"""Where the rows of a log come from: files and folders told apart by what they hold, opened, read row by row."""
+
+from __future__ import annotations
+
+import csv
+import json
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from entrostat.errors import ConfigError, DataError
+from entrostat.logs.console import Lines, Row
+from entrostat.logs.delimited import delimiter_of, rows_of
+from entrostat.logs.records import Note
+
+CONFIG, METRICS, STATE = "config.yaml", "metrics.jsonl", "trainer_state.json"
+HEAD = 1 << 16
+Labelled = Iterator[tuple[Row, str]]
+
+
+@dataclass
+class Source:
+    """A log, opened.
+
+    Attributes:
+        name: for its only run. form: the format in words. host: where the format itself says it. every: optimizer steps per row,
+        where the log says it. config: of the run. read: yields rows with the label of their run; "" where there is one.
+    """
+
+    name: str
+    form: str
+    read: Callable[[], Labelled]
+    host: str = ""
+    every: int | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    remarks: Callable[[], Iterable[Note]] = tuple
+
+    def rows(self) -> Labelled:
+        return self.read()
+
+    def notes(self) -> Iterable[Note]:
+        return self.remarks()
+
+    def found_nothing(self, keys: Mapping[str, bool]) -> str:
+        """Why there is no run in it."""
+        if not keys:
+            return f"holds no rows of numbers (read as {self.form})"
+        shown = ", ".join(map(repr, list(keys)[:12])) + (" ..." if len(keys) > 12 else "")
+        return (
+            f"holds numbers (read as {self.form}) but none of them is an entropy, a reward, a length or a gradient by its name; "
+            f"name the columns, for instance --entropy KEY. There are {shown}"
+        )
+
+
+def source_of(path: Path) -> Source:
+    """The log at a path; `ConfigError` where there is none, `DataError` where it cannot be opened."""
+    try:
+        if path.is_dir():
+            return _folder(path)
+        if not path.exists():
+            raise ConfigError(f"{path}: there is no such file or folder{_nearby(path)}")
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+    except OSError as error:
+        raise DataError(f"cannot read the log {path}: {error.strerror or error}") from error
+    if not head:
+        raise DataError(f"{path} is empty")
+    return _file(path, head)
+
+
+def _nearby(path: Path) -> str:
+    import difflib
+
+    try:
+        names = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
+    except OSError:
+        names = []
+    close = difflib.get_close_matches(path.name, names, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _folder(path: Path) -> Source:
+    """The log in a folder: of a run of ours, a checkpoint or output folder of TRL, or the only log that lies there."""
+    if (path / METRICS).is_file():
+        source = source_of(path / METRICS)
+        source.name = path.resolve().name
+        source.config = _config(path / CONFIG)
+        return source
+    if (path / CONFIG).is_file() and (path / "env.json").is_file():
+        raise DataError(f"{path} is a run folder without {METRICS}: the run ended before its first step")
+    states = [path / STATE] if (path / STATE).is_file() else sorted(path.glob(f"checkpoint-*/{STATE}"), key=_number)
+    if states:
+        source = source_of(states[-1])
+        source.name = path.resolve().name
+        return source
+    logs = [each for each in sorted(path.iterdir()) if each.is_file() and _looks_like_a_log(each)]
+    if len(logs) == 1:
+        return source_of(logs[0])
+    if logs:
+        raise ConfigError(f"{path} holds several logs: give one of {', '.join(each.name for each in logs[:8])}")
+    raise DataError(f"{path} holds no log: neither {METRICS} nor {STATE}, nor a .jsonl, .json, .csv, .log or .txt")
+
+
+def _number(path: Path) -> int:
+    tail = path.parent.name.rpartition("-")[2]
+    return int(tail) if tail.isdigit() else -1
+
+
+def _looks_like_a_log(path: Path) -> bool:
+    return (
+        path.suffix.lower() in {".jsonl", ".ndjson", ".csv", ".tsv", ".log", ".out", ".txt"}
+        and path.name != "provenance.txt"
+    )
+
+
+def _config(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    from entrostat.core.config import read_values
+
+    values = read_values(path)
+    return values if isinstance(values, dict) else {}
+
+
+def _file(path: Path, head: bytes) -> Source:
+    def text() -> IO[str]:
+        return path.open(encoding="utf-8", errors="replace", newline=None)
+
+    return text_source(path, path.name, text, head)
+
+
+def text_source(path: Path, name: str, opened: Callable[[], IO[str]], head: bytes) -> Source:
+    """A text: a JSON document, or lines."""
+    start = head.decode("utf-8", errors="replace").lstrip("\ufeff \t\r\n")
+    if start[:1] in ("{", "[") and _is_document(start, len(head) < HEAD):
+        return _document(path, name, opened)
+    suffix = Path(name).suffix.lower()
+    delimiter = delimiter_of(start.partition("\n")[0].rstrip("\r")) if start[:1] not in "{[" else None
+    if suffix in (".csv", ".tsv") and delimiter is None:
+        raise DataError(f"{path} has no heading that names its columns: {start.partition(chr(10))[0][:80]!r}")
+    if delimiter is not None:
+
+        def cells() -> Labelled:
+            with closing(opened()) as file:
+                try:
+                    yield from rows_of(_decoded(path, file), delimiter, Path(name).stem)
+                except csv.Error as error:
+                    raise DataError(f"{path} cannot be read as CSV: {error}") from error
+
+        return Source(Path(name).stem, "CSV", cells)
+    lines = Lines()
+
+    def rows() -> Labelled:
+        with closing(opened()) as file:
+            for row in lines.rows(_decoded(path, file)):
+                yield row, ""
+
+    source = Source(Path(name).stem, "lines of text", rows)
+    source.remarks = lambda: _line_notes(lines, source)
+    return source
+
+
+def _decoded(path: Path, file: IO[str]) -> Iterator[str]:
+    try:
+        yield from file
+    except (OSError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"cannot read the log {path}: {error}") from error
+
+
+def _is_document(start: str, whole: bool) -> bool:
+    """Whether a text that begins like JSON is one document, not a line of it after the other."""
+    first, newline, _ = start.partition("\n")
+    if newline and first.startswith("{"):
+        try:
+            json.loads(first)
+            return False
+        except (ValueError, RecursionError):
+            pass
+    try:
+        _, end = json.JSONDecoder().raw_decode(start)
+    except json.JSONDecodeError as error:
+        return not whole and error.pos > len(start) - 4096  # it is cut there, not wrong
+    except RecursionError:
+        return False
+    return not start[end:].strip() and bool(newline or whole)
+
+
+def _document(path: Path, name: str, opened: Callable[[], IO[str]]) -> Source:
+    from entrostat.logs.documents import rows_in
+
+    with closing(opened()) as file:
+        text = file.read().lstrip("\ufeff")
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is JSON that is cut or damaged: {error}") from error
+    found = rows_in(document)
+    if not found:
+        raise DataError(
+            f"{path} is JSON without a list of rows: expected `log_history`, or a list of mappings of numbers"
+        )
+    state = document if isinstance(document, dict) and "log_history" in document else {}
+    every = state.get("logging_steps")
+
+    def rows() -> Labelled:
+        for label, listed in found.items():
+            for row in listed:
+                yield row, label
+
+    return Source(
+        path.parent.name if path.name == STATE else Path(name).stem,
+        "TRL's trainer_state.json" if state else "a JSON document",
+        rows,
+        host="trl" if state else "",
+        every=int(every) if isinstance(every, int | float) and every == every and 1 < every < 1e9 else None,
+    )
+
+
+def _line_notes(lines: Lines, source: Source) -> Iterator[Note]:
+    source.form = "JSON lines" if 2 * lines.objects > lines.lines - len(lines.broken) else "console text"
+    if lines.escapes:
+        yield Note("escapes", f"terminal escapes were taken out of {lines.escapes} lines")
+    if lines.broken and lines.objects:
+        number, start = lines.broken[0]
+        if len(lines.broken) == 1 and number == lines.lines:
+            yield Note("cut", f"the last line, {number}, is cut, as a crash leaves it, and was left out")
+        else:
+            text = (
+                f"{len(lines.broken)} lines are damaged JSON and were left out, the first is line {number}: {start!r}"
+            )
+            yield Note("damaged", text, tuple(float(at) for at, _ in lines.broken[:100]))
