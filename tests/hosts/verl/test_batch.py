@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from methods.cases import data
@@ -33,13 +31,13 @@ def controlled(method, step=None, aggregation="token-mean", control=None):
 def test_a_dropped_token_counts_as_in_the_trl_adapter(name, aggregation):
     trl = pytest.importorskip("trl", reason="compares with the TRL adapter")
     assert trl
-    from entrostat.hosts.trl.trainer import _Controlled
+    from entrostat.hosts.trl.loss import LOSSES, token_factor
 
     control = EntropyControl(OUTCOMES[name])
     batch = data(0, on_policy=True).batch(control.method.requires)
     changed, _ = control.step_on(es.ppo(batch), batch)
     ours = token_weight(changed, batch, aggregation)
-    theirs = _Controlled._weight(SimpleNamespace(loss_type=MEANS[aggregation]), changed, batch)
+    theirs = token_factor(changed, batch, LOSSES[MEANS[aggregation]].mean)
     assert torch.equal(ours, theirs)
     if changed.keep_BT is not None:
         assert (~changed.keep_BT & batch.mask).any()

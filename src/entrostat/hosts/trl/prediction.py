@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -20,7 +20,7 @@ from transformers import TrainerCallback
 
 from entrostat.attribution.prediction import Look, MicroBatch, StepPrediction, before_step
 from entrostat.errors import ConfigError, HostError
-from entrostat.hosts.trl.trainer import _of_heads, _our_head
+from entrostat.hosts.trl import head
 from entrostat.types import TokenStats
 
 PREFIX = "entropy_prediction"
@@ -82,7 +82,13 @@ class _Recorded:
     inputs: dict[str, Any]
     evaluate: Callable[[], TokenStats] | None = None
     logp: Tensor | None = None
-    entropy: Tensor | None = None
+    entropies: list[Tensor] = field(default_factory=list)
+
+    def retain_entropy(self, value: Tensor | None) -> None:
+        """Keep the gradient that the loss asks of the entropy: TRL's own value, and the one that control measured."""
+        if value is not None and value.requires_grad:
+            value.retain_grad()
+            self.entropies.append(value)
 
 
 class _Predicted:
@@ -91,6 +97,7 @@ class _Predicted:
     _prediction: _Settings
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        head.install()
         super().__init__(*args, **kwargs)
         host: Any = self
         self._recording: _Recorded | None = None
@@ -127,20 +134,23 @@ class _Predicted:
         found: tuple[Any, ...] = forward(model, input_ids, attention_mask, logits_to_keep, *args, **kwargs)
         if recorded is None or recorded.logp is not None:
             return found
-        recorded.logp, recorded.entropy = found[:2]
-        for value in found[:2]:
-            if value is not None and value.requires_grad:
-                value.retain_grad()
+        recorded.logp = found[0]
+        if found[0].requires_grad:
+            found[0].retain_grad()
+        recorded.retain_entropy(found[1])
         host: Any = self
         plain = host.accelerator.unwrap_model(model)
         labels = attention_mask[:, 1:].bool().clone()
         labels[:, :-logits_to_keep] = False
 
+        def measure(seen: head.Projection) -> TokenStats:
+            rows = labels.reshape(-1) if len(seen) == labels.numel() else None
+            return seen.stats(frozenset({"logp", "entropy", "baseline"}), host.temperature, rows)
+
         def evaluate() -> TokenStats:
-            heads: list[TokenStats] = []
-            with _our_head(heads, frozenset({"logp", "entropy", "baseline"}), labels):
-                logp, entropy, *_ = forward(plain, input_ids, attention_mask, logits_to_keep, *args, **kwargs)
-            return TokenStats(logp=logp, entropy=entropy, baseline=_of_heads(heads, "baseline", labels, logits_to_keep))
+            with head.listening(plain, measure, input_ids, logits_to_keep) as heard:
+                forward(plain, input_ids, attention_mask, logits_to_keep, *args, **kwargs)
+            return head.completion_rows(heard, labels, logits_to_keep)
 
         recorded.evaluate = evaluate
         return found
@@ -218,11 +228,12 @@ def _plain_optimizer(host: Any) -> torch.optim.Optimizer:
 
 
 def _micro_batch(recorded: _Recorded, labelled: bool) -> MicroBatch:
-    inputs, logp, entropy = recorded.inputs, recorded.logp, recorded.entropy
+    inputs, logp = recorded.inputs, recorded.logp
     assert logp is not None and recorded.evaluate is not None
     mask = inputs["completion_mask"]
     if "tool_mask" in inputs:
         mask = mask * inputs["tool_mask"]
+    pushes = [entropy.grad for entropy in recorded.entropies if entropy.grad is not None]
     advantages = inputs["advantages"]  # as the method under control has left them
     prompts = None
     if labelled:
@@ -233,7 +244,7 @@ def _micro_batch(recorded: _Recorded, labelled: bool) -> MicroBatch:
         mask_BT=mask,
         push_logp_BT=torch.zeros_like(logp) if logp.grad is None else logp.grad,
         advantages_BT=advantages if advantages.dim() == 2 else advantages.unsqueeze(1),
-        push_entropy_BT=None if entropy is None else entropy.grad,
+        push_entropy_BT=torch.stack(pushes).sum(0) if pushes else None,
         prompts=prompts,
     )
 

@@ -1,39 +1,37 @@
 """TRL: `controlled(GRPOTrainer, method)` returns a trainer class that holds the policy's entropy.
 
-The seam. TRL's `_compute_loss` first calls `_get_per_token_logps_and_entropies` and only then reads
-`inputs["advantages"]`, which it accepts per token. So the statistics of that very forward pass can reweight the
-advantages of that very batch, and no second pass is needed. `RLOOTrainer` takes one advantage per sequence; there the
-gradient of each token's log-probability is scaled instead, which is the same thing for its loss.
-
-The baseline statistic is computed by the head that TRL's forward calls, swapped for ours while it runs.
+The seam. TRL's `_compute_loss` first calls `_get_per_token_logps_and_entropies` and computes its loss from the
+log-probabilities that this returns. The statistics of that very forward pass are measured beside it (`head`), and the
+method's weights scale the gradient of the log-probabilities (`loss`): no second pass, and no assumption on the loss but that it
+depends on the policy through them.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+import warnings
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from entrostat.control.knob import is_feedback
 from entrostat.core.control import EntropyControl
 from entrostat.errors import HostError, MissingStatistic, NotInstalled
-from entrostat.methods import Chain, Link
-from entrostat.stats import token_stats_from_hidden
+from entrostat.methods import Chain, Link, chain
 from entrostat.types import Surrogate, Term, TokenBatch, TokenStats
 
 try:
     import trl
-    import trl.trainer.utils as trl_utils
-    from packaging.version import Version
+    from transformers import TrainerCallback
 except ImportError as error:
     raise NotInstalled("entrostat.trl needs TRL: pip install 'entrostat[trl]'") from error
 
-OLDEST = "1.16"
-_HEAD = "_ChunkedLogProbFunction"
+from entrostat.hosts.trl import head
+from entrostat.hosts.trl.loss import Loss, check_loss, loss_of, token_factor, weigh
+from entrostat.hosts.trl.sampling import Sampling, sample_at, sampling_of
+
 _REWARDS = "entrostat_rewards"
 _TEMPERATURE = "entrostat_temperature"
 
@@ -60,9 +58,10 @@ def controlled(
             are in `trl_prediction.predicted`.
 
     Raises:
-        HostError: TRL is too old or its seam has moved; on construction, where TRL's own entropy options are on.
+        HostError: the class lacks the seam, or TRL's has moved; on construction, where this trainer's loss, sampling or adapter
+            cannot be served, and where TRL's own entropy options are on beside a method that acts.
     """
-    _check_host(trainer_class)
+    _check_class(trainer_class)
     if not isinstance(method, Chain | Link):
         EntropyControl(method)  # its error says what a method is
     if resume_state not in ("require", "fresh"):
@@ -83,21 +82,32 @@ def controlled(
     )
 
 
-def _check_host(trainer_class: type) -> None:
-    if Version(trl.__version__) < Version(OLDEST):
-        raise HostError(f"entropy control needs TRL {OLDEST} or newer, found {trl.__version__}: pip install -U trl")
+def _check_class(trainer_class: Any) -> None:
+    if isinstance(trainer_class, str):
+        raise HostError(
+            f"controlled takes a trainer class, got the string {trainer_class!r}: import the class and pass it, as in "
+            "controlled(GRPOTrainer, method)"
+        )
+    if not isinstance(trainer_class, type):
+        raise HostError(
+            f"controlled takes a trainer class, got an instance of {type(trainer_class).__name__}: make the controlled class "
+            "first and construct that, as in controlled(GRPOTrainer, method)(model=..., args=...)"
+        )
+    if issubclass(trainer_class, _Controlled):
+        raise HostError(
+            f"{trainer_class.__name__} is under control already, of {trainer_class._entropy_method.name!r}: two controllers on "
+            "one signal fight. Apply controlled once; es.chain(a, b) joins methods"
+        )
     for name in ("_get_per_token_logps_and_entropies", "_compute_loss", "_generate_and_score_completions"):
         if not hasattr(trainer_class, name):
             raise HostError(
                 f"{trainer_class.__name__} (TRL {trl.__version__}) has no {name}: entropy control works with "
                 "GRPOTrainer, RLOOTrainer and their subclasses"
             )
-    if not hasattr(trl_utils, _HEAD):
-        raise HostError(f"TRL {trl.__version__} has moved its fused head ({_HEAD}): entrostat needs an update for it")
 
 
-def _check_settings(args: Any) -> None:
-    """Two controllers on one signal fight: refuse TRL's own entropy options beside ours."""
+def _check_settings(args: Any, acts: bool) -> None:
+    """Two controllers on one signal fight: refuse TRL's own entropy options beside ours. Measuring is always allowed."""
     conflicts = {
         "use_adaptive_entropy": (
             False,
@@ -105,28 +115,36 @@ def _check_settings(args: Any) -> None:
         ),
         "entropy_coef": (0.0, "TRL's entropy bonus moves the same entropy; here it is 'entropy_bonus'"),
         "top_entropy_quantile": (1.0, "TRL's entropy mask drops tokens that the controller counts on"),
-        "use_liger_loss": (False, "a Liger loss never computes the statistics that control needs"),
     }
-    for name, (neutral, why) in conflicts.items():
+    blind = "a Liger loss never computes the statistics that are measured"
+    for name, (neutral, why) in (conflicts if acts else {}).items() | {"use_liger_loss": (False, blind)}.items():
         value = getattr(args, name, neutral)
         if value is not None and value != neutral:
             raise HostError(f"TRL's {name}={value!r} stands beside Entrostat's control: {why}. Set {name}={neutral!r}")
     liger = getattr(args, "liger_kernel_config", None) or {}
     if liger.get("fused_linear_cross_entropy"):
         raise HostError(
-            "TRL's liger_kernel_config={'fused_linear_cross_entropy': True} stands beside Entrostat's control: a Liger loss "
-            "never computes the statistics that control needs. Leave it out"
+            "TRL's liger_kernel_config={'fused_linear_cross_entropy': True} stands beside Entrostat's control: "
+            f"{blind}. Leave it out"
         )
+
+
+def _check_adapter(host: Any) -> None:
+    for name, adapter in (getattr(host.model, "peft_config", None) or {}).items():
+        if getattr(adapter, "is_prompt_learning", False):
+            raise HostError(
+                f"the adapter {name!r} is a {type(adapter).__name__}, which puts virtual tokens before the prompt: TRL's head "
+                "then scores other positions than the completion's. Use LoRA or another adapter of the weights"
+            )
 
 
 @dataclass
 class _Capture:
-    """What one loss computation hands from the forward pass to the advantages and to the added terms."""
+    """What one loss computation hands from the forward pass to the added terms."""
 
     inputs: dict[str, Any]
     terms: tuple[Term, ...] = ()
     applied: bool = False
-    heads: list[TokenStats] = field(default_factory=list)
 
 
 class _Controlled:
@@ -136,20 +154,30 @@ class _Controlled:
     _resume_state: str
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        method = self._entropy_method if isinstance(self._entropy_method, Chain) else chain(self._entropy_method)
+        writes = frozenset[str]().union(*(link.writes for link in method.links))
         bound = inspect.signature(super().__init__).bind_partial(*args, **kwargs)
         if (config := bound.arguments.get("args")) is not None:
-            _check_settings(config)
+            _check_settings(config, acts=bool(writes))
+        head.install()
         super().__init__(*args, **kwargs)
         host: Any = self
-        _check_settings(host.args)
+        _check_settings(host.args, acts=bool(writes))
+        _check_adapter(host)
+        self._sampling: Sampling = sampling_of(host)
+        self._loss: Loss = loss_of(host)
+        _check_objective(host, self._loss, method, writes)
         vocabulary = host.model.config.get_text_config().vocab_size
         # TRL computes old log-probabilities exactly where sampling and updates can be out of step.
         every = getattr(host.args, "steps_per_generation", 1) * getattr(host, "num_iterations", 1)
         aligned = host.args.gradient_accumulation_steps % every == 0
         self.entropy_control = EntropyControl(self._entropy_method, vocabulary, on_policy=aligned)
+        self._measured_gradient = any(name.startswith("terms/") for name in writes)
         self._capture: _Capture | None = None
         self._reward_sums: Tensor | None = None
         self._factor = 1.0
+        self._losses = 0
+        host.add_callback(_Watch(self))
 
     # -- the forward pass and the loss ---------------------------------------------------------------------------------
 
@@ -157,19 +185,20 @@ class _Controlled:
         host: Any = self
         if not host.model.training:
             return super()._compute_loss(model, inputs)  # type: ignore[misc]
-        # A copy: TRL keeps the batch for its next iteration, which must find its own advantages.
+        # A copy: TRL keeps the batch for its next iteration, which must find its own.
         self._capture = capture = _Capture(dict(inputs))
-        clip_range = host.epsilon_low, host.epsilon_high
+        epsilons = host.epsilon_low, host.epsilon_high
         try:
             loss = super()._compute_loss(model, capture.inputs)  # type: ignore[misc]
         finally:
-            host.epsilon_low, host.epsilon_high = clip_range
+            host.epsilon_low, host.epsilon_high = epsilons
             self._capture = None
         if not capture.applied:
             raise MissingStatistic(
-                f"{type(self).__name__} computed a loss without a forward pass through TRL's fused head: the statistics that "
+                f"{type(self).__name__} computed a loss without calling _get_per_token_logps_and_entropies: the statistics that "
                 f"{self.entropy_control.method.name!r} needs ({sorted(self.entropy_control.method.requires)}) are missing"
             )
+        self._losses += 1
         for term in capture.terms:
             loss = loss + self._spread(term, capture.inputs)
         if host.accelerator.sync_gradients:
@@ -183,62 +212,63 @@ class _Controlled:
         forward = super()._get_per_token_logps_and_entropies  # type: ignore[misc]
         capture = self._capture
         if capture is None or capture.applied:
-            with _at(self._factor):
+            with head.at_temperature(self, self._factor):
                 return forward(model, input_ids, attention_mask, logits_to_keep, *args, **kwargs)
-        want = self.entropy_control.method.requires
         labels = attention_mask[:, 1:].bool().clone()
         labels[:, :-logits_to_keep] = False
-        more = sorted(want - {"logp", "entropy"})  # than TRL computes itself
         # A batch is scored at the temperature at which it was sampled, which may be some updates ago.
-        sampled = float(capture.inputs[_TEMPERATURE][0]) if _TEMPERATURE in capture.inputs else 1.0
-        with _our_head(capture.heads, want, labels) if more else nullcontext(), _at(sampled):
-            logp, entropy, *rest = forward(model, input_ids, attention_mask, logits_to_keep, *args, **kwargs)
-        extra = {name: _of_heads(capture.heads, name, labels, logits_to_keep) for name in more}
-        stats = TokenStats(logp=logp, entropy=entropy, **extra)
-        logp = self._control(capture, stats, logp)
-        return (logp, entropy, *rest)
+        factor = float(capture.inputs[_TEMPERATURE][0]) if _TEMPERATURE in capture.inputs else 1.0
+        measure = self._measure(labels, factor)
+        with head.listening(model, measure, input_ids, logits_to_keep) as heard, head.at_temperature(self, factor):
+            logp, *rest = forward(model, input_ids, attention_mask, logits_to_keep, *args, **kwargs)
+        stats = head.completion_rows(heard, labels, logits_to_keep)
+        if (recording := getattr(self, "_recording", None)) is not None:
+            recording.retain_entropy(stats.entropy)
+        return (self._control(capture, stats, logp), *rest)
+
+    def _measure(self, labels: Tensor, factor: float) -> head.Measure:
+        """Measures one call of the head at `factor` times the run's temperature; with gradients only where a term needs them."""
+        want = self.entropy_control.method.requires | {"logp", "entropy"}
+        sampling = self._sampling.times(factor)
+
+        def measure(seen: head.Projection) -> TokenStats:
+            # Off Triton devices TRL passes every position; those without a label need no statistics.
+            rows = labels.reshape(-1) if len(seen) == labels.numel() else None
+            with torch.set_grad_enabled(self._measured_gradient and torch.is_grad_enabled()):
+                return sampling.stats(seen, want, rows)
+
+        return measure
 
     def _control(self, capture: _Capture, stats: TokenStats, logp: Tensor) -> Tensor:
-        """Apply the method to this micro-batch: advantages, clip range and terms; returns the log-probabilities."""
+        """Apply the method to this micro-batch: weights, clip range and terms; returns the log-probabilities."""
         host: Any = self
         inputs = capture.inputs
         mask = inputs["completion_mask"]
         if "tool_mask" in inputs:
             mask = mask * inputs["tool_mask"]
-        advantages = inputs["advantages"]
-        batch = TokenBatch(stats, advantages, mask, inputs.get("old_per_token_logps"), inputs.get(_REWARDS))
-        plain = Surrogate("ppo", batch.advantages_BT, eps_low=host.epsilon_low, eps_high=host.epsilon_high)
+        batch = self._batch(inputs, stats, logp, mask)
+        low, high = self._loss.range(host.epsilon_low, host.epsilon_high)
+        plain = Surrogate("ppo", batch.advantages_BT, eps_low=low, eps_high=high)
         changed = self.entropy_control.apply(plain, batch)
         capture.applied, capture.terms = True, changed.terms
-        host.epsilon_low, host.epsilon_high = _alike(changed.eps_low, changed.eps_high)
-        weight = self._weight(changed, batch)
-        per_sequence = "old_logps" in inputs
+        if (changed.eps_low, changed.eps_high) != (low, high):
+            host.epsilon_low, host.epsilon_high = _alike(*self._loss.epsilons(changed.eps_low, changed.eps_high))
         if changed.advantages_BT is not batch.advantages_BT:
-            inputs["advantages"] = changed.advantages_BT[:, 0] if per_sequence else changed.advantages_BT
-        if weight is None:
-            return logp
-        if per_sequence:
-            # The value stays, the gradient of each token is scaled: RLOO's loss sees only sums over the sequence.
-            return weight * logp + (1 - weight) * logp.detach()
-        inputs["advantages"] = changed.advantages_BT * weight
-        return logp
+            inputs["advantages"] = changed.advantages_BT[:, 0]
+        weight = token_factor(changed, batch, self._loss.mean)
+        return logp if weight is None else weigh(logp, weight, inputs)
 
-    def _weight(self, changed: Surrogate, batch: TokenBatch) -> Tensor | None:
-        """Weights and dropped tokens as one factor per token; None where nothing is changed.
-
-        A dropped token also leaves the denominator of a mean over tokens. TRL's denominators are fixed before the loss, so
-        the kept tokens are scaled up instead, within this micro-batch (each sequence, where the mean is per sequence).
-        """
-        if changed.keep_BT is None:
-            return changed.weight_BT
-        kept = batch.mask & changed.keep_BT
-        weight = kept.to(batch.advantages_BT.dtype)
-        kind = getattr(self, "loss_type", "rloo")
-        if kind in ("grpo", "sapo"):
-            weight = weight * batch.mask.sum(1, keepdim=True) / kept.sum(1, keepdim=True).clamp_min(1)
-        elif kind in ("bnpo", "dapo", "cispo", "vespo"):
-            weight = weight * batch.mask.sum() / kept.sum().clamp_min(1)
-        return weight if changed.weight_BT is None else weight * changed.weight_BT
+    @staticmethod
+    def _batch(inputs: dict[str, Any], stats: TokenStats, logp: Tensor, mask: Tensor) -> TokenBatch:
+        """What the method sees: values measured in fp32, the importance ratio and the gradient of `logp` TRL's own."""
+        measured = stats.need("logp").detach()
+        own = TokenStats(
+            **{name: getattr(stats, name) for name in stats.available()} | {"logp": measured + (logp - logp.detach())}
+        )
+        old = inputs.get("old_per_token_logps")
+        if old is not None:
+            old = measured - (logp.detach() - old)
+        return TokenBatch(own, inputs["advantages"], mask, old, inputs.get(_REWARDS))
 
     def _spread(self, term: Term, inputs: dict[str, Any]) -> Tensor:
         """A term's share of the optimizer step's mean in this micro-batch on this process."""
@@ -255,12 +285,8 @@ class _Controlled:
 
     def _sample_at(self, factor: float) -> None:
         """Sample from now on at `factor` times the temperature that the run was given."""
-        host: Any = self
         self._factor = factor
-        host.temperature = host.args.temperature * factor
-        for sampler in ("generation_config", "vllm_generation"):
-            if getattr(host, sampler, None) is not None:
-                getattr(host, sampler).temperature = host.temperature
+        sample_at(self, self._sampling.times(factor))
 
     # -- rewards, for methods that build their own advantages ----------------------------------------------------------
 
@@ -272,8 +298,9 @@ class _Controlled:
 
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
         moves = self.entropy_control.method.sets_temperature
-        if moves:
-            self._sample_at(self.entropy_control.temperature)
+        if moves:  # evaluation is sampled at the temperature that the run was given, wherever the controller stands
+            training: bool = self.model.training  # type: ignore[attr-defined]
+            self._sample_at(self.entropy_control.temperature if training else 1.0)
         output = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
         if moves:
             rows = output["completion_mask"][:, 0]
@@ -301,75 +328,33 @@ class _Controlled:
             self.entropy_control.load(checkpoint)
 
 
-@contextmanager
-def _swapped(head: type) -> Iterator[None]:
-    """While inside, TRL's fused forward projects through `head`."""
-    original = getattr(trl_utils, _HEAD)
-    setattr(trl_utils, _HEAD, head)
-    try:
-        yield
-    finally:
-        setattr(trl_utils, _HEAD, original)
+class _Watch(TrainerCallback):
+    """Ends a run whose optimizer steps without a controller step: a loss that control never reached."""
 
+    def __init__(self, trainer: _Controlled) -> None:
+        self.trainer = trainer
+        self.seen = 0
 
-def _at(factor: float) -> AbstractContextManager[None]:
-    """While inside, TRL's fused forward divides by `factor` times the temperature that it was made with."""
-    if factor == 1:
-        return nullcontext()
-    original = getattr(trl_utils, _HEAD)
-
-    class Head:
-        @staticmethod
-        def apply(hidden: Tensor, weight: Tensor, bias: Any, targets: Tensor, temperature: float, *rest: Any) -> Any:
-            return original.apply(hidden, weight, bias, targets, temperature * factor, *rest)
-
-    return _swapped(Head)
-
-
-def _our_head(heads: list[TokenStats], want: frozenset[str], labels: Tensor) -> AbstractContextManager[None]:
-    """While inside, TRL's fused forward projects through `token_stats_from_hidden`, which also keeps what we want."""
-    names = want | {"logp", "entropy"}
-
-    class Head:
-        @staticmethod
-        def apply(
-            hidden: Tensor,
-            weight: Tensor,
-            bias: Tensor | None,
-            targets: Tensor,
-            temperature: float,
-            chunk_size: int,
-            softcap: float | None = None,
-            logit_scale: float = 1.0,
-            outputs: tuple[str, ...] = (),
-        ) -> tuple[Tensor | None, ...]:
-            # Off Triton devices TRL passes every position; those without a label need no statistics.
-            rows = labels.reshape(-1) if len(hidden) == labels.numel() else None
-            stats = token_stats_from_hidden(
-                hidden, weight, targets, names, temperature, bias, logit_scale, softcap, rows
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        losses = self.trainer._losses
+        if losses == self.seen:
+            raise HostError(
+                f"{type(self.trainer).__name__} took an optimizer step without calling _compute_loss, so that nothing was "
+                "measured and nothing controlled: its compute_loss computes a loss of its own (as Unsloth's does). Move that "
+                "loss into _compute_loss and let it take its log-probabilities from _get_per_token_logps_and_entropies"
             )
-            heads.append(stats)
-            return stats.logp, stats.entropy, None, None, None
-
-    return _swapped(Head)
+        self.seen = losses
 
 
-def _of_heads(heads: list[TokenStats], name: str, labels: Tensor, columns: int) -> Tensor:
-    """A statistic of the completion tokens, (B, T), from the head's rows."""
-    if not heads:
-        raise MissingStatistic(
-            f"the model's forward did not call TRL's fused head, so the statistic {name!r} is missing: leave the trainer's "
-            "_get_per_token_logps_and_entropies and the model's forward as TRL makes them, or use a method without it"
+def _check_objective(host: Any, loss: Loss, method: Chain, writes: frozenset[str]) -> None:
+    """Refuse at construction what this trainer's loss cannot express; warn of what it ignores."""
+    moved = {name for link in method.links for name, knob in link.knobs.items() if is_feedback(knob)}
+    clips = writes & {"eps_low", "eps_high"}
+    ignored = check_loss(host, loss, method, bool(writes & {"weight_BT", "keep_BT"}), clips, frozenset(moved) & clips)
+    for name in ignored:
+        warnings.warn(
+            f"loss_type={loss.name!r} has no {name}: {method.name!r} acts by the other end alone", stacklevel=4
         )
-    flat = torch.cat([head.need(name) for head in heads])
-    if len(flat) == labels.numel():
-        return flat.view(labels.shape)[:, -columns:]
-    if len(flat) == int(labels.sum()):
-        return flat.new_zeros(labels.shape).masked_scatter(labels, flat)[:, -columns:]
-    raise MissingStatistic(
-        f"TRL's fused head scored {len(flat)} positions, expected {int(labels.sum())} labels or all {labels.numel()}: "
-        "prompt-learning adapters are not supported"
-    )
 
 
 def _alike(low: float | Tensor, high: float | Tensor) -> tuple[Any, Any]:
