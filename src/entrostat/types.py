@@ -7,10 +7,10 @@ and entropies are in nats.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from entrostat.errors import DataError, MissingStatistic
 
@@ -92,6 +92,8 @@ class TokenBatch:
         mask_BT: 1 for completion tokens up to and including the first EOS, 0 for padding and tool output.
         old_logp_BT: log-probability under the policy that sampled; None on-policy, where the importance ratio is 1.
         rewards_B: raw reward of each sequence, for methods that build their own advantages.
+        ids_BT: the completions' token ids, and prompts_B each row's prompt (a text, or its token ids): for records
+            (`attribution.TokenRecorder`); no method reads them.
     """
 
     stats: TokenStats
@@ -99,6 +101,8 @@ class TokenBatch:
     mask_BT: Tensor
     old_logp_BT: Tensor | None = None
     rewards_B: Tensor | None = None
+    ids_BT: Tensor | None = None
+    prompts_B: Sequence[Any] | None = None
 
     def __post_init__(self) -> None:
         shape = tuple(self.mask_BT.shape)
@@ -111,12 +115,19 @@ class TokenBatch:
                 f"advantages must have shape ({shape[0]},) or {shape}, got {tuple(self.advantages_BT.shape)}"
             )
         object.__setattr__(self, "advantages_BT", self.advantages_BT.expand(shape))
-        others = {n: getattr(self.stats, n) for n in STATISTICS} | {"old_logp_BT": self.old_logp_BT}
+        others = {n: getattr(self.stats, n) for n in STATISTICS} | {
+            "old_logp_BT": self.old_logp_BT,
+            "ids_BT": self.ids_BT,
+        }
         for name, value in others.items():
             if value is not None and tuple(value.shape) != shape:
                 raise DataError(f"{name} must have the mask's shape {shape}, got {tuple(value.shape)}")
         if self.rewards_B is not None and tuple(self.rewards_B.shape) != shape[:1]:
             raise DataError(f"rewards_B must have shape ({shape[0]},), got {tuple(self.rewards_B.shape)}")
+        if self.prompts_B is not None and len(self.prompts_B) != shape[0]:
+            raise DataError(
+                f"prompts_B must hold one prompt for each of {shape[0]} sequences, got {len(self.prompts_B)}"
+            )
 
     @cached_property
     def mask(self) -> Tensor:

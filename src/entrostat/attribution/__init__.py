@@ -3,5 +3,6 @@
 from entrostat.attribution.account import FlowAccount, flow_account
 from entrostat.attribution.prediction import StepPrediction, before_step
 from entrostat.attribution.replay import MicroBatch
+from entrostat.attribution.tokens import TokenRecorder
 
-__all__ = ["FlowAccount", "MicroBatch", "StepPrediction", "before_step", "flow_account"]
+__all__ = ["FlowAccount", "MicroBatch", "StepPrediction", "TokenRecorder", "before_step", "flow_account"]

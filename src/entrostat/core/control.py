@@ -14,6 +14,7 @@ import math
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -30,6 +31,18 @@ from entrostat.types import Summary, Surrogate, TokenBatch
 def _sum_over_ranks(vector: Tensor) -> Tensor:
     torch.distributed.all_reduce(vector)
     return vector
+
+
+class Recorder(Protocol):
+    """Who keeps a sample of the tokens; see `attribution.TokenRecorder`."""
+
+    def due(self, step: int) -> bool: ...
+
+    def add(self, step: int, batch: TokenBatch, changed: Surrogate) -> None: ...
+
+    def finish(self, step: int) -> Any: ...
+
+    def discard(self) -> None: ...
 
 
 class EntropyControl:
@@ -53,6 +66,7 @@ class EntropyControl:
         self.steps = 0
         self._pending = Summary()
         self._warned: set[str] = set()
+        self.recorder: Recorder | None = None
         if vocabulary is not None:
             self.check_reachable(vocabulary)
         if on_policy and self.method.needs_stale_data:
@@ -83,7 +97,14 @@ class EntropyControl:
         """The objective as the method changes it on one micro-batch, whose sums are added to the step's account."""
         changed = self.method.apply(surrogate, batch, self.state)
         self.observe(batch, changed)
+        if self.recorder is not None:
+            self.recorder.add(self.steps + 1, batch, changed)
         return changed
+
+    @property
+    def records_tokens(self) -> bool:
+        """Whether the step that is being taken is recorded, so that a batch should carry its token ids and prompts."""
+        return self.recorder is not None and self.recorder.due(self.steps + 1)
 
     def observe(self, batch: TokenBatch, changed: Surrogate | None = None) -> None:
         """Add a micro-batch to the step's account without changing an objective.
@@ -115,9 +136,14 @@ class EntropyControl:
         if not summary.tokens:
             return {"entropy_control/empty_step": 1.0}
         self.state, metrics = self.method.update(self.state, summary)
+        self._end_step(metrics)
+        return self._named(metrics, summary)
+
+    def _end_step(self, metrics: dict[str, float]) -> None:
         self.steps += 1
         self._warn(metrics)
-        return self._named(metrics, summary)
+        if self.recorder is not None:
+            self.recorder.finish(self.steps)
 
     def _warn(self, metrics: dict[str, float]) -> None:
         """Say, once each, what a self-tuning controller has found to be impossible."""
@@ -171,13 +197,16 @@ class EntropyControl:
         summary = account + Summary(changed.sums).reduced()
         metrics |= self.method.report(summary)  # of the output that acts
         self.state = after  # only now: what raises above leaves it where it was
-        self.steps += 1
-        self._warn(metrics)
+        if self.recorder is not None:
+            self.recorder.add(self.steps + 1, batch, changed)
+        self._end_step(metrics)
         return changed, self._named(metrics, summary)
 
     def discard(self) -> None:
         """Forget the micro-batches since the last step, as when a step is abandoned."""
         self._pending = Summary()
+        if self.recorder is not None:
+            self.recorder.discard()
 
     def save(self, directory: str | Path) -> Path:
         """Write `entrostat_state.json` into a checkpoint's directory; see `state_file.save_state`."""

@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from omegaconf import OmegaConf
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveInt, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+)
 
 from entrostat.core.config import METHOD, Named, checked, named, read_values
 from entrostat.errors import ConfigError
@@ -42,6 +50,16 @@ class PredictConfig(_Section):
     prompts: bool = False
 
 
+class TokensConfig(_Section):
+    """A sample of the tokens for the report, every `every` steps (0: never): `completions` of up to `length` tokens each, in a
+    folder of up to `megabytes`."""
+
+    every: NonNegativeInt = 25
+    completions: PositiveInt = 8
+    length: PositiveInt = 1024
+    megabytes: PositiveFloat = 64.0
+
+
 class RunConfig(_Section):
     """One training run. `trainer` goes to TRL as it is."""
 
@@ -55,6 +73,7 @@ class RunConfig(_Section):
     threads: PositiveInt | None = None
     eval: EvalConfig = EvalConfig()
     predict: PredictConfig = PredictConfig()
+    tokens: TokensConfig = TokensConfig()
     trainer: dict[str, Any] = {}
 
     @field_validator("task", "method", mode="before")

@@ -4,6 +4,7 @@ config.yaml     the resolved configuration; `entrostat train config.yaml` repeat
 env.json        versions and machine
 metrics.jsonl   one line per optimizer step
 checkpoints/    the host's checkpoints with the controller's state inside
+tokens/         a sample of the tokens, for the report
 summary.json    written when the run has finished
 entropy.png     the figure
 """
@@ -27,7 +28,7 @@ from entrostat.logs.read import METRICS as METRICS
 
 ENVIRONMENT, SUMMARY = "env.json", "summary.json"
 PROMPTS = "prompts.jsonl"  # each prompt's contribution to the predicted change of entropy, where asked for
-CHECKPOINTS, FIGURE = "checkpoints", "entropy.png"
+CHECKPOINTS, FIGURE, TOKENS = "checkpoints", "entropy.png", "tokens"
 
 
 def default_path(method: str, root: str | Path = "runs") -> Path:

@@ -18,6 +18,7 @@ from entrostat.run.folder import (
     METRICS,
     PROMPTS,
     SUMMARY,
+    TOKENS,
     MetricsFile,
     write_json,
     write_text,
@@ -118,6 +119,8 @@ def _train(
     prompts = MetricsFile(folder / PROMPTS, done) if config.predict.every and config.predict.prompts else None
     trainer = build_trainer(config, folder, policy, task, method, prompts.append if prompts else None)
     metrics = MetricsFile(folder / METRICS, done)
+    if config.tokens.every and trainer.accelerator.is_main_process:
+        trainer.entropy_control.recorder = _recorder(config, folder, policy, max(done, 0))
     stop = StopOnSignal(progress.note)
     if config.eval.problems:
         trainer.add_callback(
@@ -136,6 +139,16 @@ def _train(
             prompts.close()
     step = trainer.state.global_step
     return _conclude(config, folder, step) if step >= config.steps else Outcome(folder, step, False, {})
+
+
+def _recorder(config: RunConfig, folder: Path, policy: Any, done: int) -> Any:
+    from entrostat.attribution import TokenRecorder
+
+    asked = config.tokens
+    decode = policy.tokenizer.decode
+    return TokenRecorder(
+        folder / TOKENS, asked.every, asked.completions, asked.length, asked.megabytes, decode, step=done
+    )
 
 
 def _conclude(config: RunConfig, folder: Path, step: int) -> Outcome:

@@ -246,7 +246,7 @@ class _Controlled:
         mask = inputs["completion_mask"]
         if "tool_mask" in inputs:
             mask = mask * inputs["tool_mask"]
-        batch = self._batch(inputs, stats, logp, mask)
+        batch = self._batch(inputs, stats, logp, mask, self.entropy_control.records_tokens)
         low, high = self._loss.range(host.epsilon_low, host.epsilon_high)
         plain = Surrogate("ppo", batch.advantages_BT, eps_low=low, eps_high=high)
         changed = self.entropy_control.apply(plain, batch)
@@ -259,7 +259,9 @@ class _Controlled:
         return logp if weight is None else weigh(logp, weight, inputs)
 
     @staticmethod
-    def _batch(inputs: dict[str, Any], stats: TokenStats, logp: Tensor, mask: Tensor) -> TokenBatch:
+    def _batch(
+        inputs: dict[str, Any], stats: TokenStats, logp: Tensor, mask: Tensor, recorded: bool = False
+    ) -> TokenBatch:
         """What the method sees: values measured in fp32, the importance ratio and the gradient of `logp` TRL's own."""
         measured = stats.need("logp").detach()
         own = TokenStats(
@@ -268,7 +270,8 @@ class _Controlled:
         old = inputs.get("old_per_token_logps")
         if old is not None:
             old = measured - (logp.detach() - old)
-        return TokenBatch(own, inputs["advantages"], mask, old, inputs.get(_REWARDS))
+        told = _identity(inputs) if recorded else {}
+        return TokenBatch(own, inputs["advantages"], mask, old, inputs.get(_REWARDS), **told)
 
     def _spread(self, term: Term, inputs: dict[str, Any]) -> Tensor:
         """A term's share of the optimizer step's mean in this micro-batch on this process."""
@@ -305,7 +308,8 @@ class _Controlled:
         if moves:
             rows = output["completion_mask"][:, 0]
             output[_TEMPERATURE] = torch.full_like(rows, self._factor, dtype=torch.float32)
-        if self.entropy_control.method.needs_rewards and self._reward_sums is not None:
+        wanted = self.entropy_control.method.needs_rewards or self.entropy_control.recorder is not None
+        if wanted and self._reward_sums is not None:
             host: Any = self
             rows = len(output["completion_ids"])
             first = host.accelerator.process_index * rows
@@ -326,6 +330,14 @@ class _Controlled:
         super()._load_optimizer_and_scheduler(checkpoint)  # type: ignore[misc]
         if checkpoint is not None and self._resume_state == "require":
             self.entropy_control.load(checkpoint)
+
+
+def _identity(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Which tokens and prompts a micro-batch holds, for a record of them."""
+    if "completion_ids" not in inputs:
+        return {}
+    prompts = zip(inputs["prompt_ids"], inputs["prompt_mask"].bool(), strict=True)
+    return {"ids_BT": inputs["completion_ids"], "prompts_B": [ids[mask] for ids, mask in prompts]}
 
 
 class _Watch(TrainerCallback):
