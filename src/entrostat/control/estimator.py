@@ -5,9 +5,26 @@ The plant, where an optimizer with momentum (AdamW's first moment, beta) answers
     a[t]   = beta a[t-1] + (1 - beta) u[t]                       the output as it reaches the policy
     H[t+1] = H[t] + d - g a[t],    measured[t] = H[t] + noise    drift d, gain g
 
-Since a[t] is known, this is linear in (H, d, g). A Kalman filter in which d and g walk at random is recursive least
-squares with forgetting that knows how noisy its measurements are (Ljung and Soderstrom, Theory and Practice of Recursive
-Identification, 1983, section 2.6). The noise itself comes from the filter's innovations.
+Since a[t] is known, this is linear in (H, d, g): a Kalman filter finds them. Three things keep it honest over thousands of
+quiet steps.
+
+* **It forgets only what it learns.** A random walk of the gain adds uncertainty in every step, and a quiet loop teaches
+  nothing of the gain: recursive least squares then winds up. Here a measurement that removes a share eta of the gain's variance P
+  puts the same share of a standing variance P* back,
+
+      P <- (1 - eta) P + eta P* nu^2 / S,        P* = (GAIN_SD gain)^2,
+
+  so an excited loop comes to rest at P*, a quiet one stays as it is, and no bound is needed. This is forgetting restricted to
+  the direction of the data (Kulhavy, Automatica 23(5), 1987) in the form of Stenlund and Gustafsson (Avoiding windup in
+  recursive parameter estimation, 2002), who choose the process noise so that the covariance comes to rest at one that is
+  given. The innovation nu over its variance S makes it a variable forgetting (Fortescue, Kershenbaum and Ydstie, Automatica
+  17(6), 1981): what surprises is forgotten sooner. What is put back moves gain and drift together, so that the present
+  rate d - g a stays as well known as it is. And where eta is below LEAST_LEARNT the gain is left alone (a dead zone; Egardt,
+  Stability of Adaptive Controllers, 1979): the only variation of a quiet output is the noise that the loop itself fed back.
+* **It finds its own pace.** Level and drift wander by so much that a change is followed within `memory` measurements. An optimal
+  filter's innovations are white (Mehra, IEEE Trans. Automatic Control 15(2), 1970): where they lean to one side the
+  memory is too long, where each undoes the last one it is too short, and it moves accordingly.
+* **One measurement counts once.** Updates on one batch share its noise: between fresh batches the estimate is only carried on.
 """
 
 from __future__ import annotations
@@ -22,14 +39,12 @@ PRIOR_GAIN_SD = 0.015  # anything from nothing to several times as much
 PRIOR_DRIFT_SD = 0.01  # per step
 PRIOR_UNFORESEEN_SD = 0.004  # per step: of what the first-order theory does not foresee of the drift
 PRIOR_NOISE_SD = 0.03  # of one measurement
-GAIN_WALK = 0.05  # of the gain a step
-LEVEL_WALK = 0.1  # of the measurement noise: what one update does to the entropy beyond drift and output
-# An innovation of more standard deviations than `_WILD` is no noise, nor a drift or gain misjudged. Alone it is a wild
-# measurement; with one of more than `_AGAIN` after it, on the same side, the level itself has jumped.
-_WILD, _AGAIN = 5.0, 3.0
+GAIN_SD = 0.2  # standard error at which the gain comes to rest, as a share of it
+LEAST_LEARNT = 0.01  # share of the gain's variance that a measurement must remove to teach anything of it
+OUTLIER, CONFIRMED = 5.0, 3.0  # standard deviations of an innovation that is none, and of the next that says it was
 _LEAST_NOISE = 1e-3  # standard deviation, in proportion to the first measurement
-_OUTLIER = 9.0  # an innovation counts for at most this many times its variance in the noise
-_NOISE_MEMORY = 50.0  # steps
+_CLIP = 4.0  # an innovation counts for at most so many standard deviations in what it says of noise and memory
+_PACE = 0.2  # how quickly the memory follows the correlation
 
 
 @dataclass(frozen=True)
@@ -41,7 +56,9 @@ class Estimate:
         lagged: a, the output as it reaches the policy.
         noise: variance of a measurement [nats^2].
         scale: the first measurement [nats]; 0 before it.
-        wild: 1 or -1 where the last measurement lay too far above or below its prediction to be taken for one, else 0.
+        memory: measurements within which a change of level and drift is followed.
+        trend: mean innovation over the memory, in its own standard deviations: 0 on average, of size 1.
+        outlier: 1 or -1 where the last measurement lay too far above or below its prediction to be believed, else 0.
         jumped: 1 where the last two lay so far on the same side that the level must have jumped.
         level_level ... gain_gain: the covariance.
     """
@@ -52,7 +69,9 @@ class Estimate:
     lagged: float = 0.0
     noise: float = 0.0
     scale: float = 0.0
-    wild: int = 0
+    memory: float = 0.0
+    trend: float = 0.0
+    outlier: int = 0
     jumped: int = 0
     level_level: float = 0.0
     level_drift: float = 0.0
@@ -70,19 +89,21 @@ class Estimate:
 E = TypeVar("E", bound=Estimate)
 
 
-def first_estimate(into: E, measured: float) -> E:
-    """The prior, scaled by the first measurement."""
+def first_estimate(into: E, measured: float, noise: float | None, memory: float) -> E:
+    """The prior, scaled by the first measurement; `noise` is that measurement's standard error, where it is known."""
     scale = max(measured, 1e-6)
-    noise = (PRIOR_NOISE_SD * scale) ** 2
+    variance = max(PRIOR_NOISE_SD if noise is None else noise / scale, _LEAST_NOISE) ** 2 * scale**2
     return replace(
         into,
         level=measured,
         drift=0.0,
         gain=PRIOR_GAIN * scale,
         lagged=0.0,
-        noise=noise,
+        noise=variance,
         scale=scale,
-        level_level=noise,
+        memory=memory,
+        trend=0.0,
+        level_level=variance,
         level_drift=0.0,
         level_gain=0.0,
         drift_drift=(PRIOR_DRIFT_SD * scale) ** 2,
@@ -97,64 +118,93 @@ def drift_explained(now: E) -> E:
     return replace(now, drift=0.0, drift_drift=variance, level_drift=0.0, drift_gain=0.0)
 
 
-def corrected(before: E, measured: float, steps: int) -> E:
-    """The estimate after one more measurement; `steps` is how many there were before."""
+def corrected(before: E, measured: float, noise: float | None, steps: int, memory: tuple[float, float]) -> E:
+    """The estimate after one more measurement.
+
+    Args:
+        noise: the measurement's standard error [nats]; None: it is inferred from the innovations.
+        steps: how many measurements there were before.
+        memory: the shortest and the longest.
+    """
+    known = before.noise if noise is None else max(noise, _LEAST_NOISE * before.scale) ** 2
     innovation = measured - before.level
-    variance = before.level_level + before.noise
+    variance = before.level_level + known
     distance = innovation / math.sqrt(variance)
-    jumped = distance * before.wild > _AGAIN
-    wild = 0 if jumped or abs(distance) <= _WILD else int(math.copysign(1, distance))
+    jumped = distance * before.outlier > CONFIRMED
+    outlier = 0 if jumped or abs(distance) <= OUTLIER else int(math.copysign(1, distance))
     if jumped:  # another temperature or task: the level starts anew
-        variance = innovation**2
-        before = replace(before, level_level=variance - before.noise)
+        before = replace(before, level_level=innovation**2 - known)
+        variance, distance = innovation**2, 0.0
     level, drift, gain = (c / variance for c in (before.level_level, before.level_drift, before.level_gain))
-    if wild:  # the next measurement will tell
+    if outlier:  # the next measurement will tell
         level = drift = gain = 0.0
-    # The innovations' variance is that of the measurement and of the prediction together.
-    excess = min(innovation**2, _OUTLIER * variance) - variance
-    noise = before.noise + excess * (1 / (10 + steps) + 1 / _NOISE_MEMORY)
+    heard = min(max(distance, -_CLIP), _CLIP)
+    if (
+        noise is None and not jumped
+    ):  # the innovations' variance is that of the measurement and of the prediction together
+        known += (heard**2 - 1) * variance * (1 / (10 + steps) + 1 / 50)
+    # White innovations neither go on as they went nor turn back: Mehra's test, one product at a time.
+    pace = min(max(before.memory * math.exp(-_PACE * heard * before.trend), memory[0]), memory[1])
+    share = 1 / pace
+    trend = (1 - share) * before.trend + math.sqrt(share * (2 - share)) * heard
+    # What the gain learns it forgets as far as its standing variance.
+    learnt = gain * before.level_gain / before.gain_gain
+    if learnt < LEAST_LEARNT:
+        drift -= before.lagged * gain  # of what moves both and leaves the rate as it is
+        gain = learnt = 0.0
+    forgot = learnt * (GAIN_SD * before.gain) ** 2 * distance**2
+    a = before.lagged
     return replace(
         before,
         level=before.level + level * innovation,
         drift=before.drift + drift * innovation,
         gain=before.gain + gain * innovation,
-        noise=max(noise, (_LEAST_NOISE * before.scale) ** 2),
-        wild=wild,
+        noise=max(known, (_LEAST_NOISE * before.scale) ** 2),
+        memory=pace,
+        trend=trend,
+        outlier=outlier,
         jumped=int(jumped),
         level_level=before.level_level - level * before.level_level,
         level_drift=before.level_drift - level * before.level_drift,
         level_gain=before.level_gain - level * before.level_gain,
-        drift_drift=before.drift_drift - drift * before.level_drift,
-        drift_gain=before.drift_gain - drift * before.level_gain,
-        gain_gain=before.gain_gain - gain * before.level_gain,
+        drift_drift=before.drift_drift - 2 * drift * before.level_drift + drift**2 * variance + a * a * forgot,
+        drift_gain=before.drift_gain
+        - drift * before.level_gain
+        - gain * (before.level_drift - drift * variance)
+        + a * forgot,
+        gain_gain=before.gain_gain - gain * before.level_gain + forgot,
     )
 
 
-def predicted(now: E, output: float, momentum: float, drift_walk: float) -> E:
+def wandered(now: E) -> E:
+    """The estimate once level and drift have wandered from one measurement towards the next.
+
+    By these variances a filter of level and drift alone follows a change within `memory` measurements.
+    """
+    return replace(
+        now,
+        level_level=now.level_level + now.noise / now.memory**2,
+        drift_drift=now.drift_drift + now.noise / now.memory**4,
+    )
+
+
+def predicted(now: E, output: float, momentum: float) -> E:
     """The estimate one optimizer step later.
 
     Args:
         output: u of that step, positive where it lowers the entropy.
         momentum: beta.
-        drift_walk: standard deviation of what the drift changes by in a step [nats per step].
     """
     a = momentum * now.lagged + (1 - momentum) * output
-    # Covariance F P F' + Q with level' = level + drift - a gain.
+    # Covariance F P F' with level' = level + drift - a gain.
     level_drift = now.level_drift + now.drift_drift - a * now.drift_gain
     level_gain = now.level_gain + now.drift_gain - a * now.gain_gain
     level_level = now.level_level + now.level_drift - a * now.level_gain + level_drift - a * level_gain
-    drift_drift = now.drift_drift + drift_walk**2
-    gain_gain = now.gain_gain + (GAIN_WALK * max(now.gain, now.gain_sd)) ** 2
-    most = (PRIOR_GAIN_SD * now.scale) ** 2
-    shrink = math.sqrt(most / gain_gain) if gain_gain > most else 1.0
     return replace(
         now,
         level=now.level + now.drift - a * now.gain,
         lagged=a,
-        level_level=level_level + LEVEL_WALK * now.noise,
+        level_level=level_level,
         level_drift=level_drift,
-        level_gain=level_gain * shrink,
-        drift_drift=drift_drift,
-        drift_gain=now.drift_gain * shrink,
-        gain_gain=gain_gain * shrink**2,
+        level_gain=level_gain,
     )

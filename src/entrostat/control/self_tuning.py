@@ -24,9 +24,17 @@ from typing import ClassVar
 
 from entrostat.control.base import Action, check_limits, check_measured
 from entrostat.control.effect import Curve, Drives, Effect, Straight
-from entrostat.control.estimator import PRIOR_GAIN, Estimate, corrected, drift_explained, first_estimate, predicted
+from entrostat.control.estimator import (
+    PRIOR_GAIN,
+    Estimate,
+    corrected,
+    drift_explained,
+    first_estimate,
+    predicted,
+    wandered,
+)
 from entrostat.control.targets import Target, aim, check_target
-from entrostat.errors import ConfigError
+from entrostat.errors import ConfigError, DataError
 
 SETTLED = 4.744
 """Time constants until a double pole stays within 5 %: the root of (1 + x) exp(-x) = 0.05."""
@@ -34,8 +42,7 @@ SETTLED = 4.744
 _RANGE = 4.0  # drives between the limits, of any actuator: what a prior of the gain is worth does not hang on its units
 _HASTE = 0.75  # of the settling time asked for is the loop's own: the rest goes into finding out the plant
 _QUICKEST = 16.0  # steps that haste leaves the loop: with AdamW's momentum it only overshoots if it is asked for less
-_DRIFT_WALK = 0.01  # of the first entropy: what the drift changes by in a step, per squared time constant of the loop
-_LEAST_MEMORY = 2.0  # steps within which a change of the drift is followed
+_SHORTEST_MEMORY = 2.0  # measurements within which a change is followed; the longest is the settling time
 _CAUTION = 1.5  # standard errors of the gain that the feedback reckons with
 _LEAST_GAIN = 0.1  # of the prior gain: below it the feedback would answer noise with all it has
 _KNOWN, _UNKNOWN = 2.0, 1.0  # standard errors by which a gain stands out of the noise, and within which it does not
@@ -107,7 +114,7 @@ class SelfTuning:
     limits: tuple[float, float] = (-2.0, 2.0)
     start: float = 0.0
     rate: float | None = None
-    deadband: float = 0.5
+    deadband: float = 0.0
     momentum: float = 0.86
     delay: int = 1
     action: Action | None = None
@@ -141,15 +148,25 @@ class SelfTuning:
     def init(self) -> SelfTuningState:
         return SelfTuningState(output=self.start)
 
-    def step(self, state: SelfTuningState, measured: float, effect: Effect | None = None) -> SelfTuningState:
+    def step(
+        self,
+        state: SelfTuningState,
+        measured: float,
+        effect: Effect | None = None,
+        standard_error: float | None = None,
+        fresh: bool | None = None,
+    ) -> SelfTuningState:
         """One optimizer step.
 
         Args:
             measured: exact mean entropy of its batch [nats per token].
             effect: of this controller's outputs on that batch, where the method knows it.
+            standard_error: of `measured`, from the batch itself [nats]; None: it is inferred.
+            fresh: whether the batch was sampled anew since the last step. Several updates on one batch share its noise, and one
+                measurement counts once. None: yes, unless the measurement is the last one to the bit.
         """
         check_measured(measured)
-        known = corrected(state, measured, state.steps) if state.steps else first_estimate(state, measured)
+        known = self._corrected(state, measured, standard_error, fresh)
         if effect and effect.width and not known.unit:
             known = drift_explained(replace(known, unit=effect.width / _RANGE))
         drives = self._drives(known.unit, effect)
@@ -186,11 +203,22 @@ class SelfTuning:
         low, high = self.limits
         return Straight(self.limits, -1 if self.action == "raise" else 1, (high - low) / _RANGE, self.start)
 
+    def _corrected(
+        self, state: SelfTuningState, measured: float, standard_error: float | None, fresh: bool | None
+    ) -> SelfTuningState:
+        if standard_error is not None and not (math.isfinite(standard_error) and standard_error >= 0):
+            raise DataError(f"standard_error must be a finite number of nats, zero or more, got {standard_error!r}")
+        if not state.steps:
+            memory = max(self.time_constant, _SHORTEST_MEMORY)
+            return wandered(first_estimate(state, measured, standard_error, memory))
+        if not (measured != state.measured if fresh is None else fresh):
+            return state
+        return wandered(
+            corrected(state, measured, standard_error, state.steps, (_SHORTEST_MEMORY, float(self.settling)))
+        )
+
     def _predicted(self, now: SelfTuningState, drive: float, step: int) -> SelfTuningState:
-        # A drift that walks by q a step behind a noise of r is followed within sqrt(r / q) steps.
-        most = math.sqrt(now.noise) / _LEAST_MEMORY**2
-        walk = min(_DRIFT_WALK * now.scale / self.time_constant**2, most)
-        return predicted(now, drive, self._felt(step), walk)
+        return predicted(now, drive, self._felt(step))
 
     def _felt(self, step: int) -> float:
         """The momentum of an optimizer step, counted from 1: Adam divides its moving average by 1 - beta^step."""
