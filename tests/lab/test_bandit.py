@@ -138,12 +138,14 @@ def test_a_bonus_holds_where_hardly_a_batch_has_advantages(seed: int) -> None:
     assert math.sqrt(sum(error**2 for error in errors) / len(errors)) < 0.15
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_outputs_that_act_on_other_batches_than_they_were_found_on_leave_no_offset(seed: int) -> None:
+def test_outputs_that_act_on_other_batches_than_they_were_found_on_leave_no_offset() -> None:
     """Four policies are a small batch, whose curve is another each time."""
-    bandit = random_bandit(4, 4, 0.416, seed, group=32, learning_rate=1.0, momentum=0.5)
-    trace = train_bandit(bandit, make("hold", target=0.208, settling=60), 300, seed=seed)
-    assert sum(trace.entropy[150:]) / 150 == pytest.approx(0.208, rel=0.03)
+    offsets = []
+    for seed in range(6):  # one run's entropy still wanders by several percent over 150 steps
+        bandit = random_bandit(4, 4, 0.416, seed, group=32, learning_rate=1.0, momentum=0.5)
+        trace = train_bandit(bandit, make("hold", target=0.208, settling=60), 300, seed=seed)
+        offsets.append(sum(trace.entropy[150:]) / 150 / 0.208 - 1)
+    assert abs(sum(offsets) / len(offsets)) < 0.04
 
 
 def test_the_clip_range_moves_the_entropy_where_rewards_are_random_as_2509_26114_says() -> None:
