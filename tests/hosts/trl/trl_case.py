@@ -50,6 +50,7 @@ def trainer(
     prompts: list[str] = PROMPTS,
     wrap: Any = None,
     peft_config: Any = None,
+    make_config: Any = None,
     **settings: Any,
 ) -> Any:
     """A trainer of `cls`, or of `wrap(cls)`, with 2 prompts x 4 completions a step unless `settings` say otherwise."""
@@ -71,7 +72,7 @@ def trainer(
         "beta": 0.0,
         "seed": 0,
     } | settings
-    make_config = RLOOConfig if issubclass(cls, RLOOTrainer) else GRPOConfig
+    make_config = make_config or (RLOOConfig if issubclass(cls, RLOOTrainer) else GRPOConfig)
     built = (wrap or (lambda c: c))(cls)(
         model=model if model is not None else policy(),
         reward_funcs=reward,
