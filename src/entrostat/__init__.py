@@ -53,6 +53,8 @@ _HOMES = {
     "observe": "entrostat.methods",
     "only_tokens": "entrostat.methods",
     "temperature": "entrostat.methods",
+    "kl_cov": "entrostat.methods",
+    "entropy_advantage": "entrostat.methods",
     # objectives
     "ppo": "entrostat.methods",
     "grpo": "entrostat.methods",
@@ -91,6 +93,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(_MODULES[name])
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
+    if not name.startswith("_") and name in importlib.import_module("entrostat.methods.registry").names():
+        return getattr(importlib.import_module("entrostat.methods"), name)
     raise AttributeError(f"module 'entrostat' has no attribute {name!r}")
 
 

@@ -63,7 +63,7 @@ def test_flow_follows_a_schedule() -> None:
     [
         es.flow(1.2),
         es.entropic(1.2, kp=2.0, ki=0.1),
-        es.chain(es.flow(1.2), es.clip_v(mu=1.0), es.entropy_bonus(PI(1.5, 0.1, 0.01, (0.0, 0.1)))),
+        es.chain(es.flow(1.2), es.clip_v(mu=1.0), es.entropy_bonus(Linear(0.1, 0.0, 9))),
     ],
     ids=lambda m: m.name,
 )

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,9 +16,10 @@ from torch import Tensor
 import entrostat as es
 from entrostat.control import PI, Cosine, Linear, SelfTuning, Step
 from entrostat.core.control import EntropyControl
-from entrostat.methods import Chain
+from entrostat.core.totals import Pending
+from entrostat.methods import Chain, token_push
 from entrostat.stats import token_stats
-from entrostat.types import Summary, Surrogate, TokenBatch
+from entrostat.types import Surrogate, TokenBatch, Totals
 
 torch.set_num_threads(1)
 
@@ -93,6 +97,10 @@ def _cases() -> list[Case]:
         Case("clip_higher", {"eps_high": PI(0.4, 1.0, 0.1, (0.0, 0.5), start=0.28)}),
         Case("clip_higher", {"eps_high": SelfTuning(0.4, limits=(0.1, 0.5), start=0.28)}),
         Case("clip_higher", {"eps_low": Step(0.4, 0.01, (0.1, 0.3), start=0.2, gated=False)}),
+        Case("kl_cov", {"share": 0.1}),
+        Case("kl_cov", {"share": 0.3, "coef": 0.2, "scope": "micro"}, micro=True),
+        Case("entropy_advantage", {}),
+        Case("entropy_advantage", {"alpha": Linear(0.5, 0.0, 3)}),
         Case("only_tokens", {}),
         Case("only_tokens", {"samples": "negative", "discriminator": "negative"}),
     ]
@@ -167,9 +175,19 @@ def apply(control: EntropyControl, micro: Data, objective: Callable[[TokenBatch]
     return control.apply(objective(batch), batch)
 
 
-def sums(control: EntropyControl) -> Tensor:
-    """The vector that this rank would hand to the all-reduce; the control is not moved."""
-    return torch.tensor([v for _, v in sorted(control._pending.reduced().values.items())], dtype=torch.float64)
+def together(ranks: Sequence[EntropyControl]) -> list[dict[str, float]]:
+    """`step` on several ranks at once, whose all-reduces meet."""
+    meeting, vectors = threading.Barrier(len(ranks), timeout=30), [torch.zeros(0)] * len(ranks)
+
+    def all_reduce(rank: int, vector: Tensor) -> Tensor:
+        vectors[rank] = vector
+        meeting.wait()
+        total = torch.stack(vectors).sum(0)
+        meeting.wait()
+        return total
+
+    with ThreadPoolExecutor(len(ranks)) as pool:
+        return list(pool.map(lambda i: ranks[i].step(partial(all_reduce, i)), range(len(ranks))))
 
 
 def trained(case: Callable[[], Chain], steps: int = 3, parts: int = 1) -> EntropyControl:
@@ -182,10 +200,11 @@ def trained(case: Callable[[], Chain], steps: int = 3, parts: int = 1) -> Entrop
     return control
 
 
-def summary_of(chain: Chain, state: Any, *batches: TokenBatch) -> Summary:
-    """The reduced summary of one optimizer step."""
-    total = Summary()
+def totals_of(chain: Chain, state: Any, *batches: TokenBatch) -> Totals:
+    """The totals of one optimizer step."""
+    pending = Pending(chain)
     for batch in batches:
-        changed = chain.apply(es.ppo(batch), batch, state)
-        total = total + es.summarise(batch) + Summary(changed.sums)
-    return total.reduced()
+        plain = es.ppo(batch)
+        _, sums = chain.account(plain, batch, state)
+        pending.add(es.summarise(batch, token_push(plain, batch) if chain.predicts else None), sums)
+    return pending.totals(None)

@@ -12,6 +12,8 @@ from methods.cases import CASES, data
 import entrostat as es
 from entrostat.core.control import EntropyControl
 from entrostat.methods import factory, names, source
+from entrostat.methods.page import MARK, table
+from entrostat.methods.page import page as generated
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 SHARED = (DOCS / "methods" / "README.md").read_text()
@@ -27,10 +29,13 @@ def words(text: str) -> str:
 
 
 def test_there_is_a_page_for_each_method_and_no_other() -> None:
-    assert {path.stem for path in (DOCS / "methods").glob("*.md")} == {*names(), "README"}
-    choose = (DOCS / "choose.md").read_text()
-    assert all(f"({name}.md)" in SHARED for name in names())
-    assert all(f"`{name}`" in choose for name in names())
+    assert {path.stem for path in (DOCS / "methods").glob("*.md")} == {*names(), "README", "all", "writing"}
+    assert (DOCS / "methods" / "all.md").read_text() == table(), "python -m entrostat.methods.page docs/methods"
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_generated_page_is_up_to_date(name: str) -> None:
+    assert MARK not in page(name) or page(name) == generated(name), "python -m entrostat.methods.page docs/methods"
 
 
 @pytest.mark.parametrize("name", names())
@@ -87,5 +92,5 @@ def test_every_metric_is_explained(case: object) -> None:
 
 def test_links_between_pages_resolve() -> None:
     for path in [*(DOCS / "methods").glob("*.md"), DOCS / "choose.md"]:
-        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text()):
+        for target in re.findall(r"\]\((?!https:)([^)#]+)(?:#[^)]*)?\)", path.read_text()):
             assert (path.parent / target).exists(), f"{path.name} links to {target}"

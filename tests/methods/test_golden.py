@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from methods.cases import apply, data, split, summary_of
+from methods.cases import apply, data, split, totals_of
 
 import entrostat as es
 from entrostat.control import PI, SelfTuning
 from entrostat.core.control import EntropyControl
 from entrostat.errors import DataError
 from entrostat.stats import token_stats
-from entrostat.types import Summary, TokenBatch, TokenStats
+from entrostat.types import Summary, TokenBatch, TokenStats, Totals
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -76,8 +76,8 @@ def follow(chain: Any, entropies: list[float]) -> list[Any]:
     """States of a chain that measures these entropies, the initial one first."""
     states = [chain.init()]
     for entropy in entropies:
-        zeros = dict.fromkeys(("0.flow/gain_sq", "0.entropic/selected"), 0.0)
-        states.append(chain.update(states[-1], Summary({"tokens": 1.0, "entropy": entropy} | zeros))[0])
+        totals = Totals(Summary({"tokens": 1.0, "entropy": entropy}))
+        states.append(chain.update(states[-1], totals)[0])
     return states
 
 
@@ -179,7 +179,9 @@ def test_clipped_tokens(name: str, mu: float, two_sided: bool, share: float) -> 
         value = (ppo_loss(y, y.a) * kept_tokens).sum() / max(kept_tokens.sum(), 1)  # the denominator shrinks
         assert es.loss(surrogate, second.batch()).item() == pytest.approx(value, rel=1e-10)
         dropped += int((~expected).sum())
-        assert step.step()["entropy_control/dropped_share"] == pytest.approx((~expected & y.mask).sum() / y.n)
+        assert step.step()["entropy_control/clip_tokens/dropped_share"] == pytest.approx(
+            (~expected & y.mask).sum() / y.n
+        )
     assert dropped or mu == 2.5
 
 
@@ -266,7 +268,7 @@ def test_entropy_bonus(coef: float) -> None:
     surrogate = chain.apply(es.ppo(batch), batch, chain.init())
     value = x.mean(ppo_loss(x, x.a)) - coef * x.mean(x.entropy)
     assert es.loss(surrogate, batch).item() == pytest.approx(value, rel=1e-12)
-    (gradient,) = torch.autograd.grad(surrogate.terms[0].loss(), step.logits_BTV)
+    (gradient,) = torch.autograd.grad(surrogate.terms[0].loss(batch), step.logits_BTV)
     expected = coef * x.p_V * (np.log(x.p_V) + x.entropy[..., None]) * x.mask[..., None] / x.n
     np.testing.assert_allclose(gradient.numpy(), expected, rtol=1e-9, atol=1e-14)
 
@@ -393,14 +395,14 @@ def test_flow_moves_entropy_by_the_rms_of_its_gain(u: float) -> None:
         step = data(seed, on_policy=True)
         x, batch = Numbers(step), step.batch()
         chain = es.flow(0.3, controller=u, scope="micro")
-        summary = summary_of(chain, chain.init(), batch)
+        summary = totals_of(chain, chain.init(), batch)
         _, metrics = chain.update(chain.init(), summary)
         rms = math.sqrt(x.mean((x.a * x.d) ** 2))
         weight = chain.apply(es.ppo(batch), batch, chain.init()).weight_BT
         assert (weight > 0).all() and (weight < 5).all()
         assert metrics["predicted"] - metrics["uncontrolled"] == pytest.approx(-u * rms, rel=1e-9)
         assert metrics["uncontrolled"] == pytest.approx(-x.mean(x.a * x.d), rel=1e-9)
-        assert metrics["flow_rms"] == pytest.approx(rms, rel=1e-9)
+        assert metrics["flow/flow_rms"] == pytest.approx(rms, rel=1e-9)
 
 
 def test_flow_defaults_are_those_of_its_source() -> None:
@@ -440,10 +442,10 @@ def test_chained_links_keep_their_own_accounts() -> None:
             metrics = each.step()
         if each is control:
             both = metrics
-    for name in ("predicted", "uncontrolled", "authority", "authority_low", "authority_high", "flow_rms"):
+    for name in ("uncontrolled", "authority", "authority_low", "authority_high", "flow/flow_rms"):
         assert both[f"entropy_control/{name}"] == metrics[f"entropy_control/{name}"]
     assert both["entropy_control/authority"] > 0
-    assert both["entropy_control/clip_tokens/predicted"] != both["entropy_control/predicted"]
+    assert both["entropy_control/predicted"] != metrics["entropy_control/predicted"]
     assert both["entropy_control/clip_tokens/dropped_share"] > 0
     assert surrogate.weight_BT is not None
 

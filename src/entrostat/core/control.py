@@ -21,16 +21,16 @@ from torch import Tensor
 
 from entrostat.control import Band, Initial
 from entrostat.control.targets import levels
+from entrostat.core.host import LOOP, Host
 from entrostat.core.state_file import AFRESH, load_state, save_state
+from entrostat.core.totals import Pending
 from entrostat.errors import ConfigError
 from entrostat.methods import Chain, Link, chain
+from entrostat.methods.authority import predicted_change
+from entrostat.methods.chain import PREDICTED
+from entrostat.methods.objectives import token_push
 from entrostat.stats import entropy_metrics, summarise
-from entrostat.types import Summary, Surrogate, TokenBatch
-
-
-def _sum_over_ranks(vector: Tensor) -> Tensor:
-    torch.distributed.all_reduce(vector)
-    return vector
+from entrostat.types import Rollouts, Summary, Surrogate, TokenBatch
 
 
 class Recorder(Protocol):
@@ -54,17 +54,32 @@ class EntropyControl:
         on_policy: whether every importance ratio is 1 in this run; a method that does nothing then is warned of.
         delay: optimizer steps between a measurement and the first step that it changes: 1 where the loop uses `apply`
             and `step`, 0 where it uses `step_on`.
+        process_group: of the ranks whose micro-batches make up a step: with tensor or pipeline parallelism the data-parallel
+            group. None: all ranks.
+        host: what the training loop can express (`core.host.Host`); by default a loop of one's own.
+
+    Raises:
+        ConfigError: what is no method; a target that no policy can reach.
+        HostError: the method asks for what the host cannot express.
     """
 
     def __init__(
-        self, method: Chain | Link, vocabulary: int | None = None, on_policy: bool = False, delay: int = 1
+        self,
+        method: Chain | Link,
+        vocabulary: int | None = None,
+        on_policy: bool = False,
+        delay: int = 1,
+        process_group: Any = None,
+        host: Host = LOOP,
     ) -> None:
         if not isinstance(method, Chain | Link):
             raise ConfigError(f"method must be a preset such as hold(target=0.3), a chain or a link, got {method!r}")
         self.method = (method if isinstance(method, Chain) else chain(method)).with_delay(delay)
+        host.check(self.method)
+        self.process_group = process_group
         self.state = self.method.init()
         self.steps = 0
-        self._pending = Summary()
+        self._pending = Pending(self.method)
         self._warned: set[str] = set()
         self.recorder: Recorder | None = None
         if vocabulary is not None:
@@ -93,10 +108,23 @@ class EntropyControl:
                     f"of {vocabulary} allows: choose a lower target"
                 )
 
+    def score(self, rollouts: Rollouts, counted: bool = True) -> Rollouts:
+        """The reward stage: rewards and advantages of whole groups as the method changes them.
+
+        Args:
+            rollouts: where several processes hold parts of a group, of all of them.
+            counted: whether this process adds the method's sums; of several that see the same rollouts, one does.
+        """
+        changed, sums = self.method.score(rollouts, self.state)
+        if counted:
+            self._pending.add(Summary(), sums)
+        return changed
+
     def apply(self, surrogate: Surrogate, batch: TokenBatch) -> Surrogate:
-        """The objective as the method changes it on one micro-batch, whose sums are added to the step's account."""
-        changed = self.method.apply(surrogate, batch, self.state)
-        self.observe(batch, changed)
+        """The loss stage: the objective as the method changes it on one micro-batch, which joins the step's account."""
+        self._check(batch)
+        changed, sums = self.method.account(surrogate, batch, self.state)
+        self._pending.add(self._standard(surrogate, batch), sums)
         if self.recorder is not None:
             self.recorder.add(self.steps + 1, batch, changed)
         return changed
@@ -106,21 +134,37 @@ class EntropyControl:
         """Whether the step that is being taken is recorded, so that a batch should carry its token ids and prompts."""
         return self.recorder is not None and self.recorder.due(self.steps + 1)
 
-    def observe(self, batch: TokenBatch, changed: Surrogate | None = None) -> None:
+    def observe(self, batch: TokenBatch) -> None:
         """Add a micro-batch to the step's account without changing an objective.
 
         Raises:
             MissingStatistic: the batch lacks a statistic of `method.requires`; the entropy itself is always among them.
         """
-        for name in sorted(self.method.requires):
-            batch.stats.need(name)
-        self._pending = self._pending + summarise(batch) + Summary(changed.sums if changed else {})
+        self._check(batch)
+        sums: tuple[dict[str, Tensor], ...] = tuple({} for _ in self.method.links)
+        own = {}
+        if self.method.predicts:
+            # No clip is known of a loss that is not seen.
+            change = predicted_change(Surrogate("ppo", batch.advantages_BT, eps_low=1.0, eps_high=math.inf), batch)
+            own = dict.fromkeys(PREDICTED, change)
+        self._pending.add(summarise(batch), (*sums, own))
+
+    def _check(self, batch: TokenBatch) -> None:
+        for name in sorted(self.method.requires, key=str):
+            batch.need(name)
+
+    def _standard(self, surrogate: Surrogate, batch: TokenBatch) -> Summary:
+        """The standard sums: tokens that the host's own clip has stopped do not flow."""
+        return summarise(batch, token_push(surrogate, batch) if self.method.predicts else None)
 
     def step(self, all_reduce: Callable[[Tensor], Tensor] | None = None) -> dict[str, float]:
         """End the optimizer step: one controller step on the exact mean over its micro-batches and ranks.
 
+        Every rank calls it in every step, also one that had no micro-batch: the ranks add up one vector.
+
         Args:
-            all_reduce: takes a vector and returns its sum over ranks; by default torch.distributed where initialised.
+            all_reduce: takes a vector and returns its sum over ranks; by default torch.distributed where initialised, over
+                the `process_group` given to this control.
 
         Returns:
             Metrics `entropy_control/...` and `token_entropy/...`. A step whose mask is empty everywhere moves nothing and
@@ -130,20 +174,27 @@ class EntropyControl:
             DataError: the measured entropy is not finite; the state has not moved, the micro-batches are forgotten.
         """
         if all_reduce is None and torch.distributed.is_available() and torch.distributed.is_initialized():
-            all_reduce = _sum_over_ranks
-        summary = self._pending.reduced(all_reduce)
-        self._pending = Summary()
-        if not summary.tokens:
+            all_reduce = self._sum_over_ranks
+        pending, self._pending = self._pending, Pending(self.method)
+        totals = pending.totals(all_reduce)
+        if not totals.standard.tokens:
             return {"entropy_control/empty_step": 1.0}
-        self.state, metrics = self.method.update(self.state, summary)
+        self.state, metrics = self.method.update(self.state, totals)
         self._end_step(metrics)
-        return self._named(metrics, summary)
+        return self._named(metrics, totals.standard)
 
     def _end_step(self, metrics: dict[str, float]) -> None:
         self.steps += 1
         self._warn(metrics)
         if self.recorder is not None:
             self.recorder.finish(self.steps)
+
+    def _sum_over_ranks(self, vector: Tensor) -> Tensor:
+        group = self.process_group
+        if vector.device.type == "cpu" and torch.distributed.get_backend(group) == "nccl":
+            vector = vector.cuda()  # of a rank that had no micro-batch
+        torch.distributed.all_reduce(vector, group=group)
+        return vector
 
     def _warn(self, metrics: dict[str, float]) -> None:
         """Say, once each, what a self-tuning controller has found to be impossible."""
@@ -185,26 +236,20 @@ class EntropyControl:
         Raises:
             MissingStatistic, DataError: as `observe` and `step`; the state has not moved.
         """
-        for name in sorted(self.method.requires):
-            batch.stats.need(name)
-        account = summarise(batch).reduced()
-        if not account.tokens:
+        self._check(batch)
+        standard = self._standard(surrogate, batch).reduced()
+        if not standard.tokens:
             return surrogate, {"entropy_control/empty_step": 1.0}
-        before = self.state
-        first = self.method.apply(surrogate, batch, before)
-        after, metrics = self.method.update(before, account + Summary(first.sums).reduced())
-        changed = self.method.apply(surrogate, batch, self.method.ahead(before, after))
-        summary = account + Summary(changed.sums).reduced()
-        metrics |= self.method.report(summary)  # of the output that acts
-        self.state = after  # only now: what raises above leaves it where it was
+        # What raises leaves the state where it was.
+        changed, self.state, totals, metrics = self.method.step_on(surrogate, batch, self.state, standard)
         if self.recorder is not None:
             self.recorder.add(self.steps + 1, batch, changed)
         self._end_step(metrics)
-        return changed, self._named(metrics, summary)
+        return changed, self._named(metrics, totals.standard)
 
     def discard(self) -> None:
         """Forget the micro-batches since the last step, as when a step is abandoned."""
-        self._pending = Summary()
+        self._pending = Pending(self.method)
         if self.recorder is not None:
             self.recorder.discard()
 
@@ -215,4 +260,4 @@ class EntropyControl:
     def load(self, directory: str | Path, afresh: str = AFRESH) -> None:
         """Take the state from a checkpoint's directory; `StateError` where there is none or it is another method's."""
         self.state, self.steps = load_state(directory, self.method, afresh)
-        self._pending = Summary()
+        self._pending = Pending(self.method)

@@ -11,7 +11,7 @@ from entrostat.errors import StateError
 from entrostat.methods import Chain, describe, fingerprint
 
 FILE_NAME = "entrostat_state.json"
-SCHEMA = 1
+SCHEMA = 2
 AFRESH = (
     "To start the controller afresh from this checkpoint, pass resume_state='fresh' to the trainer; in a loop of your own, "
     "do not load it"

@@ -7,16 +7,13 @@ Read off the methods themselves (what they require, what they write), so a new m
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from entrostat.hosts.verl.batch import adds_terms, needs_loss
 from entrostat.hosts.verl.vocab_parallel import HERE as SPLIT_VOCABULARY
-from entrostat.methods import Chain, factory, names
-
-EXAMPLE = {"target": 0.3}
-"""A value for every option that a preset may insist on."""
+from entrostat.methods import Chain, names
+from entrostat.methods.page import example
 
 
 @dataclass(frozen=True)
@@ -88,17 +85,14 @@ HOSTS = (
 )
 
 
-def example(name: str) -> Chain:
-    """The preset with its defaults, and a value for what has none."""
-    parameters = inspect.signature(factory(name)).parameters
-    needed = [p for p in parameters if parameters[p].default is inspect.Parameter.empty]
-    return factory(name)(**{p: EXAMPLE[p] for p in needed})
-
-
 def acts_through(method: Chain) -> str:
     """What of the objective a method changes, in words."""
-    writes = {field for link in method.links for field in link.writes}
     words = {
+        "advantages": "advantages",
+        "rows": "rows of the batch",
+        "stopped_BT": "tokens without gradient",
+        "form": "the loss of a token",
+        "dual_clip": "clip range",
         "advantages_BT": "advantages",
         "weight_BT": "token weights",
         "keep_BT": "dropped tokens",
@@ -106,7 +100,7 @@ def acts_through(method: Chain) -> str:
         "eps_high": "clip range",
         "temperature": "sampling temperature",
     }
-    named = [words[w] for w in sorted(writes) if w in words] + (["an added term"] if adds_terms(method) else [])
+    named = [words[w] for w in sorted(method.writes) if w in words] + (["an added term"] if adds_terms(method) else [])
     return ", ".join(dict.fromkeys(named)) or "nothing: it measures"
 
 

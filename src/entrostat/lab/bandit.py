@@ -12,7 +12,7 @@ import contextlib
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ from entrostat.control.knob import is_feedback, reads_effect
 from entrostat.errors import ConfigError
 from entrostat.lab.plant import Event, Trace
 from entrostat.lab.tabular import TabularPolicy, group_advantages
-from entrostat.methods import Chain, loss, ppo
+from entrostat.methods import Chain, loss, ppo, token_push
 from entrostat.types import Summary, Surrogate, TokenBatch, TokenStats
 
 _CHUNK = 1024  # batches whose random numbers are drawn at once
@@ -133,7 +133,7 @@ def train_bandit(bandit: Bandit, method: Chain, steps: int, *, seed: int = 0, ev
             )
         changes[event.at] = changes.get(event.at, {}) | event.changes
     # Terms of the loss (an entropy bonus) are differentiated by autograd; everything else has a closed form.
-    by_autograd = any(name.startswith("terms") for link in method.links for name in link.writes)
+    by_autograd = any(name.startswith(("terms", "form")) for name in method.writes)
     context: contextlib.AbstractContextManager[Any] = torch.no_grad() if by_autograd else torch.inference_mode()
     with context:
         return _Training(bandit, method, seed, by_autograd).run(steps, changes)
@@ -247,17 +247,26 @@ class _Training:
         self.logits_SV = self.logits_SV - self.learning_rate * self.velocity_SV
         return mean
 
-    def _controlled(self, batch: TokenBatch, account: Summary) -> tuple[Tensor, Tensor | None]:
+    def _controlled(self, batch: TokenBatch, standard: Summary) -> tuple[Tensor, Tensor | None]:
         """The method's part of a step: the gradient of its objective by logp and by entropy, and its next state."""
-        before = self.state
+        if not self.by_autograd:
+            return token_gradient(self._changed(batch, standard), batch), None
+        with torch.enable_grad():
+            logp, entropy = (batch.stats.need(name).clone().requires_grad_() for name in ("logp", "entropy"))
+            batch = replace(batch, stats=replace(batch.stats, logp=logp, entropy=entropy))
+            surrogate = self._changed(batch, standard)
+            by_logp, by_entropy = torch.autograd.grad(loss(surrogate, batch), (logp, entropy), allow_unused=True)
+        return torch.zeros_like(logp) if by_logp is None else by_logp, by_entropy
+
+    def _changed(self, batch: TokenBatch, standard: Summary) -> Surrogate:
+        """The objective as the method changes it; the method has stepped."""
+        plain = ppo(batch, self.bandit.eps, self.bandit.eps)
         if self.bandit.delay == 0:
-            plain = self.method.apply(ppo(batch, self.bandit.eps, self.bandit.eps), batch, before)
-            self.state, _ = self.method.update(before, account + Summary(plain.sums).reduced())
-            acting = self.method.ahead(before, self.state)
-            return _objective(self.method, batch, acting, self.bandit.eps, self.by_autograd)[0]
-        gradients, changed = _objective(self.method, batch, before, self.bandit.eps, self.by_autograd)
-        self.state, _ = self.method.update(before, account + Summary(changed.sums).reduced())
-        return gradients
+            changed, self.state, *_ = self.method.step_on(plain, batch, self.state, standard)
+            return changed
+        changed, sums = self.method.account(plain, batch, self.state)
+        self.state, _ = self.method.update(self.state, self.method.totals(standard, sums))
+        return changed
 
     def _controller(self) -> Any:
         """The state of the knob that the trace shows."""
@@ -269,31 +278,7 @@ class _Uncontrolled:
     output: float = 0.0
 
 
-def _objective(
-    method: Chain, batch: TokenBatch, state: Any, eps: float, by_autograd: bool
-) -> tuple[tuple[Tensor, Tensor | None], Surrogate]:
-    """The gradient of the method's objective by the log-probability and by the entropy of each token, (B, 1)."""
-    if not by_autograd:
-        surrogate = method.apply(ppo(batch, eps, eps), batch, state)
-        return (token_gradient(surrogate, batch), None), surrogate
-    with torch.enable_grad():
-        logp, entropy = (batch.stats.need(name).clone().requires_grad_() for name in ("logp", "entropy"))
-        stats = TokenStats(logp=logp, entropy=entropy, baseline=batch.stats.baseline, collision=batch.stats.collision)
-        batch = TokenBatch(stats, batch.advantages_BT, batch.mask_BT, batch.old_logp_BT, batch.rewards_B)
-        surrogate = method.apply(ppo(batch, eps, eps), batch, state)
-        by_logp, by_entropy = torch.autograd.grad(loss(surrogate, batch), (logp, entropy), allow_unused=True)
-    return (torch.zeros_like(logp) if by_logp is None else by_logp, by_entropy), surrogate
-
-
 def token_gradient(surrogate: Surrogate, batch: TokenBatch) -> Tensor:
-    """The gradient of `methods.loss` by logp, (B, T), of a clipped objective without terms: -w r A / n where not clipped.
-
-    A clip stops the gradient where the ratio has already left the range in the direction that the advantage pushes it.
-    """
-    advantages, ratio = surrogate.advantages_BT, batch.ratio
-    clipped = torch.where(advantages > 0, ratio > 1 + surrogate.eps_high, ratio < 1 - surrogate.eps_low)
+    """The gradient of `methods.loss` by logp, (B, T), of an objective without terms: minus each token's push over n."""
     mask = batch.mask if surrogate.keep_BT is None else batch.mask & surrogate.keep_BT
-    gradient = (-ratio * advantages).masked_fill_(clipped | ~mask, 0)
-    if surrogate.weight_BT is not None:
-        gradient = gradient * surrogate.weight_BT
-    return gradient / mask.sum().clamp_min(1)
+    return -token_push(surrogate, batch) / mask.sum().clamp_min(1)

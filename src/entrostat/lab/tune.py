@@ -116,7 +116,7 @@ def actuator_of(config: Mapping[str, Any], raises: bool | None = None) -> Actuat
         read = options.get(
             "integral_read", parameters["integral_read"].default if "integral_read" in parameters else "after"
         )
-    sign = -1 if link.actions[knob] == "raise" else 1
+    sign = -1 if link.card.knobs[knob] == "raise" else 1
     return Actuator(name, options, None if direct else knob, sign, read, limits)
 
 

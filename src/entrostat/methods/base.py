@@ -1,15 +1,16 @@
-"""What a method is: how an objective is changed per micro-batch, and what is learnt once per optimizer step.
+"""What a method is: a frozen dataclass, its record (`Card`), and one function for each stage at which it acts.
 
-    requires                                      statistics it needs
-    init() -> state
-    apply(surrogate, batch, state) -> surrogate   per micro-batch; reads the state, never moves it; differentiable
-    update(state, summary) -> (state, metrics)    once per optimizer step, on the summary of the whole step
+    score(rollouts, state) -> rollouts            where rewards become advantages, whole groups at hand
+    apply(surrogate, batch, state) -> surrogate   per micro-batch, in the loss; differentiable
+    temperature(state) -> factor                  when sampling
 
-`apply` cannot move the state and `update` sees only the global summary, so "one controller step per optimizer step, on
-the exact global mean" holds under gradient accumulation, data parallelism and resume without any bookkeeping.
+None of them moves the state. What a method learns, it learns once per optimizer step, from sums over all of its tokens:
 
-`Link` is the base of the methods here: a frozen dataclass whose fields named in `actions` are knobs (a number, a
-schedule or a controller).
+    measure(surrogate, batch, state) -> sums      per micro-batch, before `apply`; the names are declared
+    update(state, totals) -> (state, metrics)     once per optimizer step; most methods write `remember` and `report` alone
+
+So "one controller step per optimizer step, on the exact global mean" holds under gradient accumulation, data parallelism
+and resume without any bookkeeping. `docs/methods/writing.md` shows how to write one.
 """
 
 from __future__ import annotations
@@ -20,14 +21,15 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from entrostat.control import base as control_base
 from entrostat.control.base import Action
 from entrostat.control.effect import Effect
 from entrostat.control.knob import as_controller, is_feedback, reads_effect
 from entrostat.errors import DataError, StateError
-from entrostat.types import Summary, Surrogate, TokenBatch
+from entrostat.methods.scopes import Top
+from entrostat.types import Rollouts, Statistic, Summary, Surrogate, TokenBatch, Want
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,6 +56,10 @@ CONTROLLER_METRICS = (
     "reach_high",
 )
 
+Stage: TypeAlias = Literal["reward", "loss", "sampling"]
+Need: TypeAlias = Literal["rewards", "groups", "stale"]
+Effects: TypeAlias = Literal["raises", "lowers", "holds", "either", "none"]
+
 
 @dataclass(frozen=True)
 class Source:
@@ -66,6 +72,44 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Card:
+    """The record of a method: what hosts, `chain`, docs and tests need to know of it.
+
+    Attributes:
+        name: as in metrics and messages.
+        effect: on the entropy, beside the same training without it: "raises" or "lowers" it, "holds" a target, "either"
+            way by its settings, or "none".
+        want: statistics that `measure` and `apply` read besides logp and entropy.
+        of_rollouts: statistics whose sums over each completion `score` reads.
+        writes: what it changes: fields of `Surrogate`; "terms/NAME"; in the reward stage "advantages" or "rows"; when
+            sampling "temperature". Two links that write one field cannot be chained.
+        terms: what its terms are made of, see `Term.of`.
+        needs: "rewards" and "groups" in the batch of the loss stage; "stale" where it does nothing while ratios are 1.
+        knobs: field -> what a larger value does to the entropy. Such a field may be a number, a schedule or a controller.
+        sums: names of what `measure` and `apply` add up over the step, 0-dimensional tensors.
+        tops: names of what they pool over the step, 1-dimensional tensors -> the share of largest values whose threshold
+            the totals then hold under the name; exact, over all ranks.
+        metrics: what `report` returns -> what it says, a clause each.
+        notes: known faults and conditions, a clause each.
+        source: where it comes from; a preset function brings its own.
+    """
+
+    name: str
+    effect: Effects = "either"
+    want: tuple[Want, ...] = ()
+    of_rollouts: tuple[Want, ...] = ()
+    writes: tuple[str, ...] = ()
+    terms: tuple[str | Statistic, ...] = ()
+    needs: tuple[Need, ...] = ()
+    knobs: Mapping[str, Action] = field(default_factory=dict)
+    sums: tuple[str, ...] = ()
+    tops: Mapping[str, Top] = field(default_factory=dict)
+    metrics: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    source: Source | None = None
+
+
+@dataclass(frozen=True)
 class MethodState:
     """The state of one link: its controllers, and numbers remembered from the last optimizer step."""
 
@@ -73,81 +117,105 @@ class MethodState:
     memory: Mapping[str, float] = field(default_factory=dict)
 
 
-@runtime_checkable
-class Method(Protocol):
-    """See the module's docstring."""
-
-    @property
-    def requires(self) -> frozenset[str]: ...
-
-    def init(self) -> Any: ...
-
-    def apply(self, surrogate: Surrogate, batch: TokenBatch, state: Any) -> Surrogate: ...
-
-    def update(self, state: Any, summary: Summary) -> tuple[Any, dict[str, float]]: ...
-
-
 @dataclass(frozen=True)
 class Link:
-    """One idea of how to change an objective; `chain` composes several.
+    """One idea of how to change training; `chain` composes several. A method overrides `card` and what it does.
 
-    Class attributes that a subclass sets:
-        name: as in metrics and messages.
-        actions: knob field -> what a larger value does to the entropy.
-        writes: the fields of `Surrogate` that it changes; two links that write the same one cannot be chained.
-        requires: statistics it needs.
-        needs_rewards: whether it reads `TokenBatch.rewards_B`.
-        needs_stale_data: whether it does nothing where every importance ratio is 1.
+    Where a part of the record depends on the settings, the method overrides `record`.
     """
 
-    name: ClassVar[str] = "link"
-    actions: ClassVar[Mapping[str, Action]] = {}
-    writes: ClassVar[frozenset[str]] = frozenset()
-    requires: ClassVar[frozenset[str]] = frozenset()
-    needs_rewards: ClassVar[bool] = False
-    needs_stale_data: ClassVar[bool] = False
+    card: ClassVar[Card] = Card("link")
+
+    @property
+    def record(self) -> Card:
+        """The card of this very setting."""
+        return self.card
 
     def __post_init__(self) -> None:
-        for knob, action in self.actions.items():
+        for knob, action in self.card.knobs.items():
             value = getattr(self, knob)
             # None is a setting only where it is the default: "keep the host's".
             if value is not None or getattr(type(self), knob, ...) is not None:
                 object.__setattr__(self, knob, as_controller(value, action, f"{self.name}.{knob}"))
 
+    # -- what it is ----------------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        return self.card.name
+
+    @property
+    def requires(self) -> frozenset[Want]:
+        """Statistics that the loss stage reads; the measurement itself needs logp and entropy."""
+        return frozenset(self.record.want)
+
+    @property
+    def writes(self) -> frozenset[str]:
+        return frozenset(self.record.writes)
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages at which it acts: those whose function it has."""
+        functions: dict[Stage, str] = {"reward": "score", "loss": "apply", "sampling": "temperature"}
+        return tuple(stage for stage, name in functions.items() if getattr(type(self), name) is not getattr(Link, name))
+
     @property
     def knobs(self) -> dict[str, Any]:
         """The controllers behind the knobs that are set."""
-        return {knob: value for knob in self.actions if (value := getattr(self, knob)) is not None}
+        return {knob: value for knob in self.card.knobs if (value := getattr(self, knob)) is not None}
+
+    @property
+    def feedback(self) -> dict[str, Any]:
+        """The knobs that a measurement moves."""
+        return {knob: own for knob, own in self.knobs.items() if is_feedback(own)}
 
     def with_delay(self, steps: int) -> Link:
         """The same link, its controllers told after how many optimizer steps their output first acts."""
         told = {k: dataclasses.replace(c, delay=steps) for k, c in self.knobs.items() if hasattr(c, "delay")}
         return dataclasses.replace(self, **told)
 
+    # -- what it does --------------------------------------------------------------------------------------------------
+
     def init(self) -> MethodState:
         return MethodState({knob: controller.init() for knob, controller in self.knobs.items()})
 
+    def score(self, rollouts: Rollouts, state: MethodState) -> Rollouts:
+        """The rollouts with other advantages, or with rows left out."""
+        return rollouts
+
+    def measure(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Mapping[str, Tensor]:
+        """What `update` shall know of this micro-batch: the declared sums and pools, without gradient."""
+        return {}
+
     def apply(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Surrogate:
+        """The objective changed. It may add declared sums of what it did."""
         return surrogate
 
     def temperature(self, state: MethodState) -> float:
         """Factor on the host's sampling temperature; not 1 only where `writes` has "temperature"."""
         return 1.0
 
+    # -- what it learns ------------------------------------------------------------------------------------------------
+
     def remember(self, summary: Summary, memory: Mapping[str, float]) -> Mapping[str, float]:
-        """What `apply` will want to know of this step in the next one."""
-        return memory
+        """What `apply` will want to know of this step in the next one: the thresholds of its pools, if nothing else."""
+        found = {name: summary.get(name) for name in self.record.tops if name in summary.values}
+        return {**memory, **{name: value for name, value in found.items() if math.isfinite(value)}}
 
     def effect(self, knob: str, summary: Summary) -> Effect | None:
         """What this knob does to the entropy of the batch, to first order; None where that is not known."""
         return None
 
+    def authority(self, summary: Summary) -> dict[str, float]:
+        """The range of entropy change that its controlled knob commands, where that is known."""
+        return {}
+
     def report(self, summary: Summary) -> dict[str, float]:
-        """Metrics of this step beyond those of the controllers."""
+        """Metrics of this step beyond those of the controllers, logged as `<name>/<metric>`."""
         return {}
 
     def update(self, state: MethodState, summary: Summary) -> tuple[MethodState, dict[str, float]]:
-        """One optimizer step. A step without a single token moves nothing."""
+        """One optimizer step: the state after it, and the controllers' metrics. Without a single token nothing moves."""
         if not summary.tokens:
             return state, {}
         measured = summary.mean("entropy")
@@ -157,15 +225,9 @@ class Link:
             known = self.effect(knob, summary) if reads_effect(controller) else None
             before = state.knobs[knob]
             knobs[knob] = controller.step(before, measured, known) if known else controller.step(before, measured)
-        metrics = dict(self.report(summary))
-        for knob, controller in self.knobs.items():
-            if is_feedback(controller):
-                values = {m: float(v) for m in CONTROLLER_METRICS if (v := getattr(knobs[knob], m, None)) is not None}
-                metrics |= (
-                    values if values.keys().isdisjoint(metrics) else {f"{knob}/{m}": v for m, v in values.items()}
-                )
-            else:
-                metrics[knob] = state.knobs[knob].output
+        metrics: dict[str, float] = {}
+        for knob in self.feedback:
+            metrics |= {m: float(v) for m in CONTROLLER_METRICS if (v := getattr(knobs[knob], m, None)) is not None}
         return MethodState(knobs, dict(self.remember(summary, state.memory))), metrics
 
     def ahead(self, before: MethodState, after: MethodState) -> MethodState:
@@ -175,6 +237,8 @@ class Link:
         """
         open_loop = {knob: before.knobs[knob] for knob, own in self.knobs.items() if not is_feedback(own)}
         return MethodState({**after.knobs, **open_loop}, after.memory)
+
+    # -- its state on disk ---------------------------------------------------------------------------------------------
 
     def state_to_dict(self, state: MethodState) -> dict[str, Any]:
         """The state as plain JSON values, exact."""
@@ -193,8 +257,13 @@ class Link:
         )
 
 
+def outputs(state: MethodState) -> dict[str, float]:
+    """The present value of each knob."""
+    return {knob: float(own.output) for knob, own in state.knobs.items()}
+
+
 def rewards(batch: TokenBatch, owner: str) -> Tensor:
-    """The raw rewards (B,), without gradient, or `DataError` naming who needs them."""
+    """The raw rewards (B,), NaN where unscored, without gradient, or `DataError` naming who needs them."""
     if batch.rewards_B is None:
         raise DataError(
             f"{owner} builds its advantages from raw rewards: pass rewards_B (one per sequence) in the batch"
@@ -202,18 +271,11 @@ def rewards(batch: TokenBatch, owner: str) -> Tensor:
     return batch.rewards_B.detach()
 
 
-def log_ratio(batch: TokenBatch) -> Tensor:
-    """Log of the importance ratio, for a loss: 0 at padding, whatever that holds; no gradient to the old policy.
-
-    Padding is taken out before the exponential: masked out after it, 0 * NaN in the backward pass would be NaN.
-    """
-    logp = batch.stats.need("logp").masked_fill(~batch.mask, 0)
-    old = logp if batch.old_logp_BT is None else batch.old_logp_BT.masked_fill(~batch.mask, 0)
-    return logp - old.detach()
-
-
 def describe(value: Any) -> Any:
-    """A method, controller or schedule as plain JSON values that name its class and every setting."""
+    """A method, controller or schedule as plain JSON values that name its class and every setting.
+
+    A number is a number: 1 and 1.0 describe one setting.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         if type(value) is Source:
             return None
@@ -221,8 +283,9 @@ def describe(value: Any) -> Any:
         return {"kind": type(value).__name__} | {k: v for k, v in settings.items() if v is not None}
     if isinstance(value, tuple | list):
         return [describe(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)  # JSON has no infinity, and a controller may have no limit
+    if isinstance(value, float):
+        # JSON has no infinity, and a controller may have no limit.
+        return str(value) if not math.isfinite(value) else int(value) if value.is_integer() else value
     return value
 
 

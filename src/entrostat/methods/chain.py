@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
+
+from torch import Tensor
 
 from entrostat.control.base import check_measured
-from entrostat.control.knob import is_feedback
 from entrostat.errors import ConfigError, StateError
-from entrostat.methods.base import Link, Source
-from entrostat.types import Summary, Surrogate, TokenBatch
+from entrostat.methods.authority import predicted_change
+from entrostat.methods.base import Link, Source, Stage, outputs
+from entrostat.methods.scopes import threshold
+from entrostat.types import Rollouts, Summary, Surrogate, TokenBatch, Totals, Want
 
-_Renaming: TypeAlias = Callable[[dict[str, float]], dict[str, float]]
+Sums = tuple[Mapping[str, Tensor], ...]
+"""What one micro-batch adds to each link's sums, in the chain's order; the chain's own come last."""
+
+PREDICTED = ("uncontrolled", "predicted")
+"""The chain's own sums: the first-order change of entropy as the host's objective has it, and as the chain leaves it."""
 
 
 @dataclass(frozen=True)
 class Chain:
-    """A sequence of links under one name; itself a method. A published method is a chain with a `Source`."""
+    """A sequence of links under one name. A published method is a chain with a `Source`."""
 
     links: tuple[Link, ...]
     name: str = "chain"
@@ -27,6 +33,8 @@ class Chain:
 
     def __post_init__(self) -> None:
         owner: dict[str, str] = {}
+        controlled: list[str] = []
+        names: set[str] = set()
         for link in self.links:
             if not isinstance(link, Link):
                 raise ConfigError(f"a chain is made of methods, got {link!r}")
@@ -37,20 +45,51 @@ class Chain:
                         "Leave one out"
                     )
                 owner[field] = link.name
+            if link.name in names:
+                raise ConfigError(f"{link.name!r} is in the chain twice: its metrics would be one. Leave one out")
+            names.add(link.name)
+            controlled += [f"{link.name}.{knob}" for knob in link.feedback]
+        if len(controlled) > 1:
+            raise ConfigError(
+                f"{controlled[0]} and {controlled[1]} are both moved by the measured entropy: two controllers on one signal "
+                "fight. Give one of them a number or a schedule"
+            )
+
+    # -- what it is ----------------------------------------------------------------------------------------------------
 
     @property
-    def requires(self) -> frozenset[str]:
+    def requires(self) -> frozenset[Want]:
         """Statistics that any link needs; the measurement itself needs logp and entropy."""
-        return frozenset({"logp", "entropy"}).union(*(link.requires for link in self.links))
+        return frozenset[Want]({"logp", "entropy"}).union(*(link.requires for link in self.links))
+
+    @property
+    def of_rollouts(self) -> frozenset[Want]:
+        """Statistics whose sums over each completion the reward stage reads."""
+        return frozenset[Want]().union(*(link.record.of_rollouts for link in self.links))
+
+    @property
+    def writes(self) -> frozenset[str]:
+        return frozenset[str]().union(*(link.writes for link in self.links))
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What the loss stage reads besides: "rewards", "groups"; "stale" where nothing in it acts while ratios are 1."""
+        every = [frozenset(link.record.needs) for link in self.links]
+        some = frozenset[str]().union(*every) - {"stale"}
+        return some | {"stale"} if every and all("stale" in each for each in every) else some
 
     @property
     def needs_rewards(self) -> bool:
-        return any(link.needs_rewards for link in self.links)
+        return "rewards" in self.needs
 
     @property
     def needs_stale_data(self) -> bool:
         """Whether nothing in it acts where every importance ratio is 1."""
-        return bool(self.links) and all(link.needs_stale_data for link in self.links)
+        return "stale" in self.needs
+
+    @property
+    def stages(self) -> frozenset[Stage]:
+        return frozenset[Stage]().union(*(link.stages for link in self.links))
 
     @property
     def targets(self) -> list[Any]:
@@ -58,64 +97,133 @@ class Chain:
         controllers = [c for link in self.links for c in link.knobs.values()]
         return [c.target for c in controllers if getattr(c, "target", None) is not None]
 
-    def with_delay(self, steps: int) -> Chain:
-        """The same chain for a host whose outputs first act `steps` optimizer steps after a measurement: 0 or 1."""
-        return replace(self, links=tuple(link.with_delay(steps) for link in self.links))
+    @property
+    def predicts(self) -> bool:
+        """Whether it has the statistics that the predicted change of entropy takes."""
+        return {"logp", "entropy", "baseline"} <= self.requires
+
+    @property
+    def sums(self) -> tuple[tuple[str, ...], ...]:
+        """The names of each link's sums; the chain's own come last."""
+        return (*(link.record.sums for link in self.links), PREDICTED if self.predicts else ())
 
     @property
     def sets_temperature(self) -> bool:
         """Whether it acts through the sampling temperature, which the host must then take from `temperature`."""
-        return any("temperature" in link.writes for link in self.links)
+        return "temperature" in self.writes
+
+    def with_delay(self, steps: int) -> Chain:
+        """The same chain for a host whose outputs first act `steps` optimizer steps after a measurement: 0 or 1."""
+        return replace(self, links=tuple(link.with_delay(steps) for link in self.links))
+
+    # -- what it does --------------------------------------------------------------------------------------------------
+
+    def init(self) -> tuple[Any, ...]:
+        return tuple(link.init() for link in self.links)
 
     def temperature(self, state: tuple[Any, ...]) -> float:
         """Factor on the host's sampling temperature for the next batch."""
         return math.prod(link.temperature(own) for link, own in zip(self.links, state, strict=True))
 
-    def init(self) -> tuple[Any, ...]:
-        return tuple(link.init() for link in self.links)
+    def score(self, rollouts: Rollouts, state: tuple[Any, ...]) -> tuple[Rollouts, Sums]:
+        """The reward stage: the rollouts as the links leave them, and each link's sums. Unscored rows get no advantage."""
+        sums: list[Mapping[str, Tensor]] = []
+        for link, own in zip(self.links, state, strict=True):
+            rollouts = link.score(rollouts.replace(sums={}), own)
+            sums.append(_declared(link, rollouts.sums))
+        scored = rollouts.scored if rollouts.advantages.dim() == 1 else rollouts.scored.unsqueeze(1)
+        return rollouts.replace(advantages=rollouts.advantages.masked_fill(~scored, 0), sums={}), (*sums, {})
+
+    def account(self, surrogate: Surrogate, batch: TokenBatch, state: tuple[Any, ...]) -> tuple[Surrogate, Sums]:
+        """The loss stage on one micro-batch: the objective changed, and each link's sums."""
+        return self._fold(surrogate, batch, state, lambda index, _: state[index])
 
     def apply(self, surrogate: Surrogate, batch: TokenBatch, state: tuple[Any, ...]) -> Surrogate:
-        sums = dict(surrogate.sums)
-        for index, (link, own) in enumerate(zip(self.links, state, strict=True)):
-            surrogate = link.apply(replace(surrogate, sums={}), batch, own)
-            sums |= {_prefix(index, link) + name: value for name, value in surrogate.sums.items()}
-        return replace(surrogate, sums=sums) if self.links else surrogate
+        """The objective changed, as `account` does, without the sums."""
+        return self.account(surrogate, batch, state)[0]
 
-    def update(self, state: tuple[Any, ...], summary: Summary) -> tuple[tuple[Any, ...], dict[str, float]]:
+    def step_on(
+        self, surrogate: Surrogate, batch: TokenBatch, state: tuple[Any, ...], standard: Summary
+    ) -> tuple[Surrogate, tuple[Any, ...], Totals, dict[str, float]]:
+        """A whole optimizer step whose batch is at hand before its update: each link measures, steps, then acts, once each.
+
+        Args:
+            standard: the reduced sums of the batch.
+
+        Returns:
+            The objective changed; the next state; the totals; the metrics.
+        """
         after: list[Any] = []
         metrics: dict[str, float] = {}
-        if summary.tokens:
-            metrics["measured"] = summary.mean("entropy")
-            check_measured(metrics["measured"])
-        for (link, mine, named), own in zip(self._shares(summary), state, strict=True):
-            moved, values = link.update(own, mine)
-            after.append(moved)
-            metrics |= named(values)
-        return tuple(after), metrics
+        whole = replace(batch, whole_step=True)
 
-    def report(self, summary: Summary) -> dict[str, float]:
-        """The metrics of `update` that are not the controllers': what the objective does that these sums are of."""
+        def moved(index: int, sums: Mapping[str, Tensor]) -> Any:
+            link, before = self.links[index], state[index]
+            own, values = link.update(before, Totals(standard, (_floats(link, sums),)).of(0))
+            after.append(own)
+            metrics.update(values)
+            return link.ahead(before, own)
+
+        changed, sums = self._fold(surrogate, whole, state, moved)
+        totals = self.totals(standard, sums)
+        metrics["measured"] = standard.mean("entropy")
+        return changed, tuple(after), totals, metrics | self.report(totals, state)
+
+    def _fold(
+        self,
+        surrogate: Surrogate,
+        batch: TokenBatch,
+        before: tuple[Any, ...],
+        acting: Callable[[int, Mapping[str, Tensor]], Any],
+    ) -> tuple[Surrogate, Sums]:
+        """Each link measures what the links before it left, and acts on it in the state that `acting` gives it."""
+        plain, sums = surrogate, []
+        for index, link in enumerate(self.links):
+            measured = _declared(link, link.measure(surrogate, batch, before[index]))
+            surrogate = link.apply(replace(surrogate, sums={}), batch, acting(index, measured))
+            sums.append({**measured, **_declared(link, surrogate.sums)})
+        ends = zip(PREDICTED, (plain, surrogate), strict=True)
+        own = {name: predicted_change(end, batch) for name, end in ends} if self.predicts else {}
+        return replace(surrogate, sums={}), (*sums, own)
+
+    # -- what it learns ------------------------------------------------------------------------------------------------
+
+    def update(self, state: tuple[Any, ...], totals: Totals) -> tuple[tuple[Any, ...], dict[str, float]]:
+        """One optimizer step: the state after it, and the metrics."""
+        after: list[Any] = []
         metrics: dict[str, float] = {}
-        for link, mine, named in self._shares(summary):
-            metrics |= named(link.report(mine) if mine.tokens else {})
+        if not totals.standard.tokens:
+            return state, metrics
+        metrics["measured"] = totals.standard.mean("entropy")
+        check_measured(metrics["measured"])
+        for index, (link, own) in enumerate(zip(self.links, state, strict=True)):
+            moved, values = link.update(own, totals.of(index))
+            after.append(moved)
+            metrics |= values
+        return tuple(after), metrics | self.report(totals, state)
+
+    def totals(self, standard: Summary, sums: Sums) -> Totals:
+        """The totals of an optimizer step that is one micro-batch on one process."""
+        floats = [_floats(link, own) for link, own in zip(self.links, sums, strict=False)]
+        return Totals(standard, (*floats, {name: float(value) for name, value in sums[-1].items()}))
+
+    def report(self, totals: Totals, state: tuple[Any, ...]) -> dict[str, float]:
+        """The metrics that are not the controllers': a link's own are `<link>/<metric>`, whatever stands beside it.
+
+        Args:
+            state: in which the links acted, or whose schedules they took.
+        """
+        last = totals.links[len(self.links)] if len(totals.links) > len(self.links) else {}
+        own = Summary({"tokens": totals.standard.tokens, **last})
+        metrics = {name: own.mean(name) for name in PREDICTED if name in own.values}
+        for index, (link, acted) in enumerate(zip(self.links, state, strict=True)):
+            mine = totals.of(index)
+            metrics |= link.authority(mine)
+            levels = {knob: level for knob, level in outputs(acted).items() if knob not in link.feedback}
+            metrics |= {f"{link.name}/{name}": value for name, value in (levels | link.report(mine)).items()}
         return metrics
 
-    def _shares(self, summary: Summary) -> Iterator[tuple[Link, Summary, _Renaming]]:
-        """Each link with the sums as it sees them and with what its metrics are called.
-
-        The first link with a controller, and those before it, own the plain names; a later one says whose they are.
-        """
-        fed_back = False
-        for index, link in enumerate(self.links):
-            prefix = _prefix(index, link)
-            mine = {name.removeprefix(prefix): v for name, v in summary.values.items() if name.startswith(prefix)}
-            before = f"{link.name}/" if fed_back else ""
-            yield link, Summary({**summary.values, **mine}), partial(_renamed, before)
-            fed_back = fed_back or any(is_feedback(knob) for knob in link.knobs.values())
-
-    def ahead(self, before: tuple[Any, ...], after: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The state to act with on the very batch that led from `before` to `after`; see `Link.ahead`."""
-        return tuple(link.ahead(b, a) for link, b, a in zip(self.links, before, after, strict=True))
+    # -- its state on disk ---------------------------------------------------------------------------------------------
 
     def state_to_dict(self, state: tuple[Any, ...]) -> list[Any]:
         """The state as plain JSON values, exact."""
@@ -130,25 +238,34 @@ class Chain:
         return tuple(link.state_from_dict(own) for link, own in zip(self.links, values, strict=True))
 
 
-def _renamed(before: str, values: dict[str, float]) -> dict[str, float]:
-    return {before + name: value for name, value in values.items()}
+def _declared(link: Link, sums: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The sums as they are, or `ConfigError` where one was not declared: every rank must add up the same vector."""
+    record = link.record
+    if unknown := [name for name in sums if name not in record.sums and name not in record.tops]:
+        raise ConfigError(f"{link.name!r} adds up {unknown[0]!r}, which its card does not declare in sums or tops")
+    return sums
 
 
-def _prefix(index: int, link: Link) -> str:
-    """Before the names of a link's sums: two links of one chain may add up something under the same name."""
-    return f"{index}.{link.name}/"
+def _floats(link: Link, sums: Mapping[str, Tensor]) -> dict[str, float]:
+    """The sums of a batch that is the whole step, and the thresholds of its pools."""
+    tops = link.record.tops
+    return {name: threshold(value, tops[name]) if name in tops else float(value) for name, value in sums.items()}
 
 
 def chain(*methods: Link | Chain, name: str | None = None, source: Source | None = None) -> Chain:
     """Compose methods, first to last. Chains among them are taken apart into their links.
 
     Raises:
-        ConfigError: two links write the same field of the objective; the message names both.
+        ConfigError: nothing to compose; two links that write the same field of the objective (the message names both), two
+            controllers.
     """
+    if not methods:
+        raise ConfigError("chain() composes nothing: name at least one method; to measure alone, take observe()")
     links: list[Link] = []
     for method in methods:
         links.extend(method.links if isinstance(method, Chain) else (method,))
-    if source is None and len(methods) == 1 and isinstance(methods[0], Chain):
-        source = methods[0].source
+    if source is None and len(methods) == 1:
+        only = methods[0]
+        source = only.source if isinstance(only, Chain) else only.card.source if isinstance(only, Link) else None
     label = name or "+".join(getattr(method, "name", type(method).__name__) for method in methods)
-    return Chain(tuple(links), label or "observe", source)
+    return Chain(tuple(links), label, source)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from entrostat.control.base import Action
 from entrostat.control.knob import Knob, is_feedback
 from entrostat.errors import ConfigError
-from entrostat.methods.base import Link, MethodState
+from entrostat.methods.base import Card, Link, MethodState, Source
+from entrostat.methods.chain import Chain
+from entrostat.methods.registry import one, preset
 from entrostat.types import Surrogate, TokenBatch
 
 
@@ -30,9 +30,12 @@ class ClipRange(Link):
     eps_high: Knob | None = None
     eps_low: Knob | None = None
 
-    name: ClassVar[str] = "clip_range"
-    actions: ClassVar[Mapping[str, Action]] = {"eps_high": "raise", "eps_low": "lower"}
-    needs_stale_data: ClassVar[bool] = True
+    card: ClassVar[Card] = Card(
+        "clip_range",
+        writes=("eps_high", "eps_low"),
+        needs=("stale",),
+        knobs={"eps_high": "raise", "eps_low": "lower"},
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -42,8 +45,22 @@ class ClipRange(Link):
                 raise ConfigError(f"{knob} must stay at zero or more, got {lowest}: set the controller's limits")
 
     @property
-    def writes(self) -> frozenset[str]:  # type: ignore[override]
-        return frozenset(self.knobs)
+    def record(self) -> Card:
+        return dataclasses.replace(self.card, writes=tuple(self.knobs))
 
     def apply(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Surrogate:
         return dataclasses.replace(surrogate, **{knob: own.output for knob, own in state.knobs.items()})
+
+
+@preset(
+    Source(
+        "2503.14476",
+        "DAPO clip-higher",
+        "eps_low 0.2, eps_high 0.28",
+        ("does nothing while every importance ratio is 1; the host warns of it",),
+    ),
+    effect="either",
+)
+def clip_higher(eps_high: Knob = 0.28, eps_low: Knob | None = 0.2) -> Chain:
+    """Asymmetric clip range; `eps_high` may be a controller, which makes it an adaptive upper clip (2603.11682)."""
+    return one("clip_higher", ClipRange(eps_high, eps_low))

@@ -11,21 +11,26 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from entrostat.control.base import Action
-from entrostat.control.knob import Knob
+from entrostat.control.knob import Knob, is_feedback
 from entrostat.errors import ConfigError
-from entrostat.methods.authority import AuthorityLink, authority_sums
-from entrostat.methods.base import MethodState
+from entrostat.methods.authority import REQUIRES, AuthorityLink
+from entrostat.methods.base import Card, MethodState, Source
+from entrostat.methods.chain import Chain
+from entrostat.methods.registry import one, preset
 from entrostat.stats.summarise import sum_dtype
 from entrostat.types import Summary, Surrogate, TokenBatch
 
+BATCH_SCOPE = (
+    "mean and deviation come from the last optimizer step over all its tokens (scope='step'); the release takes them "
+    "from the batch at hand, which scope='micro' does for one micro-batch"
+)
 _NO_SPREAD = 1e-12
 _ROUNDING = 1e-13  # relative, of sums in fp64
 
@@ -50,12 +55,20 @@ class ClipTokens(AuthorityLink):
     largest_share: float = 1.0
     scope: Literal["step", "micro"] = "step"
 
-    name: ClassVar[str] = "clip_tokens"
-    actions: ClassVar[Mapping[str, Action]] = {"mu": "lower"}
-    writes: ClassVar[frozenset[str]] = frozenset({"keep_BT"})
+    card: ClassVar[Card] = Card("clip_tokens", want=REQUIRES, writes=("keep_BT",), knobs={"mu": "lower"})
+
+    @property
+    def record(self) -> Card:
+        return dataclasses.replace(self.card, sums=(*self.authority_sums, "dropped", "statistic", "statistic_sq"))
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        lowest = self.mu.limits[0] if is_feedback(self.mu) else self.mu.init().output  # type: ignore[union-attr,arg-type]
+        if lowest < 0:
+            raise ConfigError(
+                f"mu must be a number of standard deviations of zero or more, got {lowest}: below zero it would drop the "
+                "tokens in the middle too"
+            )
         if self.centre not in ("batch", "vocabulary"):
             raise ConfigError(f"centre must be 'batch' or 'vocabulary', got {self.centre!r}")
         if not 0 < self.largest_share <= 1:
@@ -63,47 +76,49 @@ class ClipTokens(AuthorityLink):
         if self.scope not in ("step", "micro"):
             raise ConfigError(f"scope must be 'step' or 'micro', got {self.scope!r}")
 
-    def _outlyingness(self, batch: TokenBatch, state: MethodState) -> tuple[Tensor, Tensor | float, Tensor]:
-        """How far a token lies on the entropy-lowering side; the standard deviation; and the raw statistic."""
+    def _raw(self, batch: TokenBatch) -> Tensor:
+        """S or D, 0 at padding."""
         stats = batch.stats.detach()
-        raw = (stats.discriminator if self.centre == "batch" else stats.centred).masked_fill(~batch.mask, 0)
-        mean: Tensor | float
-        deviation: Tensor | float
+        return (stats.discriminator if self.centre == "batch" else stats.centred).masked_fill(~batch.mask, 0)
+
+    def _spread(self, raw: Tensor, batch: TokenBatch, state: MethodState) -> tuple[Tensor | float, Tensor | float]:
+        """Mean and standard deviation of the statistic over the scope."""
         if self.scope == "micro":
             values = raw[batch.mask].double()
-            mean = values.mean() if values.numel() else 0.0
-            deviation = values.std(correction=0) if values.numel() else 0.0
-        else:
-            mean, deviation = state.memory.get("mean", 0.0), state.memory.get("deviation", math.inf)
-        return (mean - raw if self.centre == "batch" else -raw), deviation, raw
+            return (values.mean(), values.std(correction=0)) if values.numel() else (0.0, 0.0)
+        return state.memory.get("mean", 0.0), state.memory.get("deviation", math.inf)
 
-    @torch.no_grad()
-    def apply(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Surrogate:
-        output = state.knobs["mu"].output
-        distance, deviation, raw = self._outlyingness(batch, state)
+    def at(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Callable[[str, float], Surrogate]:
+        raw = self._raw(batch)
+        mean, deviation = self._spread(raw, batch, state)
+        distance = mean - raw if self.centre == "batch" else -raw
         if self.two_sided:
             distance = distance.abs()
         candidates = batch.mask if self.two_sided else batch.mask & (surrogate.advantages_BT < 0)
         narrow = torch.as_tensor(deviation) < _NO_SPREAD
+        most = max(1, int(self.largest_share * int(batch.mask.sum())))
 
-        def keep(mu: float) -> Tensor:
+        def changed(_: str, mu: float) -> Surrogate:
             drop = candidates & (distance > mu * deviation) & ~narrow.to(candidates.device)
-            most = max(1, int(self.largest_share * int(batch.mask.sum())))
             if self.largest_share < 1 and int(drop.sum()) > most:
                 furthest = distance.masked_fill(~drop, -math.inf).flatten().topk(most).indices
                 drop = torch.zeros_like(drop.flatten()).index_fill(0, furthest, True).view_as(drop)
-            return ~drop
+            return dataclasses.replace(surrogate, keep_BT=~drop)
 
-        kept = keep(output)
-        dtype = sum_dtype(raw.device)
-        wide = raw.to(dtype)
-        sums = authority_sums(surrogate, batch, keep, self.mu, output)
-        sums |= {
-            "dropped": (batch.mask & ~kept).sum().to(dtype),
-            "statistic": wide.sum(),
-            "statistic_sq": wide.square().sum(),
-        }
-        return dataclasses.replace(surrogate, keep_BT=kept, sums={**surrogate.sums, **sums})
+        return changed
+
+    @torch.no_grad()
+    def measure(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Mapping[str, Tensor]:
+        wide = self._raw(batch).to(sum_dtype(batch.mask.device))
+        sums = {"statistic": wide.sum(), "statistic_sq": wide.square().sum()}
+        return {**super().measure(surrogate, batch, state), **sums}
+
+    @torch.no_grad()
+    def apply(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Surrogate:
+        changed = self.at(surrogate, batch, state)("mu", state.knobs["mu"].output)
+        assert changed.keep_BT is not None
+        dropped = (batch.mask & ~changed.keep_BT).sum().to(sum_dtype(batch.mask.device))
+        return dataclasses.replace(changed, sums={**surrogate.sums, "dropped": dropped})
 
     def remember(self, summary: Summary, memory: Mapping[str, float]) -> Mapping[str, float]:
         mean, square = summary.mean("statistic"), summary.mean("statistic_sq")
@@ -112,4 +127,47 @@ class ClipTokens(AuthorityLink):
         return {"mean": mean, "deviation": math.sqrt(variance) if variance > _ROUNDING * square else 0.0}
 
     def report(self, summary: Summary) -> dict[str, float]:
-        return super().report(summary) | {"dropped_share": summary.mean("dropped")}
+        return {"dropped_share": summary.mean("dropped")}
+
+
+@preset(
+    Source(
+        "2602.03392",
+        "Clip_B, Section 4; Trinity-RFT clipb_advantage.py",
+        "mu 2.5; the paper sweeps 2.0 to 3.0",
+        (
+            BATCH_SCOPE,
+            "the entropy and the log-probability both come from the policy being trained; the release "
+            "takes the log-probability from the rollout engine",
+        ),
+    ),
+    effect="raises",
+)
+def clip_b(mu: Knob = 2.5, two_sided: bool = False, scope: Literal["step", "micro"] = "step") -> Chain:
+    """Drop tokens of negative advantage whose discriminator S lies more than mu deviations below the batch's mean."""
+    return one("clip_b", ClipTokens(mu, "batch", two_sided, scope=scope))
+
+
+@preset(
+    Source(
+        "2602.03392",
+        "Clip_V, Section 4; Trinity-RFT clipv_advantage.py",
+        "mu 8.5, at most 1e-4 of the tokens; the paper sweeps 7.5 to 8.5",
+        (
+            BATCH_SCOPE,
+            "the cap on dropped tokens counts within each micro-batch; the release counts over the batch",
+            "statistics come from the forward pass of the update; the release recomputes the old policy's",
+            "tokens of zero advantage stay; the release also drops outliers among them, outside its cap, which changes "
+            "nothing but the denominator of the mean",
+        ),
+    ),
+    effect="raises",
+)
+def clip_v(
+    mu: Knob = 8.5,
+    two_sided: bool = False,
+    largest_share: float = 1e-4,
+    scope: Literal["step", "micro"] = "step",
+) -> Chain:
+    """Drop tokens of negative advantage whose centred discriminator S - B lies more than mu deviations below zero."""
+    return one("clip_v", ClipTokens(mu, "vocabulary", two_sided, largest_share, scope))

@@ -9,17 +9,20 @@ samples harder and spares those of wrong samples. Source: EntroPIC, 2511.15248, 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from entrostat.control.base import Action
+from entrostat.control import PI, Target
 from entrostat.control.knob import Knob
 from entrostat.errors import ConfigError
-from entrostat.methods.authority import AuthorityLink, authority_sums
-from entrostat.methods.base import MethodState, log_ratio
+from entrostat.methods.authority import REQUIRES, AuthorityLink
+from entrostat.methods.base import Card, MethodState, Source
+from entrostat.methods.chain import Chain
+from entrostat.methods.holding import GLOBAL_MEASUREMENT
+from entrostat.methods.registry import one, preset
 from entrostat.stats.summarise import sum_dtype
 from entrostat.types import Summary, Surrogate, Term, TokenBatch
 
@@ -44,8 +47,14 @@ class Entropic(AuthorityLink):
     threshold: float = 0.95
     normaliser: Literal["all", "selected"] = "all"
 
-    name: ClassVar[str] = "entropic"
-    actions: ClassVar[Mapping[str, Action]] = {"u": "lower"}
+    card: ClassVar[Card] = Card("entropic", want=REQUIRES, knobs={"u": "lower"})
+
+    @property
+    def record(self) -> Card:
+        sums = (*self.authority_sums, "selected")
+        if self.normaliser == "all":
+            return dataclasses.replace(self.card, writes=("weight_BT",), sums=sums)
+        return dataclasses.replace(self.card, writes=("terms/entropic",), terms=("ratio",), sums=sums)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -56,10 +65,6 @@ class Entropic(AuthorityLink):
         if self.normaliser not in ("all", "selected"):
             raise ConfigError(f"normaliser must be 'all' or 'selected', got {self.normaliser!r}")
 
-    @property
-    def writes(self) -> frozenset[str]:  # type: ignore[override]
-        return frozenset({"weight_BT"} if self.normaliser == "all" else {"terms/entropic"})
-
     def selected(self, batch: TokenBatch) -> Tensor:
         """The tokens that are weighted, (B, T) booleans."""
         stats = batch.stats.detach()
@@ -67,28 +72,66 @@ class Entropic(AuthorityLink):
             return batch.mask & (stats.prob > self.threshold)
         return batch.mask & (stats.centred > 0) if self.select == "discriminator" else batch.mask
 
-    def apply(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Surrogate:
-        output = state.knobs["u"].output
-        advantages = surrogate.advantages_BT.detach()
+    def at(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Callable[[str, float], Surrogate]:
+        advantages = surrogate.advantages_BT.detach().masked_fill(~batch.mask, 0)
         selected = self.selected(batch)
-        side = advantages.sign().masked_fill(~selected, 0)
-        count = selected.sum()
-        tokens = batch.mask.sum().to(sum_dtype(advantages.device))
-        spread = 1.0 if self.normaliser == "all" else tokens / count.clamp_min(1)
 
-        def weight(u: float) -> Tensor:
-            changed = 1 + u * spread * side
-            return changed.clamp_min(0) if self.normaliser == "all" else changed
+        def changed(_: str, u: float) -> Surrogate:
+            if self.normaliser == "all":
+                weight = (1 + u * advantages.sign().masked_fill(~selected, 0)).clamp_min(0)
+                return dataclasses.replace(surrogate, weight_BT=weight.to(advantages.dtype))
+            if not u:
+                return surrogate
+            term = Term("entropic", "ratio", selected, u, -advantages.abs(), over="micro")
+            return dataclasses.replace(surrogate, terms=(*surrogate.terms, term))
 
-        sums = authority_sums(surrogate, batch, weight, self.u, output)
-        surrogate = dataclasses.replace(
-            surrogate, sums={**surrogate.sums, **sums, "selected": count.to(sums["predicted"].dtype)}
-        )
-        if self.normaliser == "all":
-            return dataclasses.replace(surrogate, weight_BT=weight(output).to(advantages.dtype))
-        size = advantages.abs().masked_fill(~batch.mask, 0)
-        term = Term("entropic", -log_ratio(batch).exp() * size, selected, output, over="micro")
-        return dataclasses.replace(surrogate, terms=(*surrogate.terms, term)) if output else surrogate
+        return changed
+
+    def apply(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Surrogate:
+        changed = self.at(surrogate, batch, state)("u", state.knobs["u"].output)
+        count = self.selected(batch).sum().to(sum_dtype(batch.mask.device))
+        return dataclasses.replace(changed, sums={**surrogate.sums, "selected": count})
 
     def report(self, summary: Summary) -> dict[str, float]:
-        return super().report(summary) | {"selected_share": summary.mean("selected")}
+        return {"selected_share": summary.mean("selected")}
+
+
+@preset(
+    Source(
+        "2511.15248",
+        "EntroPIC, Algorithm 1; released as a verl recipe (yk7333/EntroPIC)",
+        "kp 1, ki 0.01, threshold 0.95, output within (-1, 1), no anti-windup, integral read before it is advanced",
+        (
+            "the release steps a controller per rank and micro-batch; here " + GLOBAL_MEASUREMENT,
+            "the integral is saved with the checkpoint; the release loses it",
+            "a negative target is an error; in the release it turns control off",
+            "the added term is averaged over the selected tokens of each micro-batch, as released; with "
+            "normaliser='all' it is a weight within the clipped loss instead",
+        ),
+    ),
+    effect="holds",
+)
+def entropic(
+    target: Target,
+    kp: float = 1.0,
+    ki: float = 0.01,
+    threshold: float = 0.95,
+    select: Select = "probability",
+    normaliser: Literal["all", "selected"] = "selected",
+    limits: tuple[float, float] = (-1.0, 1.0),
+    anti_windup: bool = False,
+    integral_read: Literal["after", "before"] = "before",
+    controller: Knob | None = None,
+) -> Chain:
+    """EntroPIC: weight positive and negative samples by (1 + u) and (1 - u) on high-probability tokens.
+
+    Args:
+        target: entropy to hold [nats per token].
+        kp, ki: gains; `ki=0` is the paper's P controller.
+        threshold, select, normaliser: which tokens, and over what their term is averaged; see `Entropic`.
+        limits, anti_windup, integral_read: of the controller, see `PI`.
+        controller: replaces the PI controller and its target.
+    """
+    if controller is None:
+        controller = PI(target, kp, ki, limits, anti_windup=anti_windup, integral_read=integral_read)
+    return one("entropic", Entropic(controller, select, threshold, normaliser))

@@ -13,18 +13,21 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from entrostat.control.base import Action
+from entrostat.control import Target
 from entrostat.control.knob import Knob
 from entrostat.errors import ConfigError
-from entrostat.methods.authority import REQUIRES, AuthorityLink, authority_sums
-from entrostat.methods.base import MethodState
+from entrostat.methods.authority import REQUIRES, AuthorityLink
+from entrostat.methods.base import Card, MethodState, Source
+from entrostat.methods.chain import Chain
+from entrostat.methods.holding import holding
+from entrostat.methods.registry import one, preset
 from entrostat.stats.summarise import sum_dtype
 from entrostat.types import Summary, Surrogate, TokenBatch
 
@@ -58,9 +61,14 @@ class Flow(AuthorityLink):
     shape: Shape = "flow"
     samples: Samples = "all"
 
-    name: ClassVar[str] = "flow"
-    actions: ClassVar[Mapping[str, Action]] = {"u": "lower"}
-    writes: ClassVar[frozenset[str]] = frozenset({"weight_BT"})
+    card: ClassVar[Card] = Card("flow", want=REQUIRES, writes=("weight_BT",), knobs={"u": "lower"})
+
+    @property
+    def record(self) -> Card:
+        more = ("collision",) if self.shape == "cost" else ()
+        return dataclasses.replace(
+            self.card, want=(*REQUIRES, *more), sums=(*self.authority_sums, "gain_sq", "gain_per")
+        )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -75,10 +83,6 @@ class Flow(AuthorityLink):
         }.items():
             if getattr(self, option) not in choices:
                 raise ConfigError(f"{option} must be one of {choices}, got {getattr(self, option)!r}")
-
-    @property
-    def requires(self) -> frozenset[str]:  # type: ignore[override]
-        return REQUIRES | ({"collision"} if self.shape == "cost" else set())
 
     def _shape(self, advantages_BT: Tensor, batch: TokenBatch) -> Tensor:
         """x of each token, (B, T); 0 where the mask, the advantage or the choice of samples says so."""
@@ -99,27 +103,30 @@ class Flow(AuthorityLink):
         return x.masked_fill(~weighted, 0)
 
     @torch.no_grad()
-    def apply(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Surrogate:
-        output = state.knobs["u"].output
+    def at(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Callable[[str, float], Surrogate]:
         shape = self._shape(surrogate.advantages_BT, batch)
-        sizes = self._sizes(shape, surrogate.advantages_BT, batch)
         scale: Tensor | float
         if self.scope == "micro":
+            sizes = self._sizes(shape, surrogate.advantages_BT, batch)
             rms = (sizes["gain_sq"] / sizes["gain_per"].clamp_min(_TINY)).sqrt().to(shape.dtype)
             scale = rms.masked_fill(rms == 0, math.inf)
         else:
             scale = state.memory.get("rms", math.inf)
         share = shape / scale
 
-        def weight(u: float) -> Tensor:
-            return (1 + u * share).clamp(0, self.w_max)
+        def changed(_: str, u: float) -> Surrogate:
+            weight = (1 + u * share).clamp(0, self.w_max)
+            return dataclasses.replace(surrogate, weight_BT=weight.to(surrogate.advantages_BT.dtype))
 
-        sums = authority_sums(surrogate, batch, weight, self.u, output)
-        return dataclasses.replace(
-            surrogate,
-            weight_BT=weight(output).to(surrogate.advantages_BT.dtype),
-            sums={**surrogate.sums, **sums, **sizes},
-        )
+        return changed
+
+    @torch.no_grad()
+    def measure(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Mapping[str, Tensor]:
+        sizes = self._sizes(self._shape(surrogate.advantages_BT, batch), surrogate.advantages_BT, batch)
+        return {**super().measure(surrogate, batch, state), **sizes}
+
+    def apply(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Surrogate:
+        return self.at(surrogate, batch, state)("u", state.knobs["u"].output)
 
     def _sizes(self, shape: Tensor, advantages_BT: Tensor, batch: TokenBatch) -> dict[str, Tensor]:
         """The sums whose ratio is the square of scale(x)."""
@@ -140,4 +147,43 @@ class Flow(AuthorityLink):
         return {"rms": rms} if rms > 0 else memory
 
     def report(self, summary: Summary) -> dict[str, float]:
-        return super().report(summary) | {"flow_rms": self._scale(summary)}
+        return {"flow_rms": self._scale(summary)}
+
+
+@preset(
+    Source(
+        "Entrostat (joins 2511.15248 and 2602.03392)",
+        "docs/methods/flow.md",
+        "gains found while it runs, for a settling time of 30 steps; output within (-2, 2), w_max 5",
+    ),
+    effect="holds",
+)
+def flow(
+    target: Target,
+    settling: float | None = None,
+    kp: float | None = None,
+    ki: float | None = None,
+    limits: tuple[float, float] = (-2.0, 2.0),
+    w_max: float = 5.0,
+    scope: Literal["step", "micro"] = "step",
+    shape: Shape = "flow",
+    samples: Samples = "all",
+    controller: Knob | None = None,
+) -> Chain:
+    """Hold the entropy by weighting each token by its own effect on it.
+
+    Args:
+        target: entropy to hold [nats per token]: a number, `Initial()`, a schedule or a `Band`.
+        settling: optimizer steps after which an error stays within 5 % of itself; 30 where nothing is said. The gains
+            follow from it, see `SelfTuning`.
+        kp, ki: fixed gains of a PI controller in place of the self-tuning one; what is left out is 0.
+        limits: lowest and highest output.
+        w_max: largest weight of a token.
+        scope, shape, samples: how a token's share is found, and whose tokens are weighted; see `Flow`.
+        controller: replaces the controller and its target.
+
+    Raises:
+        ConfigError: a settling time beside fixed gains, which have their own.
+    """
+    u = holding(target, settling, kp, ki, limits, controller)
+    return one("flow", Flow(u, w_max, scope, shape, samples))

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from entrostat.errors import DataError
-from entrostat.methods.base import log_ratio
-from entrostat.types import Surrogate, TokenBatch
+from entrostat.types import LARGEST_LOG_RATIO, Surrogate, TokenBatch
 
 
 def ppo(batch: TokenBatch, eps_low: float = 0.2, eps_high: float = 0.2, dual_clip: float | None = None) -> Surrogate:
@@ -48,11 +47,14 @@ def _clip(ratio: Tensor, low: float | Tensor, high: float | Tensor) -> Tensor:
 def token_loss(surrogate: Surrogate, batch: TokenBatch) -> Tensor:
     """The weighted loss of each token, (B, T), before any mean; differentiable in `batch.stats.logp`."""
     advantages = surrogate.advantages_BT.detach().masked_fill(~batch.mask, 0)
-    change = log_ratio(batch)
+    change = batch.log_ratio
     if surrogate.objective == "gspo":
         change = change.sum(1, keepdim=True) / batch.mask.sum(1, keepdim=True).clamp_min(1)
     ratio = change.exp()
-    if surrogate.objective == "cispo":
+    if surrogate.form is not None:
+        ends = surrogate.eps_low, surrogate.eps_high
+        loss = surrogate.form.loss(change.expand_as(advantages), advantages, *ends, surrogate.dual_clip)
+    elif surrogate.objective == "cispo":
         capped = _clip(ratio, surrogate.eps_low, surrogate.eps_high).detach()
         loss = -capped * advantages * batch.stats.need("logp").masked_fill(~batch.mask, 0)
     else:
@@ -61,7 +63,44 @@ def token_loss(surrogate: Surrogate, batch: TokenBatch) -> Tensor:
         if surrogate.dual_clip is not None:
             bounded = torch.minimum(loss, -advantages * surrogate.dual_clip)
             loss = torch.where(advantages < 0, bounded, loss)
+    if surrogate.stopped_BT is not None:
+        loss = torch.where(surrogate.stopped_BT, loss.detach(), loss)
     return loss if surrogate.weight_BT is None else loss * surrogate.weight_BT
+
+
+@torch.no_grad()
+def token_push(surrogate: Surrogate, batch: TokenBatch) -> Tensor:
+    """How far the loss pushes each sampled token's log-probability up, -dL/dlogp, before any mean, (B, T); no gradient.
+
+    r A where neither clip has stopped it, times the token's weight; 0 where it was dropped or stopped. For `gspo` r is
+    the sequence's ratio, so a row's pushes are those of its mean over tokens; for `cispo` the capped one. A `form` is
+    differentiated as it is.
+    """
+    advantages = surrogate.advantages_BT.masked_fill(~batch.mask, 0)
+    change = batch.log_ratio.detach()
+    low, high, dual = surrogate.eps_low, surrogate.eps_high, surrogate.dual_clip
+    if surrogate.form is not None:
+        with torch.enable_grad():
+            leaf = change.clone().requires_grad_()
+            (slope,) = torch.autograd.grad(surrogate.form.loss(leaf, advantages, low, high, dual).sum(), leaf)
+        push = -slope
+    else:
+        if surrogate.objective == "gspo":
+            change = change.sum(1, keepdim=True) / batch.mask.sum(1, keepdim=True).clamp_min(1)
+        ratio = change.exp()
+        if surrogate.objective == "cispo":
+            push = _clip(ratio, low, high) * advantages
+        else:
+            stopped = torch.where(advantages > 0, ratio > 1 + high, ratio < 1 - low)
+            if dual is not None:
+                stopped = stopped | ((advantages < 0) & (ratio > dual))
+            push = (ratio * advantages).masked_fill(stopped, 0)
+        push = push.masked_fill(change.abs() >= LARGEST_LOG_RATIO, 0)
+    if surrogate.stopped_BT is not None:
+        push = push.masked_fill(surrogate.stopped_BT, 0)
+    if surrogate.keep_BT is not None:
+        push = push.masked_fill(~surrogate.keep_BT, 0)
+    return push if surrogate.weight_BT is None else push * surrogate.weight_BT
 
 
 def loss(surrogate: Surrogate, batch: TokenBatch) -> Tensor:
@@ -82,7 +121,7 @@ def loss(surrogate: Surrogate, batch: TokenBatch) -> Tensor:
     else:
         total = per_token.sum() / mask.sum().clamp_min(1)
     for term in surrogate.terms:
-        total = total + term.loss()
+        total = total + term.loss(batch)
     if not torch.isfinite(total.detach()):
         raise DataError(f"the loss is {total.item()}: look for NaN in logits, advantages or old log-probabilities")
     return total

@@ -9,15 +9,16 @@ import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from entrostat.control.knob import OpenLoop
 from entrostat.errors import ConfigError
-from entrostat.methods.authority import AuthorityLink, authority_sums
-from entrostat.methods.base import MethodState
+from entrostat.methods.authority import REQUIRES
+from entrostat.methods.base import Card, Link, MethodState, Source
+from entrostat.methods.chain import Chain
+from entrostat.methods.registry import one, preset
 from entrostat.types import Surrogate, TokenBatch
 
 
 @dataclass(frozen=True)
-class OnlyTokens(AuthorityLink):
+class OnlyTokens(Link):
     """Keep only the tokens of one sign of advantage and one sign of the discriminator S; the rest weigh 0.
 
     The theory predicts: positive samples with S > 0 and negative ones with S < 0 lower the entropy, others raise it.
@@ -26,8 +27,7 @@ class OnlyTokens(AuthorityLink):
     samples: Literal["positive", "negative"]
     discriminator: Literal["positive", "negative"]
 
-    name: ClassVar[str] = "only_tokens"
-    writes: ClassVar[frozenset[str]] = frozenset({"weight_BT"})
+    card: ClassVar[Card] = Card("only_tokens", want=REQUIRES, writes=("weight_BT",))
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -40,7 +40,14 @@ class OnlyTokens(AuthorityLink):
         stats = batch.stats.detach()
         side = stats.discriminator if self.discriminator == "positive" else -stats.discriminator
         kept = batch.mask & (sample > 0) & (side > 0)
-        sums = authority_sums(surrogate, batch, lambda _: kept, OpenLoop(1.0), 1.0)
-        return dataclasses.replace(
-            surrogate, weight_BT=kept.to(surrogate.advantages_BT.dtype), sums={**surrogate.sums, **sums}
-        )
+        return dataclasses.replace(surrogate, weight_BT=kept.to(surrogate.advantages_BT.dtype))
+
+
+@preset(
+    Source("2602.03392", "the interventions that test the theorem", "one sign of advantage, one of S"), effect="either"
+)
+def only_tokens(
+    samples: Literal["positive", "negative"] = "positive", discriminator: Literal["positive", "negative"] = "positive"
+) -> Chain:
+    """Train on the tokens of one sign of advantage and one sign of the discriminator alone."""
+    return one("only_tokens", OnlyTokens(samples, discriminator))

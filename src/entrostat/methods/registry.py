@@ -5,26 +5,42 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from entrostat.errors import ConfigError
-from entrostat.methods.base import Source
+from entrostat.methods.base import Card, Effects, Link, Source
 from entrostat.methods.chain import Chain
 
-Factory = Callable[..., Chain]
-_FACTORIES: dict[str, Factory] = {}
-_SOURCES: dict[str, Source] = {}
+_L = TypeVar("_L", bound=Link)
+_F = TypeVar("_F", bound=Callable[..., Chain])
+_FACTORIES: dict[str, Callable[..., Link | Chain]] = {}
+_CARDS: dict[str, Card] = {}
 
 
-def preset(source: Source) -> Callable[[Factory], Factory]:
-    """Register a function that returns a chain under its own name, with its source."""
+def register(method: type[_L]) -> type[_L]:
+    """Publish a method under its card's name: `kl_cov = register(KLCov)` is what users call."""
+    if method.card.source is None:
+        raise ConfigError(f"{method.__name__} has no source in its card: say where it comes from")
+    _FACTORIES[method.card.name] = method
+    _CARDS[method.card.name] = method.card
+    return method
 
-    def register(factory: Factory) -> Factory:
-        _FACTORIES[factory.__name__] = factory
-        _SOURCES[factory.__name__] = source
+
+def preset(source: Source, effect: Effects, notes: tuple[str, ...] = ()) -> Callable[[_F], _F]:
+    """Publish a function that returns a chain, under its own name: one idea's settings as a paper has them."""
+
+    def register(factory: _F) -> _F:
+        name = factory.__name__
+        _FACTORIES[name] = factory
+        _CARDS[name] = Card(name, effect, notes=notes, source=source)
         return factory
 
     return register
+
+
+def one(name: str, link: Link) -> Chain:
+    """A preset of one link, under its name and with its source."""
+    return Chain((link,), name, source(name))
 
 
 def names() -> list[str]:
@@ -35,10 +51,18 @@ def names() -> list[str]:
 def source(name: str) -> Source:
     """Where a preset comes from."""
     _check(name)
-    return _SOURCES[name]
+    found = _CARDS[name].source
+    assert found is not None
+    return found
 
 
-def factory(name: str) -> Factory:
+def card(name: str) -> Card:
+    """The published record: effect, notes and source; what it needs is in its links'."""
+    _check(name)
+    return _CARDS[name]
+
+
+def factory(name: str) -> Callable[..., Link | Chain]:
     """The function behind a preset."""
     _check(name)
     return _FACTORIES[name]
@@ -60,7 +84,8 @@ def make(name: str, **options: Any) -> Chain:
     if missing := [p for p in required if p not in options]:
         raise ConfigError(f"method {name!r} needs {missing[0]!r}")
     try:
-        return build(**options)
+        built = build(**options)
+        return built if isinstance(built, Chain) else one(name, built)
     except TypeError as error:
         raise ConfigError(f"method {name!r} cannot be built from {options!r}: {error}") from error
 

@@ -8,20 +8,22 @@ Source: 2506.01347 (PSR, NSR, W-REINFORCE), `compute_psr_nsr_outcome_advantage` 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from torch import Tensor
-
-from entrostat.control.base import Action
-from entrostat.control.effect import Effect
-from entrostat.control.knob import Knob, OpenLoop, is_feedback
+from entrostat.control.knob import Knob
 from entrostat.errors import DataError
-from entrostat.methods.authority import AuthorityLink, authority_sums
-from entrostat.methods.base import MethodState, rewards
-from entrostat.types import Summary, Surrogate, TokenBatch
+from entrostat.methods.authority import REQUIRES, AuthorityLink
+from entrostat.methods.base import Card, MethodState, Source, outputs, rewards
+from entrostat.methods.chain import Chain
+from entrostat.methods.registry import one, preset
+from entrostat.types import Surrogate, TokenBatch
+
+_DECOMPOSED = (
+    "rows that do not count leave the loss by mask; the release trims the batch to them, and its rows to a multiple "
+    "of the world size"
+)
 
 
 @dataclass(frozen=True)
@@ -36,39 +38,62 @@ class RewardAdvantages(AuthorityLink):
     positive: Knob
     negative: Knob
 
-    name: ClassVar[str] = "reward_advantages"
-    actions: ClassVar[Mapping[str, Action]] = {"positive": "lower", "negative": "raise"}
-    writes: ClassVar[frozenset[str]] = frozenset({"advantages_BT", "keep_BT"})
-    needs_rewards: ClassVar[bool] = True
+    card: ClassVar[Card] = Card(
+        "reward_advantages",
+        want=REQUIRES,
+        writes=("advantages_BT", "keep_BT"),
+        needs=("rewards",),
+        knobs={"positive": "lower", "negative": "raise"},
+    )
 
     @property
-    def _moved(self) -> str:
-        """The knob that a measurement moves, if any: the range of the other is no command."""
-        return next((name for name, own in self.knobs.items() if is_feedback(own)), "positive")
+    def record(self) -> Card:
+        return dataclasses.replace(self.card, sums=self.authority_sums)
 
-    def apply(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Surrogate:
+    def at(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Callable[[str, float], Surrogate]:
         reward_B = rewards(batch, self.name)
-        other = reward_B[(reward_B != 0) & (reward_B != 1)]
+        scored = ~reward_B.isnan()
+        other = reward_B[scored & (reward_B != 0) & (reward_B != 1)]
         if other.numel():
             raise DataError(f"{self.name} needs rewards of 0 or 1, got {other[0].item()}: threshold the reward first")
-        levels = {knob: own.output for knob, own in state.knobs.items()}
+        levels = outputs(state)
 
-        def advantages(**changed: float) -> Tensor:
-            now = levels | changed
+        def changed(knob: str, output: float) -> Surrogate:
+            now = {**levels, knob: output}
             advantage_B = now["positive"] * reward_B - now["negative"] * (1 - reward_B)
-            return advantage_B.to(surrogate.advantages_BT.dtype).unsqueeze(1).expand_as(surrogate.advantages_BT)
+            # An unscored row is not a wrong one: it has no advantage, and leaves the batch.
+            advantage_B = advantage_B.masked_fill(~scored, 0).to(surrogate.advantages_BT.dtype)
+            advantages_BT = advantage_B.unsqueeze(1).expand_as(surrogate.advantages_BT)
+            return dataclasses.replace(surrogate, advantages_BT=advantages_BT, keep_BT=advantages_BT != 0)
 
-        knob = self._moved
-        ones = dataclasses.replace(surrogate, advantages_BT=torch.ones_like(surrogate.advantages_BT))
-        sums = authority_sums(ones, batch, lambda u: advantages(**{knob: u}), self.knobs[knob], levels[knob])
-        untouched = authority_sums(surrogate, batch, lambda _: None, OpenLoop(1.0), 1.0)
-        changed = advantages()
-        return dataclasses.replace(
-            surrogate,
-            advantages_BT=changed,
-            keep_BT=changed != 0,
-            sums={**surrogate.sums, **sums, "authority/none": untouched["authority/none"]},
-        )
+        return changed
 
-    def effect(self, knob: str, summary: Summary) -> Effect | None:
-        return super().effect(knob, summary) if knob == self._moved else None
+    def apply(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Surrogate:
+        return self.at(surrogate, batch, state)("positive", state.knobs["positive"].output)
+
+
+@preset(
+    Source("2506.01347", "negative sample reinforcement; RLVR-Decomposed", "A = -1 for wrong samples", (_DECOMPOSED,)),
+    effect="raises",
+)
+def nsr(weight: Knob = 1.0) -> Chain:
+    """Train on wrong samples alone (NSR): keeps diversity, drifts up without bound."""
+    return one("nsr", RewardAdvantages(0.0, weight))
+
+
+@preset(
+    Source("2506.01347", "positive sample reinforcement; RLVR-Decomposed", "A = 1 for correct samples", (_DECOMPOSED,)),
+    effect="lowers",
+)
+def psr(weight: Knob = 1.0) -> Chain:
+    """Train on correct samples alone (PSR): sharpens, collapses."""
+    return one("psr", RewardAdvantages(weight, 0.0))
+
+
+@preset(
+    Source("2506.01347", "W-REINFORCE; RLVR-Decomposed", "weight 0.1 on correct samples, 1 on wrong ones"),
+    effect="raises",
+)
+def w_reinforce(positive: Knob = 0.1) -> Chain:
+    """Binary rewards without baseline, correct samples weighted down."""
+    return one("w_reinforce", RewardAdvantages(positive, 1.0))

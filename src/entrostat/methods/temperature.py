@@ -13,14 +13,14 @@ Source: docs/frontier.md.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from entrostat.control.base import Action
-from entrostat.control.knob import Knob
+from entrostat.control import Knob, SelfTuning, Target
 from entrostat.errors import ConfigError
-from entrostat.methods.base import Link, MethodState
+from entrostat.methods.base import Card, Link, MethodState, Source
+from entrostat.methods.chain import Chain
+from entrostat.methods.registry import one, preset
 from entrostat.types import Summary
 
 _LOG_T = "log_temperature"
@@ -40,9 +40,7 @@ class Temperature(Link):
     rate: float = 0.01
     limits: tuple[float, float] = (0.25, 4.0)
 
-    name: ClassVar[str] = "temperature"
-    actions: ClassVar[Mapping[str, Action]] = {"u": "lower"}
-    writes: ClassVar[frozenset[str]] = frozenset({"temperature"})
+    card: ClassVar[Card] = Card("temperature", effect="holds", writes=("temperature",), knobs={"u": "lower"})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -66,3 +64,33 @@ class Temperature(Link):
         low, high = (math.log(end) for end in self.limits)
         metrics["temperature"] = self.temperature(state)  # of the step that was measured
         return MethodState(moved.knobs, {_LOG_T: min(max(wanted, low), high)}), metrics
+
+
+@preset(
+    Source(
+        "Entrostat",
+        "docs/methods/temperature.md",
+        "settling time 15 steps; temperature within (0.25, 4) of the host's, at most 5 % a step",
+    ),
+    effect="holds",
+)
+def temperature(
+    target: Target,
+    settling: float = 15.0,
+    rate: float = 0.01,
+    limits: tuple[float, float] = (0.25, 4.0),
+    controller: Knob | None = None,
+) -> Chain:
+    """Hold the entropy by the sampling temperature; the gradient is left as it is.
+
+    Args:
+        target: entropy to hold [nats per token]: a number, `Initial()`, a schedule or a `Band`.
+        settling: optimizer steps after which an error stays within 5 % of itself, see `SelfTuning`.
+        rate: change of log T per step and unit of output; the output stays within (-5, 5).
+        limits: lowest and highest temperature, relative to the host's.
+        controller: replaces the controller, its target and its settling time.
+    """
+    if controller is None:
+        # The temperature acts at once: no momentum lies between the output and the entropy.
+        controller = SelfTuning(target, settling, (-5.0, 5.0), momentum=0.0)
+    return one("temperature", Temperature(controller, rate, limits))

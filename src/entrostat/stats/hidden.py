@@ -114,7 +114,8 @@ def token_stats_from_hidden(
             value = value.new_zeros(shape.numel()).index_copy(0, rows, value)
         return None if value is None else value.view(shape)
 
-    return TokenStats(**{name: placed(value) for name, value in zip(STATISTICS, values, strict=True)})
+    found: dict[str, Any] = {name: placed(value) for name, value in zip(STATISTICS, values, strict=True)}
+    return TokenStats(**found)
 
 
 def _tiling(hidden: Tensor, tokens: int | None, vocabulary: int | None, kept_mb: float) -> Tiling:

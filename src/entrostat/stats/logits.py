@@ -99,7 +99,8 @@ def token_stats(
     values = _LogitStats.apply(
         logits_BTV.reshape(-1, vocabulary), targets_BT.reshape(-1), wanted, temperature, chunk_tokens
     )
-    return TokenStats(**{n: None if v is None else v.view(shape) for n, v in zip(STATISTICS, values, strict=True)})
+    found: dict[str, Any] = {n: None if v is None else v.view(shape) for n, v in zip(STATISTICS, values, strict=True)}
+    return TokenStats(**found)
 
 
 class _LogitStats(torch.autograd.Function):

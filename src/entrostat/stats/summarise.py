@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
-from entrostat.types import STATISTICS, Summary, TokenBatch, TokenStats
+from entrostat.types import Summary, TokenBatch, Want
 
 # Positions summed at once: their columns stay in the processor's cache, those of a large batch in fp64 would be many times the
 # batch itself.
@@ -30,8 +31,21 @@ def sum_dtype(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type in ("mps", "npu", "xpu") else torch.float64
 
 
+def summary_names(want: Iterable[Want]) -> tuple[str, ...]:
+    """The names of the sums of `summarise` where these statistics are there: known before the first batch."""
+    have = set(want)
+    names = ["tokens", "tokens/positive", "tokens/negative", "sequences"]
+    if "entropy" in have:
+        names += ["entropy", "entropy_sq", "entropy/positive", "entropy/negative"]
+    if "logp" in have:
+        names += ["surprisal", *(f"probability/{i}" for i in range(len(PROBABILITY_EDGES) + 1))]
+    if {"logp", "entropy", "baseline"} <= have:
+        names += ["discriminator", "centred", "centred_sq", "flow_sq", "flow", *(f"flow/{name}" for name in QUADRANTS)]
+    return tuple(sorted(names))
+
+
 @torch.no_grad()
-def summarise(batch: TokenBatch) -> Summary:
+def summarise(batch: TokenBatch, push_BT: Tensor | None = None) -> Summary:
     """Additive sums over the masked tokens of one micro-batch, as 0-dimensional tensors.
 
     Always: `tokens`, `sequences`, and where the statistics allow:
@@ -40,9 +54,13 @@ def summarise(batch: TokenBatch) -> Summary:
       `entropy/negative`, `tokens/negative`
     * logp: `surprisal`, histogram `probability/0` to `probability/7` over `PROBABILITY_EDGES`
     * with the baseline: `discriminator` (S), `centred` (D) and its square `centred_sq`, `flow_sq` (A D)^2, the
-      first-order change of entropy `flow` = -r A D per unit of step at the logits, and its four parts `flow/<quadrant>`
+      first-order change of entropy `flow` = -push D per unit of step at the logits, and its four parts `flow/<quadrant>`
 
     On a CPU a large batch is summed some rows at a time.
+
+    Args:
+        push_BT: how far the loss pushes each token's log-probability, 0 where a clip has stopped it (`token_push`); None:
+            r A, as where nothing is clipped.
 
     Raises:
         DataError: from the batch, when shapes do not fit.
@@ -50,17 +68,15 @@ def summarise(batch: TokenBatch) -> Summary:
     count, length = batch.mask_BT.shape
     size = max(_POSITIONS // max(length, 1), 1)
     if count <= size or batch.mask_BT.device.type != "cpu":
-        return _sums(batch)
+        return _sums(batch, push_BT)
     total = Summary()
     for first in range(0, count, size):
         rows = slice(first, first + size)
-        have = {n: value[rows] for n in STATISTICS if (value := getattr(batch.stats, n)) is not None}
-        old = None if batch.old_logp_BT is None else batch.old_logp_BT[rows]
-        total = total + _sums(TokenBatch(TokenStats(**have), batch.advantages_BT[rows], batch.mask_BT[rows], old))
+        total = total + _sums(batch.rows(rows), None if push_BT is None else push_BT[rows])
     return total
 
 
-def _sums(batch: TokenBatch) -> Summary:
+def _sums(batch: TokenBatch, push_BT: Tensor | None) -> Summary:
     """`summarise` in one go."""
     mask = batch.mask
     dtype = sum_dtype(mask.device)
@@ -82,7 +98,7 @@ def _sums(batch: TokenBatch) -> Summary:
     if {"logp", "entropy", "baseline"} <= have:
         centred = stats.centred
         gain = advantages * centred
-        flow = -batch.ratio.detach() * gain
+        flow = -batch.ratio.detach() * gain if push_BT is None else -push_BT * centred
         columns |= {
             "discriminator": stats.discriminator,
             "centred": centred,

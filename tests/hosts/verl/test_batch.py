@@ -11,7 +11,7 @@ from entrostat.control import Step
 from entrostat.core.control import EntropyControl
 from entrostat.errors import HostError
 from entrostat.hosts.verl.batch import adds_terms, control_batch, needs_loss, session_rewards, token_weight
-from entrostat.types import Surrogate
+from entrostat.types import Surrogate, term_value
 
 HOST_CLIP = (0.2, 0.2)
 OUTCOMES = {"flow": es.flow(0.4), "clip_b": es.clip_b(0.5), "nsr": es.nsr(), "positive": es.only_tokens()}
@@ -73,10 +73,8 @@ def test_the_gradient_is_that_of_the_objective_itself(method):
     change = batch.stats.logp - batch.stats.logp.detach()
     ratio = change.exp()
     loss = -(update.advantages_BT * ratio)
-    if update.ratio_term_BT is not None:
-        loss = loss + update.ratio_term_BT * ratio
-    if update.entropy_term_BT is not None:
-        loss = loss + update.entropy_term_BT * batch.stats.entropy
+    for of, factor in update.terms.items():
+        loss = loss + factor * term_value(of, change, batch.stats.entropy, update.reference_BT)
     (loss.masked_fill(~batch.mask, 0).sum() / batch.mask.sum()).backward()
     ours = step.logits_BTV.grad.clone()
 
@@ -100,7 +98,7 @@ def test_the_clip_range_that_acts_is_this_step_s():
     knob = Step(0.4, 0.01, (0.1, 0.3), start=0.28, gated=False)
     control = EntropyControl(es.clip_higher(eps_high=knob))
     update, _ = controlled(None, control=control)
-    assert update.clip == (0.2, control.state[0].knobs["eps_high"].output)
+    assert update.clip == (0.2, control.state[0].knobs["eps_high"].output, 3.0)
     assert update.clip[1] != 0.28
     same, _ = controlled(es.flow(0.4))
     assert same.clip is None
@@ -135,8 +133,8 @@ def test_rows_of_padding_change_nothing():
         two, _ = controlled(None, wider, control=padded)
         assert plain.state == padded.state
         assert torch.equal(one.advantages_BT, two.advantages_BT[:-2]) and not two.advantages_BT[-2:].any()
-        if one.ratio_term_BT is not None:
-            assert torch.equal(one.ratio_term_BT, two.ratio_term_BT[:-2]) and not two.ratio_term_BT[-2:].any()
+        for of, factor in one.terms.items():
+            assert torch.equal(factor, two.terms[of][:-2]) and not two.terms[of][-2:].any()
 
 
 def test_the_reward_of_a_session_is_that_of_its_last_row():
@@ -147,5 +145,5 @@ def test_the_reward_of_a_session_is_that_of_its_last_row():
 
 def test_nothing_carries_a_gradient():
     update, _ = controlled(es.chain(es.flow(0.4), es.entropy_bonus(0.03)))
-    for value in (update.advantages_BT, update.ratio_term_BT, update.entropy_term_BT):
+    for value in (update.advantages_BT, *update.terms.values()):
         assert value is None or not value.requires_grad

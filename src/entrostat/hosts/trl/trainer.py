@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -144,6 +144,7 @@ class _Capture:
 
     inputs: dict[str, Any]
     terms: tuple[Term, ...] = ()
+    batch: TokenBatch | None = None
     applied: bool = False
 
 
@@ -155,7 +156,7 @@ class _Controlled:
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         method = self._entropy_method if isinstance(self._entropy_method, Chain) else chain(self._entropy_method)
-        writes = frozenset[str]().union(*(link.writes for link in method.links))
+        writes = method.writes
         bound = inspect.signature(super().__init__).bind_partial(*args, **kwargs)
         if (config := bound.arguments.get("args")) is not None:
             _check_settings(config, acts=bool(writes))
@@ -196,11 +197,11 @@ class _Controlled:
         if not capture.applied:
             raise MissingStatistic(
                 f"{type(self).__name__} computed a loss without calling _get_per_token_logps_and_entropies: the statistics that "
-                f"{self.entropy_control.method.name!r} needs ({sorted(self.entropy_control.method.requires)}) are missing"
+                f"{self.entropy_control.method.name!r} needs are missing"
             )
         self._losses += 1
         for term in capture.terms:
-            loss = loss + self._spread(term, capture.inputs)
+            loss = loss + self._spread(term, capture.batch, capture.inputs)
         if host.accelerator.sync_gradients:
             for name, value in self.entropy_control.step().items():
                 host._metrics["train"][name].append(value)
@@ -228,7 +229,7 @@ class _Controlled:
 
     def _measure(self, labels: Tensor, factor: float) -> head.Measure:
         """Measures one call of the head at `factor` times the run's temperature; with gradients only where a term needs them."""
-        want = self.entropy_control.method.requires | {"logp", "entropy"}
+        want = frozenset(map(str, self.entropy_control.method.requires))
         sampling = self._sampling.times(factor)
 
         def measure(seen: head.Projection) -> TokenStats:
@@ -250,7 +251,7 @@ class _Controlled:
         low, high = self._loss.range(host.epsilon_low, host.epsilon_high)
         plain = Surrogate("ppo", batch.advantages_BT, eps_low=low, eps_high=high)
         changed = self.entropy_control.apply(plain, batch)
-        capture.applied, capture.terms = True, changed.terms
+        capture.applied, capture.terms, capture.batch = True, changed.terms, batch
         if (changed.eps_low, changed.eps_high) != (low, high):
             host.epsilon_low, host.epsilon_high = _alike(*self._loss.epsilons(changed.eps_low, changed.eps_high))
         if changed.advantages_BT is not batch.advantages_BT:
@@ -264,25 +265,24 @@ class _Controlled:
     ) -> TokenBatch:
         """What the method sees: values measured in fp32, the importance ratio and the gradient of `logp` TRL's own."""
         measured = stats.need("logp").detach()
-        own = TokenStats(
-            **{name: getattr(stats, name) for name in stats.available()} | {"logp": measured + (logp - logp.detach())}
-        )
+        own = replace(stats, logp=measured + (logp - logp.detach()))
         old = inputs.get("old_per_token_logps")
         if old is not None:
             old = measured - (logp.detach() - old)
         told = _identity(inputs) if recorded else {}
         return TokenBatch(own, inputs["advantages"], mask, old, inputs.get(_REWARDS), **told)
 
-    def _spread(self, term: Term, inputs: dict[str, Any]) -> Tensor:
+    def _spread(self, term: Term, batch: TokenBatch | None, inputs: dict[str, Any]) -> Tensor:
         """A term's share of the optimizer step's mean in this micro-batch on this process."""
         host: Any = self
+        assert batch is not None
         accumulation = host.current_gradient_accumulation_steps
         if term.over == "step" and "num_items_in_batch" in inputs:
             # As TRL's own token mean: the step's tokens over all processes, whose gradients are averaged.
             tokens = inputs["num_items_in_batch"].clamp(min=1.0) / host.accelerator.num_processes
             tokens = tokens * accumulation / host.args.steps_per_generation
-            return term.coef * term.value_BT.masked_fill(~term.mask_BT.bool(), 0).sum() / tokens
-        return term.loss() / (accumulation if host.loss_is_scaled_for_ga else 1)
+            return term.sum(batch) / tokens
+        return term.loss(batch) / (accumulation if host.loss_is_scaled_for_ga else 1)
 
     # -- temperature ---------------------------------------------------------------------------------------------------
 

@@ -2,22 +2,25 @@
 
 Weights and dropped tokens become factors on the advantages, which every policy loss of verl multiplies. What a factor
 cannot express (a clip range, a term that is not clipped) is handed to the workers' loss in a form that knows nothing of
-methods: a pair of numbers, and per token the derivative of the terms to the importance ratio and to the entropy.
+methods: two or three numbers, and per token a factor on each of the values that a term can be made of.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from entrostat.core.control import EntropyControl
 from entrostat.errors import HostError
 from entrostat.methods import Chain
-from entrostat.types import Surrogate, Term, TokenBatch
+from entrostat.types import Statistic, Surrogate, Term, TokenBatch
+
+DUAL_CLIP = 3.0
+"""verl's default `clip_ratio_c`."""
 
 
 @dataclass(frozen=True)
@@ -26,31 +29,27 @@ class Update:
 
     Attributes:
         advantages_BT: with weights and dropped tokens in them; 0 where the mask is.
-        clip: (eps_low, eps_high) where the method sets them.
-        ratio_term_BT, entropy_term_BT: the loss gains sum(ratio_term * r + entropy_term * H) / tokens; None where no
-            term needs it.
+        clip: (eps_low, eps_high, dual clip) where the method sets them.
+        terms: what a term is made of (`types.term_value`) -> factor on it, (B, T): the loss gains their sum / tokens.
+        reference_BT: of a "k3" term.
         metrics: of the controller step.
     """
 
     advantages_BT: Tensor
-    clip: tuple[float, float] | None
-    ratio_term_BT: Tensor | None
-    entropy_term_BT: Tensor | None
+    clip: tuple[float, float, float] | None
+    terms: Mapping[str, Tensor]
+    reference_BT: Tensor | None
     metrics: dict[str, float]
 
 
 def needs_loss(method: Chain) -> bool:
     """Whether the method changes more than advantages, so that the workers' loss must be ours."""
-    return adds_terms(method) or bool({"eps_low", "eps_high"} & _writes(method))
+    return adds_terms(method) or bool({"eps_low", "eps_high", "dual_clip"} & method.writes)
 
 
 def adds_terms(method: Chain) -> bool:
     """Whether the method adds terms to the loss."""
-    return any(name.startswith("terms/") for name in _writes(method))
-
-
-def _writes(method: Chain) -> frozenset[str]:
-    return frozenset().union(*(link.writes for link in method.links))
+    return any(name.startswith("terms/") for name in method.writes)
 
 
 def control_batch(control: EntropyControl, batch: TokenBatch, aggregation: str, clip: tuple[float, float]) -> Update:
@@ -62,20 +61,22 @@ def control_batch(control: EntropyControl, batch: TokenBatch, aggregation: str, 
         aggregation: verl's `loss_agg_mode`: a dropped token also leaves the denominator of a mean over tokens.
         clip: verl's own (clip_ratio_low, clip_ratio_high).
     """
-    method = control.method
-    if adds_terms(method):
-        batch = _with_leaves(batch)
-    plain = Surrogate("ppo", batch.advantages_BT, eps_low=clip[0], eps_high=clip[1])
+    batch = dataclasses.replace(batch, stats=batch.stats.detach())
+    plain = Surrogate("ppo", batch.advantages_BT, eps_low=clip[0], eps_high=clip[1], dual_clip=DUAL_CLIP)
     changed, metrics = control.step_on(plain, batch)
     weight = token_weight(changed, batch, aggregation)
     advantages = changed.advantages_BT if weight is None else changed.advantages_BT * weight
-    ratio_term, entropy_term = term_derivatives(changed.terms, batch) if changed.terms else (None, None)
+    references = [term.reference_BT for term in changed.terms if term.of == "k3" and term.reference_BT is not None]
+    if len(references) > 1:
+        raise HostError(
+            "two terms are measured from references of their own, of which verl's workers get one: leave one out"
+        )
     ends = _clip(changed)
     return Update(
         advantages.masked_fill(~batch.mask, 0).detach(),
-        ends if ends != clip else None,
-        ratio_term,
-        entropy_term,
+        ends if ends != _clip(plain) else None,
+        term_factors(changed.terms, batch),
+        references[0] if references else None,
         metrics,
     )
 
@@ -98,16 +99,23 @@ def token_weight(changed: Surrogate, batch: TokenBatch, aggregation: str) -> Ten
     return weight if changed.weight_BT is None else weight * changed.weight_BT
 
 
-def term_derivatives(terms: Sequence[Term], batch: TokenBatch) -> tuple[Tensor | None, Tensor | None]:
-    """The terms' derivatives to each token's importance ratio and entropy, times the number of tokens.
+def term_factors(terms: Sequence[Term], batch: TokenBatch) -> dict[str, Tensor]:
+    """What the terms are made of -> its factor on each token, (B, T): their sum over the tokens is the terms' mean times them.
 
-    Taken at the policy before the update, where the ratio is 1 and d/d ratio = d/d logp. Exact for terms that are linear
-    in ratio and entropy, as all of the methods here are: the workers multiply by the ratio and entropy of their own pass.
+    The workers multiply by the importance ratio and the entropy of their own pass.
     """
-    logp, entropy = batch.stats.need("logp"), batch.stats.need("entropy")
-    total = torch.stack([term.loss() for term in terms]).sum() * batch.mask.sum()
-    to_ratio, to_entropy = torch.autograd.grad(total, (logp, entropy), allow_unused=True)
-    return to_ratio, to_entropy
+    factors: dict[str, Tensor] = {}
+    for term in terms:
+        if isinstance(term.of, Statistic):
+            raise HostError(f"a term made of {term.of} cannot be computed by verl's workers")
+        mask = term.mask_BT.bool() & batch.mask
+        factor = term.coef * mask.to(batch.advantages_BT.dtype)
+        if term.factor_BT is not None:
+            factor = factor * term.factor_BT.masked_fill(~mask, 0)
+        if term.over == "micro":  # of the batch, which is the step
+            factor = factor * batch.mask.sum() / mask.sum().clamp_min(1)
+        factors[term.of] = factors[term.of] + factor if term.of in factors else factor
+    return factors
 
 
 def session_rewards(scores_BT: Tensor, keys: Sequence[str]) -> Tensor:
@@ -127,17 +135,10 @@ def session_rewards(scores_BT: Tensor, keys: Sequence[str]) -> Tensor:
     return own[[last[session][1] for session in sessions]]
 
 
-def _with_leaves(batch: TokenBatch) -> TokenBatch:
-    """The same batch, with log-probabilities and entropies that a term can be differentiated to."""
-    stats = batch.stats.detach()
-    leaves = {n: stats.need(n).requires_grad_() for n in ("logp", "entropy")}
-    return dataclasses.replace(
-        batch, stats=dataclasses.replace(stats, **leaves), old_logp_BT=stats.need("logp").detach()
-    )
-
-
-def _clip(changed: Surrogate) -> tuple[float, float]:
-    ends = changed.eps_low, changed.eps_high
+def _clip(changed: Surrogate) -> tuple[float, float, float]:
+    ends = changed.eps_low, changed.eps_high, math.inf if changed.dual_clip is None else changed.dual_clip
     if any(isinstance(end, Tensor) for end in ends):
-        raise HostError("a clip range per token does not reach verl's policy loss, which takes two numbers")
-    return float(ends[0]), float(ends[1])
+        raise HostError("a clip range per token does not reach verl's policy loss, which takes numbers")
+    # verl multiplies by them: times an advantage of 0, infinity would be NaN.
+    low, high, dual = (min(float(end), 1e9) for end in ends)
+    return low, high, dual

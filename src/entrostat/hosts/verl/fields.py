@@ -8,14 +8,17 @@ WANT = "entrostat_want"
 STATISTIC = "entrostat_{}"
 """Field of a statistic, by its name in `types.STATISTICS`: one number per token of prompt and response."""
 
-RATIO_TERM = "entrostat_ratio_term"
-"""Field: what one unit of a token's importance ratio adds to the loss, before the mean over tokens."""
+TERM = "entrostat_term_{}"
+"""Field, by what a term is made of (`types.term_value`): the factor on it in a token's loss, before the mean over tokens."""
 
-ENTROPY_TERM = "entrostat_entropy_term"
-"""Field: what one nat of a token's entropy adds to the loss, before the mean over tokens."""
+TERMS = ("entropy", "ratio", "abs_log_ratio", "k3")
+"""What a term may be made of."""
+
+REFERENCE = "entrostat_reference"
+"""Field: log(p_reference / p_old) of each token, for a "k3" term."""
 
 CLIP = "entrostat_clip"
-"""Setting of an update: (eps_low, eps_high) of the importance ratio."""
+"""Setting of an update: (eps_low, eps_high, dual clip) of the importance ratio."""
 
 ENGINE = "entrostat.hosts.verl.engine"
 """What `actor_rollout_ref.model.external_lib` must import in the training workers."""

@@ -1,6 +1,6 @@
 """The workers' policy loss, where a method changes more than advantages: verl's own, with a clip range and added terms.
 
-    loss = ppo_loss(clip range) + sum(ratio_term * r + entropy_term * H) / tokens
+    loss = ppo_loss(clip range) + sum over terms and tokens of factor * value / tokens      value: `types.term_value`
 
 The mean is verl's token mean: over the tokens of the mini-batch on all ranks, whatever the loss's own aggregation.
 """
@@ -18,8 +18,7 @@ from verl.workers.utils.losses import ppo_loss
 from verl.workers.utils.padding import no_padding_2_padding
 
 from entrostat.hosts.verl import fields
-
-LARGEST_LOG_RATIO = 20.0  # as in verl's own losses
+from entrostat.types import LARGEST_LOG_RATIO, term_value
 
 
 def controlled_loss(
@@ -28,26 +27,23 @@ def controlled_loss(
     """verl's `ppo_loss` as the driver wants it for this batch; goes to the workers through `set_loss_fn`."""
     clip = tu.get_non_tensor_data(data, fields.CLIP, None)
     if clip is not None:
-        config = dataclasses.replace(config, clip_ratio_low=clip[0], clip_ratio_high=clip[1])
+        config = dataclasses.replace(config, clip_ratio_low=clip[0], clip_ratio_high=clip[1], clip_ratio_c=clip[2])
     loss, metrics = ppo_loss(config, model_output, data, dp_group)
-    present = [name for name in (fields.RATIO_TERM, fields.ENTROPY_TERM) if name in data]
+    present = {of: name for of in fields.TERMS if (name := fields.TERM.format(of)) in data}
     if not present:
         return loss, metrics
-    padded = data.select("response_mask", "old_log_probs", *present).to_padded_tensor()
+    more = [fields.REFERENCE] if fields.REFERENCE in data else []
+    padded = data.select("response_mask", "old_log_probs", *present.values(), *more).to_padded_tensor()
     mask = padded["response_mask"].bool()
+    change = no_padding_2_padding(model_output["log_probs"], data) - padded["old_log_probs"]
+    change = change.masked_fill(~mask, 0).clamp(-LARGEST_LOG_RATIO, LARGEST_LOG_RATIO)
+    entropy = no_padding_2_padding(model_output["entropy"], data) if "entropy" in present else None
+    reference = padded[fields.REFERENCE] if more else None
     added = loss.new_zeros(())
-    if fields.RATIO_TERM in present:
-        change = no_padding_2_padding(model_output["log_probs"], data) - padded["old_log_probs"]
-        ratio = change.masked_fill(~mask, 0).clamp(-LARGEST_LOG_RATIO, LARGEST_LOG_RATIO).exp()
-        added = added + _sum(padded[fields.RATIO_TERM] * ratio, mask)
-    if fields.ENTROPY_TERM in present:
-        entropy = no_padding_2_padding(model_output["entropy"], data)
-        added = added + _sum(padded[fields.ENTROPY_TERM] * entropy, mask)
+    for of, name in present.items():
+        value = padded[name] * term_value(of, change, entropy, reference)
+        added = added + torch.where(mask, value, 0).sum()
     # Ranks are averaged, so each one's share of the global mean is scaled by their number.
     added = added / data["batch_num_tokens"] * data["dp_size"]
     metrics["actor/entropy_control_terms"] = Metric(value=added.detach(), aggregation=AggregationType.SUM)
     return loss + added, metrics
-
-
-def _sum(values: Tensor, mask: Tensor) -> Tensor:
-    return torch.where(mask, values, 0).sum()

@@ -53,7 +53,7 @@ class Controlled:
         one_step = actor.ppo_epochs == 1 and actor.ppo_mini_batch_size * updates >= config.data.train_batch_size
         self.entropy_control = EntropyControl(settings.method, on_policy=one_step, delay=0)
         self.resume_state = settings.resume_state
-        self._clip: tuple[float, float] | None = None
+        self._clip: tuple[float, float, float] | None = None
         super().__init__(config)  # type: ignore[call-arg]
 
     # -- setting up ----------------------------------------------------------------------------------------------------
@@ -71,7 +71,7 @@ class Controlled:
     # -- one batch -----------------------------------------------------------------------------------------------------
 
     def _compute_old_log_prob(self, batch: Any, metrics: dict[str, Any]) -> Any:
-        batch.extra_info[fields.WANT] = sorted(self.entropy_control.method.requires)
+        batch.extra_info[fields.WANT] = sorted(map(str, self.entropy_control.method.requires))
         done = super()._compute_old_log_prob(batch, metrics)  # type: ignore[misc]
         for each in (batch, done):
             each.extra_info.pop(fields.WANT, None)
@@ -89,7 +89,7 @@ class Controlled:
     def _read(self, batch: Any) -> tuple[TokenBatch, Any]:
         """The global batch from the transfer queue, padded, and verl's mask, whose row lengths a result must have."""
         method = self.entropy_control.method
-        names = {name: fields.STATISTIC.format(name) for name in sorted(method.requires)}
+        names = {name: fields.STATISTIC.format(name) for name in sorted(map(str, method.requires))}
         select = ["advantages", "response_mask", *names.values(), *(["rm_scores"] if method.needs_rewards else [])]
         data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=select)
         if missing := [name for name, field in names.items() if field not in data]:
@@ -109,9 +109,8 @@ class Controlled:
     def _write(self, batch: Any, update: Update, like: Any) -> Any:
         columns = {
             "advantages": update.advantages_BT,
-            fields.RATIO_TERM: update.ratio_term_BT,
-            fields.ENTROPY_TERM: update.entropy_term_BT,
-        }
+            fields.REFERENCE: update.reference_BT,
+        } | {fields.TERM.format(of): factor for of, factor in update.terms.items()}
         nested = {name: response_to_nested(value, like) for name, value in columns.items() if value is not None}
         out = TensorDict(nested, batch_size=len(batch))
         return tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=out)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -50,7 +52,9 @@ def vocab_parallel_stats(
         tile = logits_NV[rows].float() / temperature_N[rows, None]
         parts.append(_tile(tile, targets_N[rows] - start, group))
     columns = torch.cat(parts, 1)
-    values = {name: columns[i].view(shape) for i, name in enumerate(("logp", "entropy", "baseline", "collision"))}
+    values: dict[str, Any] = {
+        name: columns[i].view(shape) for i, name in enumerate(("logp", "entropy", "baseline", "collision"))
+    }
     return TokenStats(**{name: values[name] for name in want})
 
 

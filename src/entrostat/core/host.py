@@ -1,0 +1,108 @@
+"""What a host can express, checked against a method's record before anything is trained.
+
+Each host declares one `Host`; `docs/capabilities.md` is generated from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from entrostat.errors import HostError
+from entrostat.types import Old, Statistic
+
+if TYPE_CHECKING:
+    from entrostat.methods.base import Link
+    from entrostat.methods.chain import Chain
+
+STAGES = ("reward", "loss", "sampling")
+FIELDS = (
+    "advantages",
+    "rows",
+    "advantages_BT",
+    "weight_BT",
+    "keep_BT",
+    "stopped_BT",
+    "eps_low",
+    "eps_high",
+    "dual_clip",
+    "form",
+    "temperature",
+)
+"""What a method may write, besides terms; see `methods.base.Card.writes`."""
+
+TERMS = ("entropy", "ratio", "abs_log_ratio", "k3")
+
+
+@dataclass(frozen=True)
+class Host:
+    """One training loop, or one setting of it.
+
+    Attributes:
+        name: in messages and in the table.
+        stages: which of the three it serves.
+        fields: what of a surrogate and of rollouts it can carry out; see `FIELDS`.
+        terms: what added terms may be made of: names of `TERMS`.
+        term_statistics: whether a term may be made of a `Statistic` too.
+        statistics: the named statistics that it computes; None: all.
+        parameterised: whether it computes a `Statistic`; old: whether also under the old policy.
+        data: which of "rewards" and "groups" its loss stage hands over.
+        why: a field, stage, "term:...", "statistic" or other thing that it lacks -> the reason and the way out, a clause.
+    """
+
+    name: str
+    stages: frozenset[str] = frozenset(STAGES)
+    fields: frozenset[str] = frozenset(FIELDS)
+    terms: frozenset[str] = frozenset(TERMS)
+    term_statistics: bool = True
+    statistics: frozenset[str] | None = None
+    parameterised: bool = True
+    old: bool = True
+    data: frozenset[str] = frozenset({"rewards", "groups"})
+    why: Mapping[str, str] = field(default_factory=dict)
+
+    def lacks(self, method: Chain) -> list[tuple[str, str, str]]:
+        """(link, key, what it asks for) of everything in the method that this host cannot express; the key is one of `why`."""
+        return [(link.name, key, what) for link in method.links for key, what in self._of(link)]
+
+    def _of(self, link: Link) -> list[tuple[str, str]]:
+        missing = [(f"stage:{stage}", f"the {stage} stage") for stage in link.stages if stage not in self.stages]
+        for written in sorted(link.writes):
+            if not written.startswith("terms/") and written not in self.fields:
+                missing.append((written, f"a change of {written}"))
+        for of in link.record.terms:
+            known = self.term_statistics if isinstance(of, Statistic) else of in self.terms
+            if not known:
+                missing.append(
+                    ("term:statistic" if isinstance(of, Statistic) else f"term:{of}", f"a term made of {of}")
+                )
+        for want in sorted(link.requires, key=str):
+            if isinstance(want, Old):
+                known = self.old and (isinstance(want.of, str) or self.parameterised)
+            elif isinstance(want, Statistic):
+                known = self.parameterised
+            else:
+                known = self.statistics is None or want in self.statistics
+            if not known:
+                missing.append(("old" if isinstance(want, Old) else "statistic", f"the statistic {want}"))
+        missing += [
+            (need, f"{need} in the loss")
+            for need in ("rewards", "groups")
+            if need in link.record.needs and need not in self.data
+        ]
+        return missing
+
+    def check(self, method: Chain) -> None:
+        """Refuse a method that asks for more.
+
+        Raises:
+            HostError: naming the link, what it needs, and the way out where one is known.
+        """
+        for link, key, what in self.lacks(method):
+            why = self.why.get(key, "take another method, or another host: docs/capabilities.md")
+            raise HostError(f"{link!r} needs {what}, which {self.name} cannot express: {why}")
+
+
+LOOP = Host("a loop of one's own")
+"""A training loop that uses `methods.loss`: it expresses everything."""

@@ -1,0 +1,110 @@
+"""KL-Cov: tokens whose log-probability and advantage move together most are held to the old policy.
+
+cov_t = (A_t - mean A) (log p_t - mean log p);   loss_t = -r A + coef |log r| on the largest `share` of cov, else -r A
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from entrostat.methods.base import Card, Link, MethodState, Source
+from entrostat.methods.registry import register
+from entrostat.methods.scopes import Top, check_scope, in_top, mean_over
+from entrostat.stats.summarise import sum_dtype
+from entrostat.types import Summary, Surrogate, Term, TokenBatch
+
+
+@dataclass(frozen=True)
+class KLCov(Link):
+    """Penalise |log r| on the tokens of largest covariance of advantage and log-probability; no clip anywhere.
+
+    Args:
+        share: of the tokens that is penalised, a fraction: 2e-3 is the paper's for 7B, 2e-4 for 32B.
+        coef: of the penalty.
+        scope: over which tokens means and largest covariances are taken, "step" or "micro".
+    """
+
+    share: float = 2e-3
+    coef: float = 1.0
+    scope: Literal["step", "micro"] = "step"
+
+    card: ClassVar[Card] = Card(
+        "kl_cov",
+        effect="raises",
+        writes=("eps_low", "eps_high", "dual_clip", "terms/kl_cov"),
+        terms=("abs_log_ratio",),
+        needs=("stale",),
+        sums=("advantage", "chosen"),
+        metrics={"chosen_share": "share of the tokens that are penalised"},
+        notes=(
+            "on-policy the penalty's gradient is sign(0) = 0: it acts from the second optimizer step on a batch",
+            "the share is a fraction; the first release counts in percent, and copies are off by a factor of 100",
+        ),
+        source=Source(
+            "2505.22617",
+            "KL-Cov, Eq. 14; verl's policy loss kl_cov",
+            "share 2e-3, coef 1",
+            (
+                "means and threshold are of the optimizer step over all its tokens (scope='step'), of the last one where the "
+                "host does not have it at hand; the release takes them from the micro-batch of one rank (scope='micro')",
+            ),
+        ),
+    )
+
+    @property
+    def record(self) -> Card:
+        return replace(self.card, tops={"covariance": self._top} if self.scope == "step" else {})
+
+    @property
+    def _top(self) -> Top:
+        return Top(self.share, "down")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_scope(self.scope, ("step", "micro"))
+        Top(self.share)
+
+    def _covariance(self, surrogate: Surrogate, batch: TokenBatch, memory: Mapping[str, float]) -> Tensor:
+        a, logp = surrogate.advantages_BT.detach(), batch.stats.need("logp").detach()
+        mean_a = mean_over(a, batch, self.scope, memory.get("advantage"))
+        return (a - mean_a) * (logp - mean_over(logp, batch, self.scope, memory.get("logp")))
+
+    @torch.no_grad()
+    def measure(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Mapping[str, Tensor]:
+        a = surrogate.advantages_BT.masked_fill(~batch.mask, 0)
+        sums = {"advantage": a.sum(dtype=sum_dtype(a.device))}
+        if self.scope == "step":
+            sums["covariance"] = self._covariance(surrogate, batch, state.memory)[batch.mask]
+        return sums
+
+    def apply(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Surrogate:
+        covariance = self._covariance(surrogate, batch, state.memory)
+        chosen = in_top(covariance, batch.mask, self._top, self.scope, batch, state.memory.get("covariance"))
+        term = Term("kl_cov", "abs_log_ratio", batch.mask, self.coef, chosen.to(covariance.dtype))
+        return replace(
+            surrogate,
+            eps_low=1.0,
+            eps_high=math.inf,
+            dual_clip=None,
+            terms=(*surrogate.terms, term),
+            sums={**surrogate.sums, "chosen": chosen.sum(dtype=sum_dtype(chosen.device))},
+        )
+
+    def remember(self, summary: Summary, memory: Mapping[str, float]) -> Mapping[str, float]:
+        means = {"advantage": summary.mean("advantage"), "logp": -summary.mean("surprisal")}
+        return {
+            **super().remember(summary, memory),
+            **{name: mean for name, mean in means.items() if math.isfinite(mean)},
+        }
+
+    def report(self, summary: Summary) -> dict[str, float]:
+        return {"chosen_share": summary.mean("chosen")}
+
+
+kl_cov = register(KLCov)

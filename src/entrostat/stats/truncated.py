@@ -1,0 +1,113 @@
+"""Statistics with a parameter: entropies of a part of the vocabulary, log-probabilities after a filter or at another temperature.
+
+Each is the formula in its record's docstring (`types.Nucleus` and its neighbors), written down from the full softmax in fp32 or
+better. They need the whole row of the vocabulary, most of them sorted, so a host computes them a slice of tokens at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from entrostat.errors import ConfigError, DataError
+from entrostat.types import (
+    Clamped,
+    LogpAt,
+    MinP,
+    Nucleus,
+    Reheated,
+    Statistic,
+    TopKEntropy,
+    TopLogp,
+    Varentropy,
+)
+
+FILTERED_OUT = -1e4
+"""In place of the log-probability of a token that a filter left out: finite, so that 0 times it is 0."""
+
+
+def parameterised_stats(
+    logits: Tensor, targets: Tensor, want: Iterable[Statistic], temperature: float = 1.0
+) -> dict[Statistic, Tensor]:
+    """What was asked for, by what was asked for.
+
+    Args:
+        logits: (..., V); -inf is a token that cannot be drawn.
+        targets: (...), token ids.
+        want: statistics of one policy; those without `gradient` carry none.
+        temperature: that the policy is sampled at; `LogpAt` and `Reheated` divide once more.
+
+    Returns:
+        Tensors (...), `TopLogp` (..., k), in the logits' dtype and at least fp32. NaN where a row has no finite logit.
+
+    Raises:
+        ConfigError: a statistic that is none of the above.
+        DataError: shapes that do not fit.
+    """
+    if tuple(targets.shape) != tuple(logits.shape[:-1]):
+        raise DataError(f"targets must have shape {tuple(logits.shape[:-1])}, got {tuple(targets.shape)}")
+    wide = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+    found: dict[Statistic, Tensor] = {}
+    for each in want:
+        with torch.set_grad_enabled(torch.is_grad_enabled() and getattr(each, "gradient", False)):
+            found[each] = _value(each, wide / temperature, targets)
+    return found
+
+
+def _value(of: Statistic, z: Tensor, targets: Tensor) -> Tensor:
+    match of:
+        case Nucleus():
+            return _entropy_of(z.masked_fill(~_nucleus(z, of), -torch.inf))
+        case TopKEntropy(k=k):
+            return _entropy_of(z.topk(min(k, z.shape[-1]), -1).values)
+        case Clamped(dropped=dropped):
+            kept = z.shape[-1] - int(z.shape[-1] * dropped)
+            return _entropy_of(z.topk(max(kept, 1), -1).values)
+        case MinP(kappa=kappa):
+            logp = torch.log_softmax(z, -1)
+            keep = logp >= logp.amax(-1, keepdim=True) + _log(kappa)
+            filtered = torch.log_softmax(z.masked_fill(~keep, -torch.inf), -1)
+            return _at(filtered, targets).clamp_min(FILTERED_OUT)
+        case Varentropy():
+            logp = torch.log_softmax(z, -1)
+            p, safe = logp.exp(), logp.clamp_min(FILTERED_OUT)
+            mean = (p * safe).sum(-1, keepdim=True)
+            return (p * (safe - mean).square()).sum(-1)
+        case LogpAt(temperature=temperature):
+            return _at(torch.log_softmax(z / temperature, -1), targets)
+        case TopLogp(k=k):
+            return torch.log_softmax(z, -1).topk(min(k, z.shape[-1]), -1).values
+        case Reheated(temperature=temperature):
+            teacher = torch.softmax(z.detach() / temperature, -1)
+            return -(teacher * torch.log_softmax(z, -1).clamp_min(FILTERED_OUT)).sum(-1)
+    raise ConfigError(f"{of!r} is a statistic that nothing here computes")
+
+
+def _entropy_of(z: Tensor) -> Tensor:
+    """Entropy of the softmax of what is not -inf."""
+    logp = torch.log_softmax(z, -1)
+    # A finite stand-in for -inf keeps both the value and the gradient of p log p at 0.
+    return -(logp.exp() * logp.masked_fill(logp == -torch.inf, FILTERED_OUT)).sum(-1)
+
+
+def _nucleus(z: Tensor, of: Nucleus) -> Tensor:
+    """The likeliest tokens whose mass reaches `of.mass`, (..., V) booleans; at least one."""
+    with torch.no_grad():
+        ordered, order = torch.softmax(z, -1).sort(-1, descending=True)
+        reached = ordered.cumsum(-1)
+        # Before a token comes the mass of those ahead of it; the crossing one is the first that reaches the mass.
+        inside = (reached - ordered < of.mass) if of.crossing else (reached < of.mass)
+        inside[..., 0] = True
+        if of.most:
+            inside[..., of.most :] = False
+        return torch.zeros_like(inside).scatter(-1, order, inside)
+
+
+def _at(logp: Tensor, targets: Tensor) -> Tensor:
+    return logp.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+
+
+def _log(kappa: float) -> float:
+    return float(torch.tensor(kappa, dtype=torch.float64).log())
