@@ -202,7 +202,8 @@ def would_do(batch: TokenBatch) -> dict[str, tuple[Tensor, list[str]]]:
     found = {}
     for name in names():
         for label, method in _variants(name):
-            if not method.requires <= batch.stats.available() or (method.needs_rewards and batch.rewards_B is None):
+            told = {"rewards": batch.rewards_B is not None, "groups": batch.groups_B is not None}
+            if not method.requires <= batch.stats.available() or not all(told.get(n, True) for n in method.needs):
                 continue
             changed = _raised(method, batch)
             value = factor(changed, batch)
@@ -233,7 +234,7 @@ def _at_limit(link: Link) -> Link:
     for name, controller in link.knobs.items():
         if is_feedback(controller):
             low, high = controller.limits
-            wanted = high if link.actions[name] == "raise" else low
+            wanted = high if link.card.knobs[name] == "raise" else low
             fixed[name] = wanted if math.isfinite(wanted) else math.copysign(1.0, wanted)
     return dataclasses.replace(link, **fixed)
 
