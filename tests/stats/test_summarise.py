@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from entrostat.errors import DataError, MissingStatistic
 from entrostat.stats import reference_stats, summarise, token_stats
+from entrostat.stats.clusters import CLUSTER_SUMS
 from entrostat.stats.summarise import PROBABILITY_EDGES, QUADRANTS
 from entrostat.types import STATISTICS, Summary, TokenBatch, TokenStats
 
@@ -70,6 +71,12 @@ def test_by_hand() -> None:
             add("flow", -ratio * advantage * centred), add("flow_sq", (advantage * centred) ** 2)
             add(f"probability/{sum(math.exp(logp) > edge for edge in PROBABILITY_EDGES)}", 1)
     expected["sequences"] = float(batch.mask_BT.any(1).sum())
+    for row in batch.mask_BT.bool():
+        tokens = int(row.sum())
+        add("clusters", int(tokens > 0)), add("clusters/tokens_sq", tokens**2)
+    for entropies, row in zip(batch.stats.need("entropy").double(), batch.mask_BT.bool(), strict=True):
+        total = float(entropies[row].sum())
+        add("clusters/entropy_sq", total**2), add("clusters/entropy_tokens", total * int(row.sum()))
     summary = summarise(batch)
     assert set(expected) <= set(summary.values)
     for name in summary.values:
@@ -155,6 +162,7 @@ def test_only_what_the_statistics_allow() -> None:
     assert names == {"tokens", "tokens/positive", "tokens/negative", "entropy", "entropy_sq", "sequences"} | {
         "entropy/positive",
         "entropy/negative",
+        *CLUSTER_SUMS,
     }
 
 

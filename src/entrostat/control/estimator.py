@@ -39,6 +39,7 @@ PRIOR_GAIN_SD = 0.015  # anything from nothing to several times as much
 PRIOR_DRIFT_SD = 0.01  # per step
 PRIOR_UNFORESEEN_SD = 0.004  # per step: of what the first-order theory does not foresee of the drift
 PRIOR_NOISE_SD = 0.03  # of one measurement
+MOST_NOISE_SD = 0.1  # of the first one, whatever is said of it
 GAIN_SD = 0.2  # standard error at which the gain comes to rest, as a share of it
 LEAST_LEARNT = 0.02  # share of the gain's variance that a measurement must remove to teach anything of it
 OUTLIER, CONFIRMED = 5.0, 3.0  # standard deviations of an innovation that is none, and of the next that says it was
@@ -55,6 +56,7 @@ class Estimate:
         level: the entropy [nats]; drift: d [nats per step]; gain: g [nats per step and unit of output].
         lagged: a, the output as it reaches the policy.
         noise: variance of a measurement [nats^2].
+        excess: that variance over the square of the standard error that was given, or of the first one assumed.
         scale: the first measurement [nats]; 0 before it.
         memory: measurements within which a change of level and drift is followed.
         trend: mean innovation over the memory, in its own standard deviations: 0 on average, of size 1.
@@ -68,6 +70,7 @@ class Estimate:
     gain: float = 0.0
     lagged: float = 0.0
     noise: float = 0.0
+    excess: float = 1.0
     scale: float = 0.0
     memory: float = 0.0
     trend: float = 0.0
@@ -92,7 +95,8 @@ E = TypeVar("E", bound=Estimate)
 def first_estimate(into: E, measured: float, noise: float | None, memory: float) -> E:
     """The prior, scaled by the first measurement; `noise` is that measurement's standard error, where it is known."""
     scale = max(measured, 1e-6)
-    variance = max(PRIOR_NOISE_SD if noise is None else noise / scale, _LEAST_NOISE) ** 2 * scale**2
+    assumed = PRIOR_NOISE_SD if noise is None else min(max(noise / scale, _LEAST_NOISE), MOST_NOISE_SD)
+    variance = (assumed * scale) ** 2
     return replace(
         into,
         level=measured,
@@ -100,6 +104,7 @@ def first_estimate(into: E, measured: float, noise: float | None, memory: float)
         gain=PRIOR_GAIN * scale,
         lagged=0.0,
         noise=variance,
+        excess=variance / max(noise or 0.0, _LEAST_NOISE * scale) ** 2 if noise else 1.0,
         scale=scale,
         memory=memory,
         trend=0.0,
@@ -122,11 +127,12 @@ def corrected(before: E, measured: float, noise: float | None, steps: int, memor
     """The estimate after one more measurement.
 
     Args:
-        noise: the measurement's standard error [nats]; None: it is inferred from the innovations.
+        noise: the measurement's standard error [nats]; None: as large as the last one's.
         steps: how many measurements there were before.
         memory: the shortest and the longest.
     """
-    known = before.noise if noise is None else max(noise, _LEAST_NOISE * before.scale) ** 2
+    told = before.noise / before.excess if noise is None else max(noise, _LEAST_NOISE * before.scale) ** 2
+    known = told * before.excess
     innovation = measured - before.level
     variance = before.level_level + known
     distance = innovation / math.sqrt(variance)
@@ -143,6 +149,7 @@ def corrected(before: E, measured: float, noise: float | None, steps: int, memor
         noise is None and not jumped
     ):  # the innovations' variance is that of the measurement and of the prediction together
         known += (heard**2 - 1) * variance * (1 / (10 + steps) + 1 / 50)
+        known = max(known, (_LEAST_NOISE * before.scale) ** 2)
     # White innovations neither go on as they went nor turn back: Mehra's test, one product at a time.
     pace = min(max(before.memory * math.exp(-_PACE * heard * before.trend), memory[0]), memory[1])
     share = 1 / pace
@@ -159,7 +166,8 @@ def corrected(before: E, measured: float, noise: float | None, steps: int, memor
         level=before.level + level * innovation,
         drift=before.drift + drift * innovation,
         gain=before.gain + gain * innovation,
-        noise=max(known, (_LEAST_NOISE * before.scale) ** 2),
+        noise=known,
+        excess=known / told,
         memory=pace,
         trend=trend,
         outlier=outlier,

@@ -73,5 +73,5 @@ def is_feedback(controller: Controller) -> bool:
 
 
 def reads_effect(controller: Any) -> bool:
-    """Whether its `step` takes an `Effect` as well, where the method knows one."""
+    """Whether its `step` takes what the method knows beside the measurement: an `Effect`, and its standard error."""
     return bool(getattr(controller, "reads_effect", False))

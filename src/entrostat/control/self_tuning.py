@@ -161,7 +161,8 @@ class SelfTuning:
         Args:
             measured: exact mean entropy of its batch [nats per token].
             effect: of this controller's outputs on that batch, where the method knows it.
-            standard_error: of `measured`, from the batch itself [nats]; None: it is inferred.
+            standard_error: of `measured`, from the batch itself [nats] (`stats.clusters`). The innovations say by which factor
+                it is too small or too large. None: as large as before.
             fresh: whether the batch was sampled anew since the last step. Several updates on one batch share its noise, and one
                 measurement counts once. None: yes, unless the measurement is the last one to the bit.
         """

@@ -29,6 +29,7 @@ from entrostat.control.effect import Effect
 from entrostat.control.knob import as_controller, is_feedback, reads_effect
 from entrostat.errors import DataError, StateError
 from entrostat.methods.scopes import Top
+from entrostat.stats.clusters import standard_error
 from entrostat.types import Rollouts, Statistic, Summary, Surrogate, TokenBatch, Want
 
 if TYPE_CHECKING:
@@ -222,9 +223,8 @@ class Link:
         control_base.check_measured(measured)
         knobs = {}
         for knob, controller in self.knobs.items():
-            known = self.effect(knob, summary) if reads_effect(controller) else None
-            before = state.knobs[knob]
-            knobs[knob] = controller.step(before, measured, known) if known else controller.step(before, measured)
+            told = (self.effect(knob, summary), standard_error(summary)) if reads_effect(controller) else ()
+            knobs[knob] = controller.step(state.knobs[knob], measured, *told)
         metrics: dict[str, float] = {}
         for knob in self.feedback:
             metrics |= {m: float(v) for m in CONTROLLER_METRICS if (v := getattr(knobs[knob], m, None)) is not None}

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from entrostat.stats.clusters import CLUSTER_SUMS, cluster_sums
 from entrostat.types import Summary, TokenBatch, Want
 
 # Positions summed at once: their columns stay in the processor's cache, those of a large batch in fp64 would be many times the
@@ -36,7 +37,7 @@ def summary_names(want: Iterable[Want]) -> tuple[str, ...]:
     have = set(want)
     names = ["tokens", "tokens/positive", "tokens/negative", "sequences"]
     if "entropy" in have:
-        names += ["entropy", "entropy_sq", "entropy/positive", "entropy/negative"]
+        names += ["entropy", "entropy_sq", "entropy/positive", "entropy/negative", *CLUSTER_SUMS]
     if "logp" in have:
         names += ["surprisal", *(f"probability/{i}" for i in range(len(PROBABILITY_EDGES) + 1))]
     if {"logp", "entropy", "baseline"} <= have:
@@ -51,7 +52,7 @@ def summarise(batch: TokenBatch, push_BT: Tensor | None = None) -> Summary:
     Always: `tokens`, `sequences`, and where the statistics allow:
 
     * entropy: `entropy`, `entropy_sq`; and split by the sign of the advantage `entropy/positive`, `tokens/positive`,
-      `entropy/negative`, `tokens/negative`
+      `entropy/negative`, `tokens/negative`; and over sequences or prompts those of `stats.clusters`
     * logp: `surprisal`, histogram `probability/0` to `probability/7` over `PROBABILITY_EDGES`
     * with the baseline: `discriminator` (S), `centred` (D) and its square `centred_sq`, `flow_sq` (A D)^2, the
       first-order change of entropy `flow` = -push D per unit of step at the logits, and its four parts `flow/<quadrant>`
@@ -67,9 +68,12 @@ def summarise(batch: TokenBatch, push_BT: Tensor | None = None) -> Summary:
     """
     count, length = batch.mask_BT.shape
     size = max(_POSITIONS // max(length, 1), 1)
-    if count <= size or batch.mask_BT.device.type != "cpu":
-        return _sums(batch, push_BT)
     total = Summary()
+    if batch.stats.entropy is not None:
+        groups, dtype = batch.groups_B, sum_dtype(batch.mask_BT.device)
+        total = Summary(cluster_sums(batch.stats.entropy, batch.mask, groups, dtype))
+    if count <= size or batch.mask_BT.device.type != "cpu":
+        return total + _sums(batch, push_BT)
     for first in range(0, count, size):
         rows = slice(first, first + size)
         total = total + _sums(batch.rows(rows), None if push_BT is None else push_BT[rows])
