@@ -13,18 +13,18 @@ To be run with the machine to itself. Cases, each with its sides run in turn in 
 
 `seconds` is the median wall time over turns, `ratio` that of the side over ours. `extra_mb` is the peak of resident memory above
 what the inputs take, in a process of its own; in `step` it holds the gradients (`gradient_mb`), which every side must return.
-`table.py` makes the tables of docs/statistics.md from the results.
+`token_statistics_table.py` makes the tables of docs/statistics.md from the results.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
+import multiprocessing
 import os
 import platform
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
@@ -196,15 +196,19 @@ def extra_memory(case: dict[str, Any], side: str, threads: int) -> float | None:
     """Peak of resident memory above the inputs', in MB, measured in a process of its own; None off Linux."""
     if not Path("/proc/self/clear_refs").exists():
         return None
-    command = [sys.executable, __file__, "--memory", json.dumps(case | {"side": side}), "--threads", str(threads)]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    # The server imports torch once, and each process is a clean copy of it.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "entrostat.stats"])
+    with context.Pool(1) as pool:
+        return pool.apply(peak_of, (case | {"side": side}, threads))
 
 
 def peak_of(case: dict[str, Any], threads: int) -> float:
     """What `extra_memory` runs in its process."""
     torch.set_num_threads(threads)
-    # Once on a small case, for what is set up on first use.
-    prepare(case | {"tokens": 8, "vocabulary": 64}, case["side"])()
+    # Once on a smaller case, for what is set up and mapped on first use; what it freed goes back to the system.
+    prepare(case | {"tokens": min(case["tokens"], 128), "vocabulary": 2 * TILE[1]}, case["side"])()
+    ctypes.CDLL(None).malloc_trim(0)
     work = prepare(case, case["side"])
     before = _status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
@@ -235,11 +239,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--only", nargs="+", help="names of cases; all by default")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("token_statistics.json"))
-    parser.add_argument("--memory", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.memory:
-        print(peak_of(options.memory, options.threads[0]))
-        return
     rows: list[dict[str, Any]] = []
     for threads in options.threads:
         for case in cases(options.quick):

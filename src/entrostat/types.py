@@ -17,7 +17,7 @@ from entrostat.errors import ConfigError, DataError, MissingStatistic
 if TYPE_CHECKING:
     from torch import Tensor
 
-STATISTICS = ("logp", "entropy", "baseline", "collision", "top1")
+STATISTICS = ("logp", "entropy", "baseline", "collision")
 """The statistics with a name of their own; see `TokenStats`. Those with a parameter are `Statistic`."""
 
 LARGEST_LOG_RATIO = 20.0
@@ -157,7 +157,6 @@ class TokenStats:
         entropy: H = -sum_i p_i log p_i, same shape, may carry a gradient.
         baseline: B = sum_i p_i^2 (H + log p_i), same shape, without gradient.
         collision: sum_i p_i^2, the probability that two draws agree, same shape, without gradient.
-        top1: 1 where no token is likelier than k (ties count), else 0, same shape and dtype, without gradient.
         extra: the statistics with a parameter, by what was asked for; same shape, `TopLogp` with one more dimension.
     """
 
@@ -165,7 +164,6 @@ class TokenStats:
     entropy: Tensor | None = None
     baseline: Tensor | None = None
     collision: Tensor | None = None
-    top1: Tensor | None = None
     extra: Mapping[Statistic, Tensor] = field(default_factory=dict)
 
     def need(self, name: Want) -> Tensor:

@@ -12,7 +12,6 @@ from entrostat.stats import centred_discriminators, reference_stats, summarise
 from entrostat.stats.summarise import QUADRANTS
 from entrostat.types import Summary, TokenBatch, TokenStats
 
-torch.set_num_threads(1)
 
 
 def batch(seed: int = 0, off_policy: bool = False) -> TokenBatch:

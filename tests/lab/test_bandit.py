@@ -18,7 +18,6 @@ from entrostat.lab.bandit import _Training, token_gradient
 from entrostat.methods import Chain, loss, make, ppo
 from entrostat.types import TokenBatch, TokenStats
 
-torch.set_num_threads(1)
 
 
 def test_the_closed_form_of_the_gradient_is_autograd_s() -> None:

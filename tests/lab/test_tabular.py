@@ -7,7 +7,6 @@ from entrostat.errors import DataError
 from entrostat.lab import TabularPolicy, group_advantages
 from entrostat.stats import centred_discriminators
 
-torch.set_num_threads(1)
 
 
 def policy(states: int = 4, arms: int = 5, seed: int = 0) -> TabularPolicy:

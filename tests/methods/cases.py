@@ -21,7 +21,6 @@ from entrostat.methods import Chain, token_push
 from entrostat.stats import token_stats
 from entrostat.types import Surrogate, TokenBatch, Totals
 
-torch.set_num_threads(1)
 
 
 @dataclass(frozen=True)

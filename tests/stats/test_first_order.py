@@ -12,7 +12,6 @@ from entrostat.errors import DataError
 from entrostat.lab import TabularPolicy, group_advantages
 from entrostat.stats import reference_stats
 
-torch.set_num_threads(1)
 SEEDS = st.integers(0, 2**31 - 1)
 
 

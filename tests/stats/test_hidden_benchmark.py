@@ -23,9 +23,10 @@ def test_quick_benchmark(tmp_path: Path) -> None:
     memory = {(row["case"], row["side"]): row["extra_mb"] for row in results["rows"]}
     # 256 x 49,152 logits in fp32 take 50 MB, and every statistic from them another copy or two.
     assert memory["forward", "full"] > 100
-    assert memory["forward", "ours"] < 16
-    # Four times the vocabulary, the same memory.
-    assert memory["vocabulary", "ours"] < memory["forward", "ours"] + 4
+    # Resident memory comes in pages of up to 2 MB, whose number is the system's affair: bounds of half the logits.
+    assert memory["forward", "ours"] < 25
+    # Four times the vocabulary (logits of 201 MB), the same memory.
+    assert memory["vocabulary", "ours"] < memory["forward", "ours"] + 25
 
 
 def test_the_page_shows_the_committed_results() -> None:

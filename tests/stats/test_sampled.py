@@ -5,7 +5,6 @@ import torch
 
 from entrostat.stats import sampled_entropy, token_stats
 
-torch.set_num_threads(1)
 
 
 def test_mean_surprisal_of_masked_tokens() -> None:

@@ -16,7 +16,6 @@ from entrostat.stats.clusters import CLUSTER_SUMS
 from entrostat.stats.summarise import PROBABILITY_EDGES, QUADRANTS
 from entrostat.types import STATISTICS, Summary, TokenBatch, TokenStats
 
-torch.set_num_threads(1)
 SEEDS = st.integers(0, 2**31 - 1)
 
 

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from error_budget import assert_within, moved
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -15,7 +16,6 @@ from entrostat.errors import ConfigError, DataError
 from entrostat.stats import reference_stats, token_stats
 from entrostat.types import STATISTICS, TokenStats
 
-torch.set_num_threads(1)
 SEEDS = st.integers(0, 2**31 - 1)
 
 
@@ -67,8 +67,9 @@ def test_only_what_is_wanted_is_there() -> None:
 def test_chunk_size_does_not_matter(seed: int, tokens: int, vocabulary: int, chunk: int) -> None:
     logits, targets = sample(seed, tokens, vocabulary)
     one, many = (token_stats(logits, targets, STATISTICS, chunk_tokens=c) for c in (tokens, chunk))
+    allowed = moved(logits, 0.0, torch.float64)
     for name in STATISTICS:
-        assert torch.equal(one.need(name), many.need(name)), name
+        assert_within(many.need(name), one.need(name), allowed[name])
 
 
 @given(seed=SEEDS, vocabulary=st.integers(1, 30), scale=st.floats(0, 300), shift=st.floats(-50, 50))
@@ -83,8 +84,7 @@ def test_bounds_and_shift(seed: int, vocabulary: int, scale: float, shift: float
     # Jensen: the collision entropy -log sum p^2 is never above the Shannon entropy.
     assert (-collision.log() <= entropy + 1e-9).all()
     moved = token_stats(logits + shift, targets, STATISTICS)
-    # Rounding may make a tie of two logits that differ by less than the shift's last digit: top1 is left out.
-    for name in ("logp", "entropy", "baseline", "collision"):
+    for name in STATISTICS:
         torch.testing.assert_close(moved.need(name), stats.need(name), rtol=1e-10, atol=1e-10)
 
 
@@ -104,10 +104,10 @@ def test_uniform_and_certain() -> None:
     targets = torch.zeros(1, dtype=torch.long)
     uniform = token_stats(torch.zeros(1, 8), targets, STATISTICS)
     assert uniform.need("entropy").item() == pytest.approx(math.log(8))
-    assert uniform.need("baseline").item() == pytest.approx(0, abs=1e-7)
+    assert uniform.need("baseline").item() == pytest.approx(0, abs=4 * torch.finfo(torch.float32).eps)
     assert uniform.need("collision").item() == pytest.approx(1 / 8)
     certain = token_stats(torch.tensor([[500.0, 0.0, 0.0]]), targets, STATISTICS)
-    assert [certain.need(n).item() for n in STATISTICS] == [0, 0, 0, 1, 1]
+    assert [certain.need(n).item() for n in STATISTICS] == [0, 0, 0, 1]
 
 
 # ---- gradients
@@ -162,6 +162,22 @@ def test_gradient_keeps_the_logits_dtype(dtype: torch.dtype) -> None:
     stats = token_stats(logits, targets)
     assert stats.need("logp").dtype == stats.need("entropy").dtype == torch.float32
     assert grad(stats, logits, (1.0, 1.0)).dtype == dtype
+
+
+def test_a_token_without_a_gradient_gets_zeros_whatever_it_holds() -> None:
+    logits, targets = sample(9, 4, 6, dtype=torch.float32)
+    logits[1], logits[2, 3] = torch.nan, -torch.inf
+    logits.requires_grad_()
+    stats = token_stats(logits, targets)
+    weights = torch.tensor([1.0, 0.0, -2.0, 0.0])
+    ours = torch.autograd.grad((weights * (stats.need("logp") + stats.need("entropy"))).sum(), logits)[0]
+    assert (ours[[1, 3]] == 0).all() and (ours[[0, 2]] != 0).any(1).all() and ours.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32])
+def test_token_ids_of_any_integer_dtype(dtype: torch.dtype) -> None:
+    logits, targets = sample(8, 6, 6)
+    assert torch.equal(token_stats(logits, targets.to(dtype)).need("logp"), token_stats(logits, targets).need("logp"))
 
 
 # ---- masked vocabulary, NaN
@@ -272,6 +288,8 @@ def test_not_contiguous() -> None:
         ({"targets_BT": torch.full((2, 3), 5)}, DataError, r"\[0, 5\).*5"),
         ({"targets_BT": torch.full((2, 3), -100)}, DataError, "-100"),
         ({"targets_BT": torch.zeros(2, 3)}, DataError, "float32"),
+        ({"targets_BT": torch.zeros(2, 3, dtype=torch.bool)}, DataError, "bool"),
+        ({"targets_BT": torch.full((2, 3), 7, dtype=torch.uint8)}, DataError, r"\[0, 5\).*7"),
         ({"logits_BTV": torch.zeros(2, 3, 5, dtype=torch.long)}, DataError, "int64"),
         ({"logits_BTV": torch.tensor(1.0)}, DataError, r"\(\)"),
     ],

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from entrostat.hosts.verl.batch import adds_terms, needs_loss
-from entrostat.hosts.verl.vocab_parallel import HERE as SPLIT_VOCABULARY
 from entrostat.methods import Chain, names
 from entrostat.methods.page import example
+from entrostat.types import STATISTICS
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def _fused(method: Chain) -> str:
 def _megatron(method: Chain) -> str:
     if method.sets_temperature:
         return _no("sampling")
-    if not method.requires <= SPLIT_VOCABULARY:
+    if not method.requires <= set(STATISTICS):
         return _no("split")
     return _yes("untested", *(["loss"] if needs_loss(method) else []))
 

@@ -15,11 +15,10 @@ from entrostat.stats.logits import token_stats
 from entrostat.stats.metrics import entropy_metrics
 from entrostat.stats.reference import reference_stats
 from entrostat.stats.sampled import sampled_entropy
-from entrostat.stats.shard import VocabularyShard
 from entrostat.stats.summarise import summarise
+from entrostat.stats.vocab_parallel import vocab_parallel_stats
 
 __all__ = [
-    "VocabularyShard",
     "centred_discriminators",
     "change_from_grpo_step",
     "change_from_raise",
@@ -33,5 +32,6 @@ __all__ = [
     "summarise",
     "token_stats",
     "token_stats_from_hidden",
+    "vocab_parallel_stats",
     "watershed",
 ]

@@ -6,7 +6,8 @@ Of grad_logp * log p_k + grad_entropy * H, with
 
 the gradient is p_j (a log p_j + b), with a = -grad_entropy and b = a H - grad_logp, and grad_logp more at the target. With
 y = z - m, where log Z = m + r, that is exp(y) (a' y + b') with a' = a exp(-r) and b' = (b - a r) exp(-r): few passes over a
-tile, and everything else once per token.
+tile, and everything else once per token. At the target 1 - p_k is taken from log p_k in double precision: of a near-certain
+token the difference of two numbers near 1 would leave nothing.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from entrostat.stats.online import FLOOR, block_rows, entries
+from entrostat.stats.online import FLOOR, block_rows, columns_of
 
 
 @dataclass(frozen=True)
 class LogitGradient:
     """The gradient with respect to the logits z of N tokens.
 
-    It is exp(y) (slope * y + level) with y = z - shift, and `target` more at the target.
+    It is exp(y) (slope * y + level) with y = z - shift, and `target` at the target. A token that no gradient arrives at has
+    zeros in all of them, whatever its logits hold.
 
     Args:
         shift_N: the log normaliser, rounded to the tiles' dtype; what the rounding took is in the others.
@@ -39,26 +41,42 @@ class LogitGradient:
     def of(
         cls,
         log_normaliser_N: Tensor,
-        entropy_N: Tensor,
+        logp_N: Tensor,
+        entropy_N: Tensor | None,
         grad_logp_N: Tensor | None,
         grad_entropy_N: Tensor | None,
+        dtype: torch.dtype,
         factor: float = 1.0,
     ) -> LogitGradient:
-        """From the gradients that arrive. The normaliser may be fp64: then log p near 0 is right to the last digit.
+        """From the gradients that arrive, one of them at least.
 
+        log_normaliser_N, logp_N: fp64 where the device has it; dtype: that of the tiles.
+        entropy_N: where there is a gradient of it.
         factor: of the whole gradient: what the logits are per unit of what the caller asks for.
         """
-        dtype = entropy_N.dtype
         shift = log_normaliser_N.to(dtype)
         rest = (log_normaliser_N - shift).nan_to_num(nan=0.0)
         decay = factor * (-rest).exp()
+        arrives = active(grad_logp_N, grad_entropy_N)
         level = torch.zeros_like(rest) if grad_logp_N is None else -grad_logp_N.to(rest.dtype)
-        slope = None
-        if grad_entropy_N is not None:
+        target = slope = None
+        if grad_logp_N is not None:
+            target = -torch.expm1(logp_N) * grad_logp_N
+        if grad_entropy_N is not None and entropy_N is not None:
             slope = -grad_entropy_N * decay
             level = level - grad_entropy_N * (entropy_N - rest)
-        target = None if grad_logp_N is None else factor * grad_logp_N
-        return cls(shift, None if slope is None else slope.to(dtype), (level * decay).to(dtype), target)
+            if target is not None:
+                target = target - logp_N.exp() * (logp_N.clamp_min(FLOOR) + entropy_N) * grad_entropy_N
+
+        def rounded(value: Tensor) -> Tensor:
+            return value.masked_fill(~arrives, 0).to(dtype).contiguous()
+
+        return cls(
+            shift.contiguous(),
+            None if slope is None else rounded(slope),
+            rounded(level * decay),
+            None if target is None else rounded(factor * target),
+        )
 
     def __getitem__(self, rows: slice | Tensor) -> LogitGradient:
         slope, target = self.slope_N, self.target_N
@@ -88,6 +106,12 @@ class LogitGradient:
                 e = torch.exp(y, out=scratch[: len(y)])
                 y.mul_(self.slope_N[block, None]).add_(level).mul_(e)
         if self.target_N is not None:
-            token, entry = entries(targets_N, start, logits_NV.shape[1])
-            out_NV[token, entry] += self.target_N[token]
+            here, column = columns_of(targets_N, start, logits_NV.shape[1])
+            out_NV.scatter_(1, column, torch.where(here, self.target_N[:, None], out_NV.gather(1, column)))
         return out_NV
+
+
+def active(*grads_N: Tensor | None) -> Tensor:
+    """The tokens that a gradient arrives at: the others (padding, a dropped token, a group without spread) cost nothing."""
+    first, *others = (grad != 0 for grad in grads_N if grad is not None)
+    return first | others[0] if others else first

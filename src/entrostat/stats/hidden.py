@@ -12,11 +12,19 @@ from torch.autograd.function import once_differentiable
 
 from entrostat.errors import ConfigError, DataError
 from entrostat.stats import triton_ops
-from entrostat.stats.gradient import LogitGradient
-from entrostat.stats.logits import DEFAULT_WANT, check_size, check_targets, check_temperature, check_want, working_dtype
-from entrostat.stats.online import log_normaliser_of, stats_of
+from entrostat.stats.arguments import (
+    DEFAULT_WANT,
+    check_in_vocabulary,
+    check_size,
+    check_temperature,
+    check_want,
+    check_whole,
+    token_ids,
+    working_dtype,
+)
+from entrostat.stats.gradient import LogitGradient, active
+from entrostat.stats.online import normaliser_and_logp, stats_of
 from entrostat.stats.reference import reference_stats
-from entrostat.stats.shard import VocabularyShard
 from entrostat.stats.tiles import Head, Kept, TileOps, Tiling, TorchOps
 from entrostat.types import STATISTICS, TokenStats
 
@@ -42,7 +50,6 @@ def token_stats_from_hidden(
     tile_tokens: int | None = None,
     tile_vocabulary: int | None = None,
     implementation: Implementation = "auto",
-    shard: VocabularyShard | None = None,
     kept_mb: float = 80.0,
 ) -> TokenStats:
     """The statistics of `token_stats`, from what goes into the language-model head.
@@ -63,11 +70,10 @@ def token_stats_from_hidden(
         temperature: what the logits are divided by; the sampling temperature.
         bias_V: bias of the head, (V,).
         logit_scale: factor on the projection (Cohere, Granite); softcap: bound on it (Gemma 2).
-        mask_BT: tokens to compute; the others cost nothing and read 0.
+        mask_BT: tokens to compute; the others cost nothing, read 0 and may have any target.
         tile_tokens, tile_vocabulary: size of a tile; by default what suits the device.
         implementation: "auto" is "triton" on CUDA where Triton can be imported, otherwise "torch"; "reference" builds the
             logits, and is there to check the others against.
-        shard: where `weight_Vd` is one rank's part of the vocabulary; see `VocabularyShard`.
         kept_mb: logits that the forward may keep for the backward [MB], where one comes; 0 recomputes them all.
 
     Returns:
@@ -79,7 +85,7 @@ def token_stats_from_hidden(
     Raises:
         ConfigError: an unknown statistic or implementation, one that cannot run here, a temperature, softcap or tile size
             that is not above zero.
-        DataError: shapes that do not fit, token ids outside the vocabulary.
+        DataError: shapes that do not fit, token ids outside the vocabulary (on CUDA the device's assertion), a DTensor.
 
     Source: docs/theory.md; discriminator and baseline from 2602.03392, Eqs. 5 to 8.
     """
@@ -94,20 +100,19 @@ def token_stats_from_hidden(
         raise DataError(f"bias must have shape ({weight_Vd.shape[0]},), got {tuple(bias_V.shape)}")
     if mask_BT is not None and mask_BT.shape != shape:
         raise DataError(f"mask must have shape {tuple(shape)}, got {tuple(mask_BT.shape)}")
-    if shard is not None:
-        shard.check(len(weight_Vd))
-    check_targets(targets_BT, shape, len(weight_Vd) if shard is None else shard.vocabulary)
+    check_whole(hidden=hidden_BTd, weight=weight_Vd, bias=bias_V, targets=targets_BT, mask=mask_BT)
     tiling = _tiling(hidden_BTd, tile_tokens, tile_vocabulary, kept_mb)
-    ops = _choose(implementation, hidden_BTd, shard)
+    ops = _choose(implementation, hidden_BTd)
 
-    hidden_Nd, targets_N = hidden_BTd.reshape(-1, width), targets_BT.reshape(-1)
+    hidden_Nd, targets_N = hidden_BTd.reshape(-1, width), token_ids(targets_BT, shape).reshape(-1)
     rows = None if mask_BT is None else mask_BT.reshape(-1).nonzero().squeeze(1)
     if rows is not None:
         hidden_Nd, targets_N = hidden_Nd[rows], targets_N[rows]
+    check_in_vocabulary(targets_N, len(weight_Vd))
     if ops is None:
         values = _reference(hidden_Nd, head, targets_N, wanted, tiling)
     else:
-        values = _HiddenStats.apply(hidden_Nd, weight_Vd, bias_V, targets_N, wanted, head, tiling, ops, shard)
+        values = _HiddenStats.apply(hidden_Nd, weight_Vd, bias_V, targets_N, wanted, head, tiling, ops)
 
     def placed(value: Tensor | None) -> Tensor | None:
         if value is not None and rows is not None:
@@ -132,12 +137,10 @@ def _tiling(hidden: Tensor, tokens: int | None, vocabulary: int | None, kept_mb:
     return Tiling(tokens, vocabulary, working_dtype(hidden.dtype), compute, keep)
 
 
-def _choose(name: str, hidden: Tensor, shard: VocabularyShard | None) -> TileOps | None:
+def _choose(name: str, hidden: Tensor) -> TileOps | None:
     """The implementation by name; None is the reference."""
     if name not in IMPLEMENTATIONS:
         raise ConfigError(f"unknown implementation {name!r}: choose from {list(IMPLEMENTATIONS)}")
-    if name == "reference" and shard is not None:
-        raise ConfigError("implementation 'reference' needs the whole vocabulary: leave out shard, or use 'torch'")
     if name == "triton" and (why := triton_ops.cannot_run(hidden)):
         raise ConfigError(f"implementation 'triton' cannot run here: {why}. Use 'auto' or 'torch'")
     if name == "triton" or (name == "auto" and hidden.is_cuda and not triton_ops.cannot_run(hidden)):
@@ -175,45 +178,42 @@ class _HiddenStats(torch.autograd.Function):
         head: Head,
         tiling: Tiling,
         ops: TileOps,
-        shard: VocabularyShard | None,
     ) -> tuple[Tensor | None, ...]:
         ctx.set_materialize_grads(False)
-        start = 0 if shard is None else shard.start
         with torch.autocast(hidden_Nd.device.type, enabled=False):
             kept = tiling.room(head, hidden_Nd) if any(ctx.needs_input_grad[:3]) and want & {"logp", "entropy"} else ()
-            state = tiling.sums(ops, head, hidden_Nd, targets_N, start, want, kept)
-        if shard is not None:
-            state = shard.combine(state)
-        stats, log_normaliser = stats_of(state, want, tiling.dtype), log_normaliser_of(state)
-        entropy = log_normaliser.to(tiling.dtype) if stats.entropy is None else stats.entropy
-        ctx.save_for_backward(hidden_Nd, weight_Vd, bias_V, targets_N, log_normaliser, entropy, *kept)
-        ctx.head, ctx.tiling, ctx.ops, ctx.shard = (head.temperature, head.scale, head.softcap), tiling, ops, shard
-        without = (stats.baseline, stats.collision, stats.top1)
-        ctx.mark_non_differentiable(*(value for value in without if value is not None))
+            state = tiling.sums(ops, head, hidden_Nd, targets_N, want, kept)
+        stats = stats_of(state, want, tiling.dtype)
+        ctx.save_for_backward(
+            hidden_Nd, weight_Vd, bias_V, targets_N, *normaliser_and_logp(state), stats.entropy, *kept
+        )
+        ctx.head, ctx.tiling, ctx.ops = (head.temperature, head.scale, head.softcap), tiling, ops
+        ctx.mark_non_differentiable(*(v for v in (stats.baseline, stats.collision) if v is not None))
         return tuple(getattr(stats, name) for name in STATISTICS)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_logp: Tensor | None, grad_entropy: Tensor | None, *_: Any) -> tuple[Any, ...]:
-        hidden, weight, bias, targets, log_normaliser, entropy, *kept = ctx.saved_tensors
-        nothing = (None,) * 9
+        hidden, weight, bias, targets, log_normaliser, logp, entropy, *kept = ctx.saved_tensors
+        nothing = (None,) * 8
         if grad_logp is None and grad_entropy is None:
             return nothing
         temperature, scale, _ = ctx.head
-        rule = LogitGradient.of(log_normaliser, entropy, grad_logp, grad_entropy, scale / temperature)
-        # Tokens that no gradient arrives at (a dropped token, a group without spread) cost nothing.
-        active = torch.zeros_like(log_normaliser, dtype=torch.bool)
-        for grad in (grad_logp, grad_entropy):
-            active |= False if grad is None else grad != 0
-        rows = slice(None) if active.all() else active.nonzero().squeeze(1)
-        shard: VocabularyShard | None = ctx.shard
+        factor = scale / temperature
+        rule = LogitGradient.of(log_normaliser, logp, entropy, grad_logp, grad_entropy, ctx.tiling.dtype, factor)
+        rows: slice | Tensor = slice(None)
+        arrives = active(grad_logp, grad_entropy)
+        # Tokens that no gradient arrives at are left out where no device must be waited for; otherwise they are zeros.
+        if not ctx.ops.leaves_out_idle:
+            hidden = hidden.masked_fill(~arrives[:, None], 0)
+        elif not arrives.all():
+            rows = arrives.nonzero().squeeze(1)
         with torch.autocast(hidden.device.type, enabled=False):
             grad_hidden, grad_weight, grad_bias = ctx.tiling.gradients(
                 ctx.ops,
                 Head(weight, bias, *ctx.head),
                 hidden[rows],
                 targets[rows],
-                0 if shard is None else shard.start,
                 rule[rows],
                 ctx.needs_input_grad[:3],
                 Kept(tuple(kept), rows if isinstance(rows, Tensor) else None),
@@ -221,8 +221,6 @@ class _HiddenStats(torch.autograd.Function):
         if grad_hidden is not None:
             if isinstance(rows, Tensor):
                 grad_hidden = torch.zeros_like(hidden, dtype=grad_hidden.dtype).index_copy_(0, rows, grad_hidden)
-            if shard is not None:
-                grad_hidden = shard.sum_hidden(grad_hidden)
             grad_hidden = grad_hidden.to(hidden.dtype)
         return (
             grad_hidden,

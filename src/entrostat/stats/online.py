@@ -9,10 +9,12 @@ wanted statistics need. With s = sum e:
     baseline   = sum p^2 (H + log p) = H * collision + ((sum e^2*x) - log s * (sum e^2)) / s^2
 
 Shifting x by the maximum keeps the sums near 1, which is what makes the small entropies of trained policies right in
-fp32. A logit of -inf (masked vocabulary, top-p) has e = 0 and adds nothing.
+fp32. Of a near-certain token all but 1e-6 of the sum of e is the 1 of the likeliest: that sum is taken in fp64, or the rest,
+which is what the entropy and the gradient are made of, would be lost in its last digit. A logit of -inf (masked
+vocabulary, top-p) has e = 0 and adds nothing.
 
 The sums of two parts of a vocabulary combine by shifting both to the larger maximum (`combine`), whether the parts are
-tiles, or shards on several ranks. Parts are summed in fp32 and combined in fp64: at an entropy of 1e-4 nats the tail of
+tiles, or shards on several ranks (`vocab_parallel`). Parts are combined in fp64: at an entropy of 1e-4 nats the tail of
 one tile is less than the last digit of an fp32 sum near 1, and would be lost tile by tile.
 """
 
@@ -70,41 +72,37 @@ class OnlineSoftmax:
         finite: a promise that no logit is -inf, which spares a pass.
         """
         tokens, width = tile_NV.shape
-        part = tile_NV.new_zeros(len(SUMS), tokens, 1)
-        token, entry = entries(targets_N, start, width)
-        part[1] = -torch.inf
-        part[1, token, 0] = tile_NV[token, entry]
+        part = torch.zeros(len(SUMS), tokens, 1, dtype=self._parts[0].dtype, device=tile_NV.device)
+        here, column = columns_of(targets_N, start, width)
+        part[1] = torch.where(here, tile_NV.gather(1, column), -torch.inf)
         rows = block_rows(tile_NV)
         if self._scratch.shape[1] < min(rows, tokens) or self._scratch.shape[2] != width:
             self._scratch = tile_NV.new_empty(2, min(rows, tokens), width)
         for z, sums in zip(tile_NV.split(rows), part.split(rows, 1), strict=True):
             self._sum_block(z, sums, finite)
-        self._parts.append(part.squeeze(2).to(self._parts[0].dtype))
+        self._parts.append(part.squeeze(2))
         if len(self._parts) == _PARTS:
             self._parts = [self.state]
 
     def _sum_block(self, z: Tensor, sums_6N1: Tensor, finite: bool) -> None:
         """The sums of a block of logits. Every operation is a pass over memory: the fewer, the better."""
-        shift, _, sum_e, sum_ex, sum_e2, sum_e2x = sums_6N1.unbind()
+        top, _, sum_e, sum_ex, sum_e2, sum_e2x = sums_6N1.unbind()
         x, e = self._scratch[:, : len(z)]
-        torch.amax(z, 1, True, out=shift)
+        shift = torch.amax(z, 1, True)
+        top.copy_(shift)
         if finite:
             torch.sub(z, shift, out=x)
         else:
             # A row of -inf keeps its infinite maximum, but no infinity is subtracted from another.
             torch.sub(z, shift.nan_to_num(nan=torch.nan, posinf=torch.inf, neginf=0.0), out=x).clamp_(min=FLOOR)
         torch.exp(x, out=e)
-        torch.sum(e, 1, True, out=sum_e)
+        torch.sum(e, 1, True, dtype=sum_e.dtype, out=sum_e)
         if self.first:
-            torch.sum(x.mul_(e), 1, True, out=sum_ex)
+            sum_ex.copy_(x.mul_(e).sum(1, True))
         if self.cross:
-            torch.sum(x.mul_(e), 1, True, out=sum_e2x)
+            sum_e2x.copy_(x.mul_(e).sum(1, True))
         if self.second:
-            torch.sum(e.mul_(e), 1, True, out=sum_e2)
-
-    def log_normaliser(self) -> Tensor:
-        """log Z of each token, (N,)."""
-        return log_normaliser_of(self.state).to(self.dtype)
+            sum_e2.copy_(e.mul_(e).sum(1, True))
 
     def stats(self, want: frozenset[str]) -> TokenStats:
         """The wanted statistics, (N,). A token without a finite logit, or with a NaN, gets NaN."""
@@ -124,21 +122,21 @@ def stats_of(state_6N: Tensor, want: frozenset[str], dtype: torch.dtype) -> Toke
         "entropy": entropy,
         "baseline": entropy * collision + (sum_e2x - log_s * sum_e2) / sum_e.square(),
         "collision": collision,
-        "top1": (target == shift).to(log_s.dtype) + 0 * shift,
     }
     return TokenStats(**{name: values[name].to(dtype) for name in want})
 
 
-def log_normaliser_of(state_6N: Tensor) -> Tensor:
-    """log Z of each token, (N,), from a whole vocabulary's state."""
-    return state_6N[0] + state_6N[2].log()
+def normaliser_and_logp(state_6N: Tensor) -> tuple[Tensor, Tensor]:
+    """log Z and log p_k of each token, (N,) in the state's dtype, from a whole vocabulary's state: what a backward keeps."""
+    shift, target, sum_e, *_ = state_6N
+    log_s = sum_e.log()
+    return shift + log_s, target - shift - log_s
 
 
-def entries(targets_N: Tensor, start: int, width: int) -> tuple[Tensor, Tensor]:
-    """Where the targets lie in a tile: the tokens whose target is in it, and each one's column."""
-    local = targets_N - start
-    tokens = ((local >= 0) & (local < width)).nonzero().squeeze(1)
-    return tokens, local[tokens]
+def columns_of(targets_N: Tensor, start: int, width: int) -> tuple[Tensor, Tensor]:
+    """Whether each target lies in a tile of `width` columns, and its column there (any, where it does not): (N, 1)."""
+    local = targets_N[:, None] - start
+    return (local >= 0) & (local < width), local.clamp(0, width - 1)
 
 
 def block_rows(tile_NV: Tensor) -> int:

@@ -12,8 +12,7 @@ def reference_stats(logits: Tensor, targets: Tensor, temperature: float = 1.0) -
     """All statistics from the full softmax, in the logits' own dtype, with gradients from autograd.
 
     Equals, with p = softmax(logits / temperature):
-    logp = log p[targets], entropy = -sum p log p, baseline = sum p^2 (H + log p), collision = sum p^2,
-    top1 = (p[targets] == max p); 0 log 0 = 0.
+    logp = log p[targets], entropy = -sum p log p, baseline = sum p^2 (H + log p), collision = sum p^2; 0 log 0 = 0.
 
     Args:
         logits: (..., V).
@@ -27,13 +26,9 @@ def reference_stats(logits: Tensor, targets: Tensor, temperature: float = 1.0) -
     with torch.no_grad():
         collision = p_V.square().sum(-1)
         baseline = (p_V.square() * (entropy.unsqueeze(-1) + safe_V)).sum(-1)
-        at_target = logits.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
-        # Compared as logits, where rounding makes no ties; NaN where the softmax is.
-        top1 = (at_target == logits.amax(-1)).to(entropy.dtype) + 0 * entropy
     return TokenStats(
         logp=logp_V.gather(-1, targets.unsqueeze(-1)).squeeze(-1),
         entropy=entropy,
         baseline=baseline,
         collision=collision,
-        top1=top1,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -43,7 +43,13 @@ class Head:
 
 
 class TileOps(Protocol):
-    """What an implementation does to one tile of projections."""
+    """What an implementation does to one tile of projections.
+
+    leaves_out_idle: whether tokens that no gradient arrives at are taken out before the backward's products, for which a
+        device must be waited for; otherwise `gradient` writes zeros for them, whatever their logits hold.
+    """
+
+    leaves_out_idle: ClassVar[bool]
 
     def fold(self, softmax: OnlineSoftmax, tile_NV: Tensor, targets_N: Tensor, start: int, head: Head) -> None:
         """Add the tile, whose first column is vocabulary entry `start`, to the sums. May overwrite it under a softcap."""
@@ -61,6 +67,8 @@ class TileOps(Protocol):
 
 class TorchOps:
     """Plain PyTorch: any device, and fp64."""
+
+    leaves_out_idle: ClassVar[bool] = True
 
     def fold(self, softmax: OnlineSoftmax, tile_NV: Tensor, targets_N: Tensor, start: int, head: Head) -> None:
         if head.cap is not None:
@@ -118,11 +126,10 @@ class Tiling:
         head: Head,
         hidden_Nd: Tensor,
         targets_N: Tensor,
-        start: int,
         want: frozenset[str],
         kept: tuple[Tensor, ...] = (),
     ) -> Tensor:
-        """The state of every token over the head's whole vocabulary, (6, N); its first row is entry `start`.
+        """The state of every token over the head's whole vocabulary, (6, N).
 
         kept: filled with the first tiles; see `room`.
         """
@@ -135,7 +142,7 @@ class Tiling:
                 weight = self._factor(head.weight_Vd[columns])
                 tile = kept[number][rows] if number < len(kept) else _part(buffer, hidden, weight)
                 self._project(tile, hidden, weight, head, columns)
-                ops.fold(softmax, tile, targets, start + columns.start, head)
+                ops.fold(softmax, tile, targets, columns.start, head)
             states.append(softmax.state)
         return torch.cat(states, 1)
 
@@ -152,7 +159,6 @@ class Tiling:
         head: Head,
         hidden_Nd: Tensor,
         targets_N: Tensor,
-        start: int,
         rule: LogitGradient,
         need: tuple[bool, bool, bool],
         kept: Kept,
@@ -173,7 +179,7 @@ class Tiling:
                 tile = kept.tile(number, rows)
                 if tile is None:
                     tile = self._project(out, hidden, weight, head, columns)
-                gradient = ops.gradient(out, tile, targets, start + columns.start, head, arriving)
+                gradient = ops.gradient(out, tile, targets, columns.start, head, arriving)
                 if grad_bias is not None:
                     grad_bias[columns] += gradient.sum(0)
                 gradient = gradient.to(weight.dtype)

@@ -6,11 +6,14 @@ the vendor's library. Importing this module needs Triton.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from entrostat.errors import DataError
 from entrostat.stats.gradient import LogitGradient
 from entrostat.stats.online import OnlineSoftmax
 from entrostat.stats.tiles import Head
@@ -60,11 +63,15 @@ def _fold(
     # A NaN passes through exp() and shows in every sum, though maximum() may drop it.
     e = tl.exp(z - centre)
     x = tl.maximum(z - centre, _FLOOR)
+    # Apart from the likeliest entries, each exactly 1: beside them the rest of a near-certain token has no digits in fp32.
+    likeliest = z == centre
+    count = tl.sum(tl.where(likeliest, 1.0, 0.0), axis=0).to(tl.float64)
+    rest = tl.sum(tl.where(likeliest, 0.0, e), axis=0)
     sum_e, sum_ex = tl.load(old + 2 * tokens), tl.load(old + 3 * tokens)
     sum_e2, sum_e2x = tl.load(old + 4 * tokens), tl.load(old + 5 * tokens)
     tl.store(old, shift)
     tl.store(old + tokens, tl.maximum(tl.load(old + tokens), target))
-    tl.store(old + 2 * tokens, decay * sum_e + tl.sum(e, axis=0))
+    tl.store(old + 2 * tokens, decay * sum_e + count + rest)
     if FIRST:
         tl.store(old + 3 * tokens, decay * (sum_ex + fall * sum_e) + tl.sum(e * x, axis=0))
     if SECOND:
@@ -75,31 +82,40 @@ def _fold(
 @triton.jit
 def _gradient(
     out, tile, targets, shift, slope, level, more, columns, start, cap,
-    CAPPED: tl.constexpr, BLOCK: tl.constexpr,
+    CAPPED: tl.constexpr, TARGET: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     offsets = tl.arange(0, BLOCK)
     z, tanh = _logits(tile, row, columns, cap, CAPPED, BLOCK)
     # exp() gives 0 beyond the end and where a logit is -inf; the floor keeps it from meeting an infinity.
     y = z - tl.load(shift + row)
-    gradient = tl.exp(y) * (tl.load(slope + row) * tl.maximum(y, _FLOOR) + tl.load(level + row))
-    at_target = offsets == tl.load(targets + row) - start
-    gradient += tl.where(at_target, tl.load(more + row), 0.0)
+    a, b = tl.load(slope + row), tl.load(level + row)
+    gradient = tl.exp(y) * (a * tl.maximum(y, _FLOOR) + b)
+    if TARGET:
+        gradient = tl.where(offsets == tl.load(targets + row) - start, tl.load(more + row), gradient)
+    # No gradient arrives: zeros, whatever the logits hold.
+    gradient = tl.where((a == 0) & (b == 0), 0.0, gradient)
     if CAPPED:
         gradient *= 1 - tanh * tanh
     tl.store(out + row * columns + offsets, gradient, mask=offsets < columns)
 
 
 class TritonOps:
-    """The tile operations on CUDA, or on the CPU under Triton's interpreter."""
+    """The tile operations on CUDA, or on the CPU under Triton's interpreter.
+
+    The kernels count rows and columns themselves, so everything that they read is contiguous, or made so.
+    """
+
+    leaves_out_idle: ClassVar[bool] = False
 
     def fold(self, softmax: OnlineSoftmax, tile_NV: Tensor, targets_N: Tensor, start: int, head: Head) -> None:
         tokens, columns = tile_NV.shape
         if tokens == 0:
             return
+        tile, targets = tile_NV.contiguous(), targets_N.contiguous()
         with torch.cuda.device_of(tile_NV):
             _fold[(tokens,)](
-                tile_NV, targets_N, softmax.state, tokens, columns, start, head.cap or 1.0,
+                tile, targets, _written(softmax.state), tokens, columns, start, head.cap or 1.0,
                 CAPPED=head.cap is not None, FIRST=softmax.first, SECOND=softmax.second, **_block(columns),
             )  # fmt: skip
 
@@ -109,16 +125,22 @@ class TritonOps:
         tokens, columns = tile_NV.shape
         if tokens == 0:
             return out_NV
-        slope, more = (
-            torch.zeros_like(rule.level_N) if value is None else value.contiguous()
-            for value in (rule.slope_N, rule.target_N)
-        )
+        tile, targets, shift, level = (value.contiguous() for value in (tile_NV, targets_N, rule.shift_N, rule.level_N))
+        slope = torch.zeros_like(level) if rule.slope_N is None else rule.slope_N.contiguous()
+        more = level if rule.target_N is None else rule.target_N.contiguous()
         with torch.cuda.device_of(tile_NV):
             _gradient[(tokens,)](
-                out_NV, tile_NV, targets_N, rule.shift_N, slope, rule.level_N, more, columns, start, head.cap or 1.0,
-                CAPPED=head.cap is not None, **_block(columns),
+                _written(out_NV), tile, targets, shift, slope, level, more, columns, start, head.cap or 1.0,
+                CAPPED=head.cap is not None, TARGET=rule.target_N is not None, **_block(columns),
             )  # fmt: skip
         return out_NV
+
+
+def _written(out: Tensor) -> Tensor:
+    """What a kernel writes into, which a contiguous copy cannot stand in for."""
+    if not out.is_contiguous():
+        raise DataError(f"a kernel can write into contiguous tensors only, got strides {out.stride()}")
+    return out
 
 
 def _block(columns: int) -> dict[str, int]:

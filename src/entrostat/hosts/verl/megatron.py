@@ -14,7 +14,7 @@ from verl.workers.engine.megatron.transformer_impl import MegatronEngineWithLMHe
 
 from entrostat.hosts.verl import fields
 from entrostat.hosts.verl.engine import DEVICE, VENDOR, wanted
-from entrostat.hosts.verl.vocab_parallel import vocab_parallel_stats
+from entrostat.stats import vocab_parallel_stats
 
 
 @EngineRegistry.register(model_type="language_model", backend="megatron", device=DEVICE, vendor=VENDOR)

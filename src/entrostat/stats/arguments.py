@@ -1,0 +1,77 @@
+"""What the statistics take: checked before anything is computed, on every device."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from entrostat.errors import ConfigError, DataError
+from entrostat.types import STATISTICS
+
+DEFAULT_WANT = ("logp", "entropy")
+
+
+def check_want(want: Iterable[str]) -> frozenset[str]:
+    """The wanted statistics as a set, or `ConfigError` for a name that is none."""
+    names = frozenset({want} if isinstance(want, str) else want)
+    if unknown := names - set(STATISTICS):
+        raise ConfigError(f"unknown statistics {sorted(unknown)}: choose from {list(STATISTICS)}")
+    return names
+
+
+def check_temperature(temperature: float) -> float:
+    """The temperature as a finite float above zero, or `ConfigError`."""
+    if not 0 < temperature < math.inf:
+        raise ConfigError(f"temperature must be a finite number above zero, got {temperature!r}")
+    return float(temperature)
+
+
+def check_size(name: str, size: int) -> None:
+    """Refuse a chunk or tile of less than one entry: a loop in steps of it would fail, or see nothing."""
+    if size < 1:
+        raise ConfigError(f"{name} must be at least 1, got {size!r}")
+
+
+def check_whole(**tensors: Tensor | None) -> None:
+    """Refuse tensors that are spread over ranks (DTensor): each rank would see its own part and take it for the whole."""
+    for name, tensor in tensors.items():
+        if hasattr(tensor, "full_tensor"):
+            raise DataError(
+                f"{name} is a DTensor, spread over ranks as {getattr(tensor, 'placements', None)}: pass {name}.full_tensor(), "
+                "or call this where FSDP has gathered the head, inside the forward of the module that holds it"
+            )
+
+
+def token_ids(targets: Tensor, shape: torch.Size) -> Tensor:
+    """The targets as int64, or `DataError` for another shape or a dtype that is none of token ids."""
+    if targets.shape != shape:
+        raise DataError(f"targets must have shape {tuple(shape)}, got {tuple(targets.shape)}")
+    if targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool:
+        raise DataError(f"targets must be token ids of an integer dtype, got {targets.dtype}")
+    # An index of uint8 would be read as a mask, and one of int16 not at all.
+    return targets.long()
+
+
+def check_in_vocabulary(targets: Tensor, vocabulary: int) -> None:
+    """Refuse token ids that the vocabulary does not hold.
+
+    On CUDA the device checks, without making the host wait: it fails with this message at the next synchronisation, and as
+    after any failed assertion on it nothing more runs there.
+    """
+    if not targets.numel():
+        return
+    message = f"targets must lie in [0, {vocabulary})"
+    if targets.is_cuda:
+        torch._assert_async(((targets >= 0) & (targets < vocabulary)).all(), message)
+        return
+    low, high = int(targets.min()), int(targets.max())
+    if low < 0 or high >= vocabulary:
+        raise DataError(f"{message}, got values from {low} to {high}")
+
+
+def working_dtype(dtype: torch.dtype) -> torch.dtype:
+    """fp64 stays fp64, everything else is computed in fp32."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
