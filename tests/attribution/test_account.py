@@ -13,7 +13,6 @@ from entrostat.stats.summarise import QUADRANTS
 from entrostat.types import Summary, TokenBatch, TokenStats
 
 
-
 def batch(seed: int = 0, off_policy: bool = False) -> TokenBatch:
     generator = torch.Generator().manual_seed(seed)
     logits = 2 * torch.randn(6, 9, 12, generator=generator, dtype=torch.float64)

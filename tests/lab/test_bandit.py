@@ -19,7 +19,6 @@ from entrostat.methods import Chain, loss, make, ppo
 from entrostat.types import TokenBatch, TokenStats
 
 
-
 def test_the_closed_form_of_the_gradient_is_autograd_s() -> None:
     generator = torch.Generator().manual_seed(0)
 

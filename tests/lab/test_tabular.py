@@ -8,7 +8,6 @@ from entrostat.lab import TabularPolicy, group_advantages
 from entrostat.stats import centred_discriminators
 
 
-
 def policy(states: int = 4, arms: int = 5, seed: int = 0) -> TabularPolicy:
     return TabularPolicy(torch.randn(states, arms, generator=torch.Generator().manual_seed(seed)))
 

@@ -22,7 +22,6 @@ from entrostat.stats import token_stats
 from entrostat.types import Surrogate, TokenBatch, Totals
 
 
-
 @dataclass(frozen=True)
 class Case:
     """One preset with its options.

@@ -19,7 +19,6 @@ from entrostat.stats.tiles import Tiling, TorchOps
 from entrostat.types import STATISTICS
 
 
-
 def inputs(dtype: torch.dtype = torch.float64, tokens: int = 5, vocabulary: int = 11) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     made = [

@@ -6,7 +6,6 @@ import torch
 from entrostat.stats import sampled_entropy, token_stats
 
 
-
 def test_mean_surprisal_of_masked_tokens() -> None:
     logp = torch.tensor([[-1.0, -3.0], [-5.0, -100.0]])
     assert sampled_entropy(logp, torch.tensor([[1, 1], [1, 0]])) == pytest.approx(3)
