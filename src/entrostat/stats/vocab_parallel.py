@@ -71,4 +71,4 @@ def vocab_parallel_stats(
     parts = [torch.empty_like(state) for _ in range(dist.get_world_size(group))]
     dist.all_gather(parts, state, group=group)
     stats = stats_of(combine(torch.stack(parts)), wanted, dtype)
-    return TokenStats(**{name: stats.need(name).view(shape) for name in wanted})
+    return stats.map(lambda value: value.view(shape))
