@@ -75,8 +75,7 @@ def test_every_part_has_its_level() -> None:
     parts = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
     missing = parts - {"__init__"} - {name.strip("()") for name in levels.split()}
     assert not missing, f"add {missing} to the layers in pyproject.toml"
-    if "diagnose" in parts:
-        assert "entrostat.diagnose" in contracts[2]["source_modules"]
+    assert {"entrostat.logs", "entrostat.diagnosis", "entrostat.report"} <= set(contracts[2]["source_modules"])
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -127,6 +126,9 @@ def test_only_the_commands_import_the_package_itself() -> None:
         ("entrostat.methods", "transformers trl accelerate datasets"),
         ("entrostat.lab", "transformers trl accelerate datasets"),
         ("entrostat.core.control", "transformers trl accelerate datasets"),
+        ("entrostat.logs", "torch transformers trl pandas"),
+        ("entrostat.diagnosis", "torch transformers trl pandas"),
+        ("entrostat.cli.diagnose", "torch transformers trl pandas numpy"),
     ],
 )
 def test_what_an_import_loads(module: str, absent: str) -> None:

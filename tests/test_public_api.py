@@ -15,7 +15,7 @@ import pytest
 
 import entrostat as es
 
-PARTS = ("stats", "attribution", "lab", "control", "methods", "tasks", "models")
+PARTS = ("stats", "attribution", "lab", "control", "methods", "logs", "diagnosis", "tasks", "models")
 
 
 @pytest.mark.parametrize("name", es.__all__)

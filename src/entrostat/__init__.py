@@ -63,6 +63,9 @@ _HOMES = {
     "loss": "entrostat.methods",
     # a loop of one's own
     "EntropyControl": "entrostat.core.control",
+    # any log
+    "diagnose": "entrostat.diagnosis",
+    "Finding": "entrostat.diagnosis",
     # errors
     "EntrostatError": "entrostat.errors",
     "ConfigError": "entrostat.errors",
@@ -81,6 +84,8 @@ _MODULES = {
     "lab": "entrostat.lab",
     "control": "entrostat.control",
     "methods": "entrostat.methods",
+    "logs": "entrostat.logs",
+    "diagnosis": "entrostat.diagnosis",
     "tasks": "entrostat.tasks",
     "models": "entrostat.models",
 }

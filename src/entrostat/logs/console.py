@@ -136,9 +136,9 @@ class Lines:
             self._pending = {}
 
 
-def plain(text: str) -> str:
-    """Text without terminal escapes."""
-    return _ANSI.sub("", text)
+def shown(text: str) -> str:
+    """Text of a log or a model as text: control, bidirectional and zero-width characters by their code points."""
+    return "".join(each if each.isprintable() or each == "\n" else f"\\u{ord(each):04x}" for each in text)
 
 
 def _pairs(text: str) -> list[tuple[str, float]]:

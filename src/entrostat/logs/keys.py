@@ -58,7 +58,6 @@ avg_reward -
 rewards/mean -
 rewards -
 reward/total -
-total_reward -
 score -
 train_answer_accuracy -
 answer_accuracy -

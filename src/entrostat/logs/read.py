@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 CONFIG, METRICS = "config.yaml", "metrics.jsonl"
 """What a run folder holds."""
 
+CORE = ("entropy", "reward", "loss", "grad_norm")
+"""Quantities that a run stands on: a NaN there is a fault, elsewhere a gap."""
+
 _GENERIC = frozenset(
     {"entropy", "reward", "kl", "loss", "grad_norm", "learning_rate", "reward_std", "accuracy", "scores"}
 )
@@ -177,6 +180,9 @@ def _notes(table: Any, choice: Mapping[str, str], host: str, source: Any) -> lis
             notes.append(Note(f"entropy-{kind}", f"entropy is {choice['entropy']!r}: {KINDS[kind]}"))
     used = set(choice.values())
     strange = {key: count for key, count in table.strange.items() if key in used or key in table.keys}
+    core = {key: count for key, count in strange.items() if key in {choice.get(name) for name in CORE}}
+    if core:
+        notes.append(Note("not-finite-core", f"NaN or infinite values in {_counted(core)}"))
     if strange:
         notes.append(Note("not-finite", f"NaN or infinite values in {_counted(strange)}"))
     if source.form != "CSV" and any(key in used for key in table.texts):

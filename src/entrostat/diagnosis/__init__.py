@@ -1,0 +1,7 @@
+"""Findings of a run, from its columns. Imports neither torch nor any host."""
+
+from entrostat.diagnosis.findings import REGISTER as REGISTER
+from entrostat.diagnosis.findings import Finding as Finding
+from entrostat.diagnosis.rules import diagnose as diagnose
+
+__all__ = ["REGISTER", "Finding", "diagnose"]
