@@ -12,6 +12,7 @@ what to do about it.
 | `StateError` | a controller state is missing, corrupted or belongs to another method |
 | `HostError` | a host (TRL, verl) has a version or a setting that control cannot work beside |
 | `SaveError` | a file of a run cannot be written: a full disk, no permission |
+| `RunFailed` | a training run broke off: the policy has diverged, the host failed |
 | `NotInstalled` | an optional dependency is absent |
 """
 
@@ -44,6 +45,10 @@ class HostError(EntrostatError, RuntimeError):
 
 class SaveError(EntrostatError, OSError):
     """A file of a run cannot be written."""
+
+
+class RunFailed(EntrostatError, RuntimeError):
+    """A training run broke off."""
 
 
 class NotInstalled(EntrostatError, ImportError):

@@ -116,6 +116,13 @@ def test_rare_problems_come_no_later_in_a_pass_than_common_ones():
     assert abs(sum(rare) / len(rare) / pool - 0.5) < 4 * (12 * len(rare)) ** -0.5  # four standard errors
 
 
+@pytest.mark.parametrize("options", [{}, {"numbers": 2, "low": 2, "high": 4}, {"numbers": 4, "max_target": 10**6}])
+def test_a_longer_list_begins_with_the_shorter_one(options):
+    task = Countdown(**options)
+    long = task.problems("train", 80, seed=5)
+    assert all(task.problems("train", count, seed=5) == long[:count] for count in (1, 7, 40))
+
+
 def test_more_numbers_can_be_asked_for():
     (p,) = Countdown(numbers=4).problems("train", 1, seed=0)
     assert p.answer.count(";") == 2

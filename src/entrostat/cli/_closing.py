@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
+
+from entrostat.cli._text import shown
 
 
 def closing_table(summaries: Mapping[str, Mapping[str, Any]]) -> Table:
@@ -15,10 +17,10 @@ def closing_table(summaries: Mapping[str, Mapping[str, Any]]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
     for name in summaries:
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(Text(shown(name)), justify="right", no_wrap=True)
     columns = [_facts(summary) for summary in summaries.values()]
     for heading in dict.fromkeys(heading for column in columns for heading in column):
-        table.add_row(escape(heading), *(column.get(heading, "-") for column in columns))
+        table.add_row(Text(shown(heading)), *(Text(column.get(heading, "-")) for column in columns))
     return table
 
 

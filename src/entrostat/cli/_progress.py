@@ -12,8 +12,11 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 from entrostat.cli._closing import closing_table
+from entrostat.cli._text import console as make_console
+from entrostat.cli._text import shown
 
 if TYPE_CHECKING:
     from entrostat.run.config import RunConfig
@@ -30,7 +33,7 @@ class View:
         self.started: tuple[int, float] | None = None
 
     def note(self, text: str) -> None:
-        self.console.print(text, highlight=False, markup=False)
+        self.console.print(shown(text), highlight=False, markup=False)
 
     def step(self, step: int, metrics: Mapping[str, Any]) -> None:
         """An optimizer step has been recorded."""
@@ -89,8 +92,8 @@ class Panelled(View):
         grid.add_row("step", f"{self.at}/{self.total}  left {self.remaining}")
         grid.add_row("", ProgressBar(total=self.total, completed=self.at, width=30))
         for name, value in self.seen.items():
-            grid.add_row(name, value)
-        return Panel(grid, title=self.label, title_align="left", expand=False)
+            grid.add_row(Text(shown(name)), Text(shown(value)))
+        return Panel(grid, title=Text(shown(self.label)), title_align="left", expand=False)
 
 
 def views_for(console: Console, total: int, labels: list[str]) -> list[View]:
@@ -112,7 +115,7 @@ def live(console: Console, shown: RenderableType) -> Iterator[None]:
 @contextmanager
 def progress_for(config: RunConfig, quiet: bool = False) -> Iterator[View]:
     """The display of one run."""
-    console = Console(soft_wrap=True)
+    console = make_console()
     if quiet:
         yield Silent(console, config.steps)
         return

@@ -27,15 +27,27 @@ def one_file(words: Sequence[str]) -> tuple[str | None, list[str]]:
     return (files[0] if files else None), [word for word in words if "=" in word]
 
 
-def for_resumed_run(folder: Path, out: Path | None, words: Sequence[str]) -> RunConfig:
-    """The configuration of the run in `folder`; only its length may change."""
+def for_resumed_run(folder: Path, out: Path | None, words: Sequence[str], allow: Sequence[str] = ()) -> RunConfig:
+    """The configuration of the run in `folder`; its length may change, and what `allow` names."""
     from entrostat.run.config import load_config
     from entrostat.run.folder import CONFIG
+    from entrostat.run.identity import changeable, settings_that_differ
 
     if out is not None:
         raise ConfigError(f"--out {out} beside --resume {folder}: a resumed run stays in its folder")
-    if other := [word for word in words if not word.startswith("steps=")]:
-        raise ConfigError(f"{other[0]}: a resumed run keeps its configuration, except for steps=...")
+    if files := [word for word in words if "=" not in word]:
+        raise ConfigError(f"{files[0]}: a resumed run has its own configuration file; give key.path=value")
     if not (folder / CONFIG).is_file():
         raise ConfigError(f"there is no run to resume in {folder}: it has no {CONFIG}")
-    return load_config(folder / CONFIG, words)
+    before, after = load_config(folder / CONFIG), load_config(folder / CONFIG, words)
+    for name, (old, new) in settings_that_differ(before, after).items():
+        if not changeable(name):
+            raise ConfigError(
+                f"{name}={new}: a resumed run keeps its configuration, and this, now {old}, cannot change: start a new run"
+            )
+        if name not in allow:
+            raise ConfigError(
+                f"{name}={new}: a resumed run keeps its configuration, except for steps=...; it has {old}. "
+                f"To change it from here on, and keep what was learnt, add --allow {name}"
+            )
+    return after

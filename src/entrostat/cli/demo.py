@@ -23,12 +23,13 @@ def command(
 ) -> None:
     """Show what control does: plain GRPO and entropy held at a target, side by side in two processes."""
     from rich.columns import Columns
-    from rich.console import Console
 
     from entrostat.cli._children import Child
     from entrostat.cli._closing import closing_table
     from entrostat.cli._progress import live, views_for
     from entrostat.cli._settings import for_new_run
+    from entrostat.cli._text import console as make_console
+    from entrostat.cli._text import shown
     from entrostat.errors import ConfigError
     from entrostat.run.folder import FIGURE, check_free, default_path
 
@@ -41,7 +42,7 @@ def command(
     places = {name: folder / name.replace(" ", "-") for name in methods}
     for place in places.values():
         check_free(place)
-    console = Console(soft_wrap=True)
+    console = make_console()
     console.print(f"{config.steps} steps of {PLAIN} and of {HELD}, in two processes; the first step takes a moment")
     children = {name: Child(places[name], [*words, "threads=1", *method]) for name, method in methods.items()}
     views = dict(zip(children, views_for(console, config.steps, list(children)), strict=True))
@@ -52,7 +53,9 @@ def command(
         for child in children.values():
             child.stop()
     console.print(closing_table(_conclude(folder, places, folder / FIGURE)))
-    console.print(f"figure: {folder / FIGURE}\nrun folders: {', '.join(map(str, places.values()))}", highlight=False)
+    console.print(
+        shown(f"figure: {folder / FIGURE}\nrun folders: {', '.join(map(str, places.values()))}"), highlight=False
+    )
 
 
 def _follow(children: dict[str, Child], views: dict[str, Any]) -> None:

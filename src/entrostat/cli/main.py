@@ -5,9 +5,13 @@ Those modules import what they need inside their functions, so that `entrostat -
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import os
 import pkgutil
 import sys
+import tempfile
+import traceback
 from typing import Annotated
 
 import typer
@@ -47,17 +51,62 @@ for _module in pkgutil.iter_modules(entrostat.cli.__path__):
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line: exit code 2 for a wrong setting, 1 for any other error of ours, 130 after Ctrl-C."""
+    """Run the command line.
+
+    Exit codes: 2 for a wrong setting, 1 for any other error of ours, 70 for one that nobody foresaw, 130 after Ctrl-C.
+    """
     words = sys.argv[1:] if arguments is None else arguments
     try:
+        _no_empty_words(words)
         app([word for word in words if word != "--debug"])
     except EntrostatError as error:
         if "--debug" in words:
             raise
-        typer.echo(f"error: {error}", err=True)
+        _say(f"error: {error}")
         sys.exit(2 if isinstance(error, ConfigError) else 1)
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:
+        _leave_pipe()
+        sys.exit(1)
+    except Exception as error:
+        if "--debug" in words:
+            raise
+        what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        _say(f"error: this should not happen: {what}. {_kept(error)}")
+        sys.exit(70)
+
+
+def _no_empty_words(words: list[str]) -> None:
+    """Refuse `--out ""`, which would mean the working directory."""
+    for before, word in zip(["", *words], words, strict=False):
+        if not word.strip() or (word.startswith("--") and word.endswith("=")):
+            name = word.rstrip("=") if word.strip() else before
+            raise ConfigError(f"{name or 'the first word'}: its value is empty: give one, or leave it out")
+
+
+def _say(text: str) -> None:
+    from entrostat.cli._text import shown
+
+    with contextlib.suppress(OSError):
+        typer.echo(" ".join(shown(text).split("\n")), err=True)
+
+
+def _kept(error: Exception) -> str:
+    """Where the traceback was written."""
+    try:
+        descriptor, path = tempfile.mkstemp(prefix="entrostat-", suffix=".txt")
+        with os.fdopen(descriptor, "w") as file:
+            file.write("".join(traceback.format_exception(error)))
+    except OSError:
+        return "--debug shows the traceback"
+    return f"The traceback is in {path}: please report it, with the command"
+
+
+def _leave_pipe() -> None:
+    """The reader has gone: the interpreter's own flush at its end is not to fail too."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 if __name__ == "__main__":

@@ -29,20 +29,22 @@ def command(
     The plant is 'linear' (by default the tiny policy's, as measured), 'tabular' (a bandit that a whole method trains), or the run
     folder or log of an earlier run, from which its plant is identified. The method is written as for train.
     """
-    from rich.console import Console
-
     from entrostat.cli._settings import one_file
+    from entrostat.cli._text import console as make_console
+    from entrostat.cli._text import shown
     from entrostat.lab.simulate import load_simulation, simulate
     from entrostat.run.config import RunConfig
     from entrostat.run.folder import default_path
 
     file, overrides = one_file(settings or [])
     found = simulate(load_simulation(file, overrides, RunConfig.model_fields))
-    console = Console(soft_wrap=True)
+    console = make_console()
     console.print(_table(found))
     place = out or default_path("simulate")
     _write(found, place)
-    console.print(f"{'figure' if place.suffix in PICTURES else 'folder'}: {place}", highlight=False, markup=False)
+    console.print(
+        shown(f"{'figure' if place.suffix in PICTURES else 'folder'}: {place}"), highlight=False, markup=False
+    )
 
 
 def _write(found: Simulation, place: Path) -> None:
@@ -69,9 +71,9 @@ def _write(found: Simulation, place: Path) -> None:
     )
     if alone:
         return
-    from omegaconf import OmegaConf
+    from entrostat.core.yaml_file import dump
 
-    write_text(place / CONFIG, str(OmegaConf.to_yaml(OmegaConf.create(found.config.model_dump()))))
+    write_text(place / CONFIG, dump(found.config.model_dump()))
     write_text(place / METRICS, "".join(json.dumps(row) + "\n" for row in found.rows))
     write_json(place / NUMBERS, found.record)
 
@@ -81,10 +83,14 @@ def _table(found: Simulation) -> Any:
     from rich.table import Table
     from rich.text import Text
 
+    from entrostat.cli._text import shown
+
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("", no_wrap=True)
     table.add_column(
-        f"{found.config.method.name} on {Path(found.config.plant.name).name}", justify="right", no_wrap=True
+        Text(shown(f"{found.config.method.name} on {Path(found.config.plant.name).name}")),
+        justify="right",
+        no_wrap=True,
     )
     trace, numbers = found.trace, found.numbers
 

@@ -16,17 +16,33 @@ def command(
     out: Annotated[Path | None, typer.Option(help="Run folder [default: runs/<time>-<method>].")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved configuration and stop.")] = False,
     resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder, exactly.")] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="With --resume: what may differ from the run so far (a key, packages.torch, metrics.jsonl); repeatable.",
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Train a policy with reinforcement learning while its entropy is held where you set it.
 
     Without arguments: a tiny policy learns countdown on one CPU core, its entropy held where it starts.
+
+    Keys: model, task, method, algorithm (grpo, rloo), steps, seed, train_problems, threads; eval.every, eval.problems,
+    eval.splits, eval.temperatures, eval.samples, eval.ks, eval.batch_size; predict.every, predict.nodes,
+    predict.visited_states, predict.prompts; task.OPTION, method.OPTION, and trainer.SETTING for any setting of TRL.
+    `entrostat tasks`, `entrostat models` and `entrostat methods` list what there is; docs/train.md explains each.
     """
     from entrostat.cli._progress import progress_for
     from entrostat.cli._settings import for_new_run, for_resumed_run
+    from entrostat.cli._text import shown
+    from entrostat.errors import ConfigError
     from entrostat.run.folder import FIGURE, check_free, claim, default_path
 
-    config = for_resumed_run(resume, out, settings or []) if resume else for_new_run(settings or [])
+    if allow and not resume:
+        raise ConfigError(f"--allow {allow[0]}: is for --resume; a new run takes any setting")
+    config = for_resumed_run(resume, out, settings or [], allow or []) if resume else for_new_run(settings or [])
     folder = resume or out or default_path(config.method.name)
     if not (resume or dry_run):
         check_free(folder)  # before the heavy imports
@@ -35,7 +51,7 @@ def command(
 
     config = resolve(config)
     if dry_run:
-        typer.echo(config.to_yaml(), nl=False)
+        typer.echo(shown(config.to_yaml()), nl=False)
         return
 
     from entrostat.report.figure import entropy_figure
@@ -43,7 +59,7 @@ def command(
 
     with claim(folder, resume=resume is not None):
         with progress_for(config, quiet) as progress:
-            outcome = train(config, folder, progress)
+            outcome = train(config, folder, progress, allow or ())
         entropy_figure([Run.load(folder)], folder / FIGURE)
         progress.close(outcome)
     if not outcome.finished:

@@ -11,11 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict, ValidationError
-from yaml import YAMLError
 
+from entrostat.core.yaml_file import parse
 from entrostat.errors import ConfigError
 
 METHOD = "hold"
@@ -46,23 +44,27 @@ def named(value: Any, default: str) -> Any:
 
 def read_values(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Any:
     """What a YAML file and overrides say, as plain values that nothing has checked; `ConfigError` where they cannot be read."""
-    merged = _read(path) if path is not None else OmegaConf.create({})
+    merged = _read(path) if path is not None else {}
     for override in overrides:
-        key, separator, _ = override.partition("=")
-        if not separator or not key:
+        key, separator, text = override.partition("=")
+        if not separator or not all(key.split(".")):
             raise ConfigError(f"override {override!r} is not of the form key.path=value")
-        section, dot, _ = key.partition(".")
-        if dot and isinstance(name := merged.get(section), str):
-            # `method=entropic method.kp=2`: an option joins the name, it does not replace it.
-            merged[section] = {"name": name}
-        try:
-            merged = OmegaConf.merge(merged, OmegaConf.from_dotlist([override]))
-        except (OmegaConfBaseException, YAMLError, ValueError, TypeError) as error:
-            raise ConfigError(f"{key}: cannot read the override {override!r}: {_first_line(error)}") from error
-    try:
-        return OmegaConf.to_container(merged, resolve=True)
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"the configuration does not resolve: {_first_line(error)}") from error
+        value = parse(text, f"{key}: the override {override!r}")
+        for name in reversed(key.split(".")):
+            value = {name: value}
+        merged = _merged(merged, value)
+    return merged
+
+
+def _merged(old: Any, new: Any, depth: int = 0) -> Any:
+    """`new` over `old`, mapping by mapping."""
+    if not isinstance(new, dict):
+        return new
+    if isinstance(old, str) and depth == 1:
+        old = {"name": old}  # `method=entropic method.kp=2`: an option joins the name, it does not replace it
+    if not isinstance(old, dict):
+        return new
+    return old | {key: _merged(old.get(key), value, depth + 1) for key, value in new.items()}
 
 
 def checked(kind: type[_Kind], values: Any) -> _Kind:
@@ -87,22 +89,26 @@ def did_you_mean(key: str, known: Sequence[str]) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
-def _read(path: str | Path) -> Any:
+def _read(path: str | Path) -> dict[str, Any]:
     try:
-        loaded = OmegaConf.load(Path(path))
+        text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror or error}; check the path") from error
-    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
+    except ValueError as error:  # not UTF-8, or a NUL in the path
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
-    if not OmegaConf.is_dict(loaded):
-        raise ConfigError(f"{path} holds a list; a configuration is a mapping such as `steps: 100`")
-    return loaded
+    values = parse(text, str(path))
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        kind = "a list" if isinstance(values, list) else f"{values!r}"
+        raise ConfigError(f"{path} holds {kind}; a configuration is a mapping such as `steps: 100`")
+    return values
 
 
 def _complaint(error: Any, kind: type[BaseModel]) -> str:
     where = ".".join(str(part) for part in error["loc"]) or "the configuration"
     if error["type"] != "extra_forbidden":
-        return f"{where}: {error['msg'].lower()}, got {error['input']!r}"
+        return f"{where}: {error['msg'].lower()}, got {_short(error['input'])}"
     field = kind.model_fields.get(str(error["loc"][0]))
     inner = field.annotation if field is not None else None
     section = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else kind
@@ -110,5 +116,6 @@ def _complaint(error: Any, kind: type[BaseModel]) -> str:
     return f"{where}: unknown key{did_you_mean(str(error['loc'][-1]), known)}; there are {', '.join(known)}"
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."

@@ -48,13 +48,17 @@ def save_state(directory: str | Path, method: Chain, state: Any, steps: int) -> 
     return path
 
 
-def load_state(directory: str | Path, method: Chain, afresh: str = AFRESH) -> tuple[Any, int]:
+def load_state(
+    directory: str | Path, method: Chain, afresh: str = AFRESH, *, same_settings: bool = True
+) -> tuple[Any, int]:
     """The state and the number of steps behind it, from a directory that `save_state` wrote into.
 
     Args:
         directory: of the checkpoint.
         method: whose state is expected.
         afresh: what an error says about going on without the state.
+        same_settings: whether the state must be of a method with the very same settings. Otherwise what was learnt is kept
+            under another target, other limits or another settling time; another kind of state is still refused.
 
     Raises:
         StateError: there is no file, it is unreadable, or it belongs to another method. The controller is never
@@ -72,7 +76,7 @@ def load_state(directory: str | Path, method: Chain, afresh: str = AFRESH) -> tu
         ) from error
     if schema != SCHEMA:
         raise StateError(f"the controller state at {path} has schema {schema}, this version reads {SCHEMA}. {afresh}")
-    if saved != fingerprint(method):
+    if same_settings and saved != fingerprint(method):
         raise StateError(
             f"the controller state at {path} belongs to another method or other settings. Saved: "
             f"{json.dumps(record.get('method'))}. Now: {json.dumps(describe(method))}. Resume with the saved ones. {afresh}"

@@ -58,7 +58,7 @@ class Tuning:
     @property
     def yaml(self) -> str:
         """The method's section of a configuration with these gains."""
-        from omegaconf import OmegaConf
+        from entrostat.core.yaml_file import dump
 
         if self.gains is None:
             raise ConfigError("there are no gains to write")
@@ -74,7 +74,7 @@ class Tuning:
         else:
             knob = {"pi": {"target": target, "kp": kp, "ki": ki, "limits": list(self.actuator.limits)}}
             section = {"name": self.actuator.method, **options, self.actuator.knob: knob}
-        return str(OmegaConf.to_yaml(OmegaConf.create({"method": section}))).rstrip()
+        return dump({"method": section}).rstrip()
 
     @property
     def record(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from entrostat.core.config import blame, did_you_mean
 from entrostat.errors import ConfigError
+from entrostat.run import ranges
 from entrostat.run.config import RunConfig
 from entrostat.tasks.base import Task
 
@@ -28,6 +29,11 @@ RESERVED = {
     "ignore_data_skip": "a resumed run goes on exactly",
     "restore_callback_states_from_checkpoint": "a resumed run goes on exactly",
     "disable_tqdm": "the run has its own progress display",
+    "save_only_model": "a run could then not go on exactly",
+    "load_best_model_at_end": "the last policy is the run's",
+    "eval_strategy": "use the settings under eval",
+    "eval_on_start": "use the settings under eval",
+    "auto_find_batch_size": "a batch size that changes would change the run",
 }
 
 # A constant learning rate, since a schedule would change the loop's gain while the controller holds it. No pull towards
@@ -67,6 +73,8 @@ def trl_arguments(config: RunConfig, checkpoints: Path) -> Any:
     """
     from trl import GRPOConfig, RLOOConfig
 
+    from entrostat.hosts.trl.trainer import _check_settings as check_settings
+
     kind: Any = GRPOConfig if config.algorithm == "grpo" else RLOOConfig
     _check(kind, config.trainer)
     if config.model == "tiny" and config.trainer.get("beta"):
@@ -84,9 +92,21 @@ def trl_arguments(config: RunConfig, checkpoints: Path) -> Any:
         "disable_tqdm": True,
     }
     try:
-        return kind(**config.trainer, **ours)
-    except (TypeError, ValueError, ImportError) as error:
+        arguments = kind(**config.trainer, **ours)
+        check_settings(arguments)
+    except (
+        TypeError,
+        ValueError,
+        ImportError,
+        ZeroDivisionError,
+        KeyError,
+        AttributeError,
+        RuntimeError,
+        OSError,
+    ) as error:
         raise blame("trainer", config.trainer, error) from error
+    ranges.check(arguments, config.trainer)
+    return arguments
 
 
 def _check(kind: Any, trainer: Mapping[str, Any]) -> None:
@@ -104,8 +124,11 @@ def _check(kind: Any, trainer: Mapping[str, Any]) -> None:
         except ValidationError as error:
             message = error.errors()[0]["msg"].lower()
             raise ConfigError(f"trainer.{key}: {message}, got {value!r}") from error
+        except RecursionError as error:
+            raise ConfigError(f"trainer.{key}: is nested too deeply") from error
         except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation):
             continue  # a type that only TRL can check
+    ranges.check_values(trainer)
 
 
 def prompts_needed(arguments: Any, steps: int) -> int:

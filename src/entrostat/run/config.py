@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from omegaconf import OmegaConf
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from entrostat.core.config import METHOD, Named, checked, named, read_values
+from entrostat.core.yaml_file import dump
 from entrostat.errors import ConfigError
 
 
@@ -68,7 +69,7 @@ class RunConfig(_Section):
     method: Named = Named(name=METHOD)
     algorithm: Literal["grpo", "rloo"] = "grpo"
     steps: PositiveInt = 100
-    seed: NonNegativeInt = 0
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0  # what NumPy takes
     train_problems: PositiveInt | None = None
     threads: PositiveInt | None = None
     eval: EvalConfig = EvalConfig()
@@ -83,7 +84,7 @@ class RunConfig(_Section):
 
     def to_yaml(self) -> str:
         """The configuration as a file that `load_config` reads back."""
-        return str(OmegaConf.to_yaml(OmegaConf.create(self.model_dump())))
+        return dump(self.model_dump())
 
 
 def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> RunConfig:

@@ -7,10 +7,12 @@ checkpoints/    the host's checkpoints with the controller's state inside
 tokens/         a sample of the tokens, for the report
 summary.json    written when the run has finished
 entropy.png     the figure
+changes.jsonl   what was changed on resume, where something was
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -22,12 +24,13 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from entrostat.errors import ConfigError, SaveError
+from entrostat.errors import ConfigError, DataError, SaveError
 from entrostat.logs.read import CONFIG as CONFIG
 from entrostat.logs.read import METRICS as METRICS
 
 ENVIRONMENT, SUMMARY = "env.json", "summary.json"
 PROMPTS = "prompts.jsonl"  # each prompt's contribution to the predicted change of entropy, where asked for
+CHANGES = "changes.jsonl"  # what a resumed run was allowed to change, and from which step on
 CHECKPOINTS, FIGURE, TOKENS = "checkpoints", "entropy.png", "tokens"
 
 
@@ -79,10 +82,19 @@ def saving(path: Path) -> Iterator[None]:
     except SaveError:
         raise
     except OSError as error:
-        raise SaveError(
-            f"cannot write {path}: {error.strerror or error}. Free space or choose another --out; earlier "
-            "checkpoints are whole, and --resume goes on from the newest"
-        ) from error
+        raise SaveError(f"cannot write {path}: {error.strerror or error}. {_advice(error)}") from error
+
+
+def _advice(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "Free space; earlier checkpoints are whole, and --resume goes on from the newest"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "Choose an --out that may be written, or give the right to write there"
+    if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.EEXIST):
+        return "Something else has that name: choose another --out"
+    if error.errno == errno.ENAMETOOLONG:
+        return "Choose a shorter --out"
+    return "Choose another --out; earlier checkpoints, if any, are whole, and --resume goes on from the newest"
 
 
 def write_text(path: Path, text: str) -> None:
@@ -106,7 +118,7 @@ class MetricsFile:
 
     def __init__(self, path: Path, step: int) -> None:
         self.path = path
-        kept = [row for row in read_metrics(path) if row["step"] <= step] if path.exists() else []
+        kept = [row for row in _readable(path) if row["step"] <= step]
         self.last = kept[-1] if kept else {}
         write_text(path, "".join(_line(row) for row in kept))
         with saving(path):
@@ -124,10 +136,39 @@ class MetricsFile:
             self._file.close()
 
 
+def _readable(path: Path) -> list[dict[str, Any]]:
+    """The lines that can be read; whether all must be, `train` has decided before."""
+    if not path.exists():
+        return []
+    try:
+        return read_metrics(path)
+    except DataError:
+        broken = path.with_name(f"{path.name}.damaged")
+        path.replace(broken)  # nothing is lost
+        return []
+
+
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics file. A last line without its end, as a crash leaves it, is left out."""
-    whole = path.read_text().rpartition("\n")[0]
-    return [json.loads(line) for line in whole.splitlines()]
+    """The lines of a metrics file. A last line without its end, as a crash leaves it, is left out.
+
+    Raises:
+        DataError: a line is damaged or says no step; the message names it.
+    """
+    try:
+        whole = path.read_bytes().rpartition(b"\n")[0].decode()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is damaged: it is not UTF-8 text") from error
+    rows = []
+    for number, line in enumerate(whole.split("\n") if whole else [], 1):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{path}, line {number}, is damaged: it is not JSON") from error
+        step = row.get("step") if isinstance(row, dict) else None
+        if not isinstance(step, int) or isinstance(step, bool):
+            raise DataError(f"{path}, line {number}, is damaged: its step is {step!r}, not a whole number")
+        rows.append(row)
+    return rows
 
 
 def _line(row: Mapping[str, Any]) -> str:

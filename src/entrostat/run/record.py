@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from entrostat.core.yaml_file import parse
 from entrostat.errors import DataError
 from entrostat.run.folder import CONFIG, ENVIRONMENT, METRICS, SUMMARY, read_metrics
 
@@ -63,10 +64,8 @@ class Run:
 
 
 def _yaml(path: Path) -> dict[str, Any]:
-    from omegaconf import OmegaConf
-
-    values = OmegaConf.to_container(OmegaConf.load(path))
-    return values if isinstance(values, dict) else {}  # type: ignore[return-value]
+    values = parse(path.read_text(encoding="utf-8"), str(path))
+    return values if isinstance(values, dict) else {}
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from entrostat.core.config import Named, blame
 from entrostat.errors import ConfigError, DataError
-from entrostat.run import checkpoints
+from entrostat.run import checkpoints, fits
 from entrostat.run.config import RunConfig
 from entrostat.run.folder import (
+    CHANGES,
     CHECKPOINTS,
     CONFIG,
     ENVIRONMENT,
@@ -20,9 +22,12 @@ from entrostat.run.folder import (
     SUMMARY,
     TOKENS,
     MetricsFile,
+    read_metrics,
+    saving,
     write_json,
     write_text,
 )
+from entrostat.tasks.base import Problem
 
 
 class Progress(Protocol):
@@ -56,8 +61,12 @@ def resolve(config: RunConfig) -> RunConfig:
     from entrostat.run.quiet import quiet
 
     options = with_default_target(config.method.name, config.method.options)
-    build_method(config.method.name, options)
+    chain = build_method(config.method.name, options)
     task = checked_task(config)
+    if config.model == "tiny":
+        fits.alphabet(task, config)
+    if (vocabulary := fits.vocabulary(config.model)) is not None:
+        fits.target(chain, vocabulary)
     with quiet():
         trainer = complete(config, task)
         threads = config.threads or (1 if config.model == "tiny" else None)  # more threads do not make it faster
@@ -77,12 +86,17 @@ def checked_task(config: RunConfig) -> Any:
         raise blame("task", config.task.options, error) from error
 
 
-def train(config: RunConfig, folder: Path, progress: Progress) -> Outcome:
-    """Train in a claimed folder: from the start, or on from its newest complete checkpoint.
+def train(config: RunConfig, folder: Path, progress: Progress, allow: Collection[str] = ()) -> Outcome:
+    """Train in a claimed folder: from the start, or on from its newest whole checkpoint.
 
     Args:
         config: resolved.
         folder: held by `folder.claim`.
+        allow: names of what may differ from the run so far: dotted settings, packages, `metrics.jsonl`.
+
+    Raises:
+        ConfigError: a setting is wrong, or differs from the run so far and is not allowed.
+        RunFailed: training broke off; the message says at which step and why, and where the traceback is.
     """
     import torch
 
@@ -91,54 +105,133 @@ def train(config: RunConfig, folder: Path, progress: Progress) -> Outcome:
     from entrostat.run.quiet import quiet
 
     found = checkpoints.find(folder / CHECKPOINTS)
-    for path in found.skipped:
-        progress.note(f"skipped {path.name}: it is incomplete")
+    _say_what_is_skipped(found, folder, progress)
     if found.step >= config.steps:
         if (folder / SUMMARY).exists():
             raise ConfigError(f"{folder} has finished its {config.steps} steps: to go on, resume with more steps=...")
         return _conclude(config, folder, found.step)  # it was stopped between its last checkpoint and its summary
+    if found.newest is not None and METRICS not in allow:
+        check_metrics(folder / METRICS, found.step)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     with quiet():
         policy, task = load_policy(config.model), checked_task(config)
-        write_text(folder / CONFIG, config.to_yaml())
-        write_json(folder / ENVIRONMENT, environment() | {"threads": torch.get_num_threads()})
-        (folder / SUMMARY).unlink(missing_ok=True)
-        return _train(config, folder, progress, policy, task, found)
+        return _train(config, folder, progress, policy, task, found, allow, environment())
+
+
+def _say_what_is_skipped(found: checkpoints.Found, folder: Path, progress: Progress) -> None:
+    """Name what is passed over; refuse to start over where a checkpoint is damaged and none is whole."""
+    for each in found.skipped:
+        progress.note(f"skipped {each.path.name}: {each.why}")
+    if found.newest is not None:
+        return
+    damaged = [each for each in found.skipped if not each.broken_off]
+    if damaged:
+        reasons = "; ".join(f"{each.path.name}: {each.why}" for each in damaged)
+        raise ConfigError(
+            f"no checkpoint in {folder} is whole ({reasons}): mend it, or start a new run with another --out"
+        )
+    if found.skipped or (folder / METRICS).exists():
+        progress.note("there is no whole checkpoint: starting over from step 0")
+
+
+def check_metrics(path: Path, step: int) -> None:
+    """Refuse to go on from `step` with metrics that do not hold every step before it."""
+    how = f"put the file back, or go on without those lines with --allow {METRICS}"
+    if not path.exists():
+        raise ConfigError(f"{path} is missing, which held {step} steps: {how}")
+    try:
+        have = {row["step"] for row in read_metrics(path)}
+    except (DataError, ValueError) as error:
+        raise ConfigError(f"{error}: {how}") from error
+    lacking = [each for each in range(1, step + 1) if each not in have]
+    if lacking:
+        some = ", ".join(map(str, lacking[:3])) + (", ..." if len(lacking) > 3 else "")
+        raise ConfigError(f"{path} lacks {len(lacking)} of the {step} steps before the checkpoint (step {some}): {how}")
 
 
 def _train(
-    config: RunConfig, folder: Path, progress: Progress, policy: Any, task: Any, found: checkpoints.Found
+    config: RunConfig,
+    folder: Path,
+    progress: Progress,
+    policy: Any,
+    task: Any,
+    found: checkpoints.Found,
+    allow: Collection[str],
+    environment: dict[str, Any],
 ) -> Outcome:
+    import torch
+
     from entrostat.core.specification import build_method
     from entrostat.run.callbacks import Evaluate, Record, StopOnSignal
+    from entrostat.run.failure import explained
 
     method = build_method(config.method.name, config.method.options)
+    problems = training_problems(config, folder, task)
+    if config.model == "tiny":
+        fits.alphabet_of(problems, config)
+    changed = _changes(config, found, problems, policy, progress, allow)
+    with saving(folder):  # nothing is written before all of this fits together
+        write_text(folder / CONFIG, config.to_yaml())
+        write_json(folder / ENVIRONMENT, environment | {"threads": torch.get_num_threads()})
+        (folder / SUMMARY).unlink(missing_ok=True)
+    if changed:
+        with (folder / CHANGES).open("a") as file:
+            file.write(json.dumps({"step": found.step, "changed": changed}, default=str) + "\n")
     done = found.step if found.newest else -1
     prompts = MetricsFile(folder / PROMPTS, done) if config.predict.every and config.predict.prompts else None
-    trainer = build_trainer(config, folder, policy, task, method, prompts.append if prompts else None)
     metrics = MetricsFile(folder / METRICS, done)
     if config.tokens.every and trainer.accelerator.is_main_process:
         trainer.entropy_control.recorder = _recorder(config, folder, policy, max(done, 0))
     stop = StopOnSignal(progress.note)
-    if config.eval.problems:
-        trainer.add_callback(
-            Evaluate(trainer, _evaluation(config, policy, task, trainer.entropy_control), config.eval.every)
-        )
-    trainer.add_callback(stop)
-    trainer.add_callback(Record(metrics, progress.step))
-    if found.newest is not None:
-        progress.note(f"going on from step {found.step}")
+    trainer: Any = None
     try:
-        with stop.listening():
-            trainer.train(resume_from_checkpoint=str(found.newest) if found.newest else None)
+        with explained(
+            config,
+            folder,
+            lambda: trainer.state.global_step if trainer else found.step,
+            starting=lambda: trainer is None,
+        ):
+            trainer = build_trainer(
+                config, folder, policy, task, method, prompts.append if prompts else None, problems, changed
+            )
+            if config.tokens.every and trainer.accelerator.is_main_process:
+                trainer.entropy_control.recorder = _recorder(config, folder, policy, max(done, 0))
+            if config.eval.problems:
+                measure = _evaluation(config, policy, task, trainer.entropy_control)
+                trainer.add_callback(Evaluate(trainer, measure, config.eval.every))
+            trainer.add_callback(stop)
+            trainer.add_callback(Record(metrics, progress.step))
+            if found.newest is not None:
+                progress.note(f"going on from step {found.step}")
+            with stop.listening():
+                trainer.train(resume_from_checkpoint=str(found.newest) if found.newest else None)
     finally:
         metrics.close()
         if prompts:
             prompts.close()
     step = trainer.state.global_step
     return _conclude(config, folder, step) if step >= config.steps else Outcome(folder, step, False, {})
+
+
+def _changes(
+    config: RunConfig, found: checkpoints.Found, problems: Any, policy: Any, progress: Progress, allow: Collection[str]
+) -> dict[str, Any]:
+    """What differs from the checkpoint and is allowed, said; `ConfigError` for what is not allowed."""
+    from entrostat.run import identity
+
+    if found.newest is None:
+        return {}
+    before = identity.read(found.newest)
+    if before is None:
+        progress.note(f"{found.newest.name} does not say what it was made with: nothing is compared")
+        return {}
+    changed = identity.changes(before, config, problems, policy.model)
+    identity.refuse(changed, allow, found.newest.name)
+    for name, (old, new) in changed.items():
+        progress.note(f"changed from step {found.step + 1} on: {name}, from {old!r} to {new!r}")
+    return changed
 
 
 def _recorder(config: RunConfig, folder: Path, policy: Any, done: int) -> Any:
@@ -166,10 +259,31 @@ def _conclude(config: RunConfig, folder: Path, step: int) -> Outcome:
     return Outcome(folder, step, True, summary)
 
 
+def training_problems(config: RunConfig, folder: Path, task: Any) -> list[Problem]:
+    """The problems of the whole run, in order; those of a shorter run are their beginning."""
+    from entrostat.run.arguments import prompts_needed, trl_arguments
+
+    needed = prompts_needed(trl_arguments(config, folder / CHECKPOINTS), config.steps)
+    problems: list[Problem] = task.problems("train", min(needed, config.train_problems or needed), config.seed)
+    return problems
+
+
 def build_trainer(
-    config: RunConfig, folder: Path, policy: Any, task: Any, method: Any, on_prompts: Callable[..., None] | None = None
+    config: RunConfig,
+    folder: Path,
+    policy: Any,
+    task: Any,
+    method: Any,
+    on_prompts: Callable[..., None] | None = None,
+    problems: Sequence[Problem] | None = None,
+    changed: Collection[str] = (),
 ) -> Any:
-    """TRL's trainer under control, with the prompts of the whole run in the order in which it takes them."""
+    """TRL's trainer under control, with the prompts of the whole run in the order in which it takes them.
+
+    Args:
+        problems: those of `training_problems`, by default.
+        changed: names of settings that differ from those of the checkpoint to go on from.
+    """
     from datasets import Dataset
     from transformers import PrinterCallback
     from trl import GRPOTrainer, RLOOTrainer
@@ -178,11 +292,13 @@ def build_trainer(
     from entrostat.hosts.trl.trainer import controlled
     from entrostat.run.arguments import prompts_needed, trl_arguments
     from entrostat.run.exact import exactly_resumable
+    from entrostat.run.identity import identity
     from entrostat.tasks import score_all
 
     arguments = trl_arguments(config, folder / CHECKPOINTS)
     needed = prompts_needed(arguments, config.steps)
-    problems = task.problems("train", min(needed, config.train_problems or needed), config.seed)
+    if problems is None:
+        problems = training_problems(config, folder, task)
     # One pass over an explicit list, never a second epoch: TRL's sampler would not shuffle it alike after a resume.
     rows = [index % len(problems) for index in range(needed)]
 
@@ -197,7 +313,11 @@ def build_trainer(
     if config.predict.every:
         asked = config.predict
         base = predicted(base, asked.every, asked.nodes, asked.visited_states, on_prompts)
-    trainer: Any = exactly_resumable(controlled(base, method))(
+    # Under other settings of the method its state is loaded by the run, which knows that they may differ.
+    how: Any = "fresh" if any(name.startswith("method.") for name in changed) else "require"
+    trainer: Any = exactly_resumable(
+        controlled(base, method, resume_state=how), identity(config, problems, policy.model), changed
+    )(
         model=policy.model,
         processing_class=policy.tokenizer,
         reward_funcs=reward,
@@ -242,4 +362,4 @@ def _named(name: str, options: Mapping[str, Any]) -> Named:
     return Named.model_validate({"name": name, **options})
 
 
-__all__ = ["Outcome", "Progress", "build_trainer", "resolve", "train"]
+__all__ = ["Outcome", "Progress", "build_trainer", "resolve", "train", "training_problems"]

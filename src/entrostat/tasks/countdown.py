@@ -13,6 +13,7 @@ Results are whole and never negative; a division must come out even. Several com
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from dataclasses import dataclass
@@ -63,35 +64,43 @@ class Countdown:
         return sum(widths[0] + before + after + 3 for before, after in pairwise(widths))
 
     def problems(self, split: Split, count: int, seed: int) -> list[Problem]:
-        """`count` problems of a split. Raises `ConfigError` when the options leave that split empty."""
-        check_request(split, count)
-        rng, drawn = random.Random(seed), list[Problem]()
-        while len(drawn) < count:
-            one_pass = self._distinct(split, count, rng)
-            # Common problems are drawn first. In that order a run would meet the rare ones at the end of every pass, and
-            # its entropy would rise and fall with them.
-            rng.shuffle(one_pass)
-            drawn += one_pass
-        return drawn[:count]
+        """`count` problems of a split, of which a smaller count is the beginning.
 
-    def _distinct(self, split: Split, count: int, rng: random.Random) -> list[Problem]:
-        """Up to `count` problems, none twice: fewer only where the split has no more."""
-        seen, drawn, in_vain = set[str](), list[Problem](), 0
-        while len(drawn) < count and in_vain < 10_000:
-            in_vain += 1
-            given = tuple(sorted(rng.randint(self.low, self.high) for _ in range(self.numbers)))
-            target = rng.choice([end for end in reachable(given) if 1 <= end <= self.max_target] or [0])
-            prompt = f"{' '.join(map(str, given))}>{target}:"
-            wrong_side = in_eval(prompt, self.eval_share) != (split == "eval")
-            if target == 0 or wrong_side or prompt in seen:
+        Raises `ConfigError` when the options leave that split empty.
+        """
+        check_request(split, count)
+        rng, drawn, seen, in_vain = random.Random(seed), list[Problem](), set[str](), 0
+        while len(drawn) < count:
+            found = self._any(rng)
+            prompt = f"{' '.join(map(str, found[0]))}>{found[1]}:" if found else ""
+            if found is None or prompt in seen or in_eval(prompt, self.eval_share) != (split == "eval"):
+                in_vain += 1
+                if in_vain == 10_000:  # all of them have come: begin a new pass
+                    if not seen:
+                        raise ConfigError(f"{self} has no problem in the {split!r} split; widen its range")
+                    seen, in_vain = set(), 0
                 continue
             in_vain = 0
             seen.add(prompt)
-            meta = {"numbers": list(given), "target": target}
-            drawn.append(Problem(prompt, solutions(given, target)[0], meta))
-        if not drawn and count:
-            raise ConfigError(f"{self} has no problem in the {split!r} split; widen its range")
+            meta = {"numbers": list(found[0]), "target": found[1]}
+            drawn.append(Problem(prompt, solutions(*found)[0], meta))
         return drawn
+
+    def _any(self, rng: random.Random) -> tuple[tuple[int, ...], int] | None:
+        """Numbers and a target, each problem as likely as any other; None for a draw that was in vain.
+
+        Where common ones came first, a run would meet the rare ones at the end of every pass, and its entropy would rise and
+        fall with them.
+        """
+        # Sorted numbers with repetition are subsets of a longer range, each of which is drawn alike.
+        subset = sorted(rng.sample(range(self.high - self.low + self.numbers), self.numbers))
+        given = tuple(self.low + place - i for i, place in enumerate(subset))
+        most = math.prod(
+            4 * math.comb(k, 2) for k in range(2, self.numbers + 1)
+        )  # results: a pair and an operation at each step
+        place = rng.randrange(min(self.max_target, most))
+        targets = [end for end in reachable(given) if 1 <= end <= self.max_target]
+        return (given, targets[place]) if place < len(targets) else None
 
     def score(self, problem: Problem, completion: str) -> float:
         """1.0 when every step is allowed and right and the last one reaches the target, else 0.0."""

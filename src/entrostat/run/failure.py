@@ -1,0 +1,65 @@
+"""What breaks a training run, as a sentence; the traceback goes into the run's folder."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from entrostat.core.config import blame
+from entrostat.errors import EntrostatError, HostError, RunFailed
+from entrostat.run.config import RunConfig
+from entrostat.run.folder import METRICS
+
+TRACEBACK = "error.txt"
+_DIVERGED = ("inf, nan or element < 0", "is not finite", "non-finite", "probability tensor contains")
+
+
+@contextmanager
+def explained(config: RunConfig, folder: Path, step: Callable[[], int], starting: Callable[[], bool]) -> Iterator[None]:
+    """Turn what a host raises into `ConfigError` before the first step (a setting was wrong), and into `RunFailed` after."""
+    try:
+        yield
+    except HostError as error:
+        raise blame("trainer", config.trainer, error) from error
+    except EntrostatError as error:
+        if diverged(error):
+            raise _failed(folder, step(), error) from error
+        raise
+    except Exception as error:
+        if starting() and isinstance(error, TypeError | ValueError | ImportError | NotImplementedError | KeyError):
+            raise blame("trainer", config.trainer, error) from error
+        raise _failed(folder, step(), error) from error
+
+
+def _failed(folder: Path, step: int, error: Exception) -> RunFailed:
+    place = folder / TRACEBACK
+    with suppress(OSError):
+        place.write_text("".join(traceback.format_exception(error)))
+    text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    if diverged(error) or _last_is_strange(folder):
+        return RunFailed(
+            f"after step {step} the policy has diverged ({text}): lower trainer.learning_rate or set "
+            f"trainer.max_grad_norm, and start again, or from an earlier checkpoint. The traceback is in {place}"
+        )
+    return RunFailed(
+        f"after step {step} the run failed: {text}. The traceback is in {place}; --resume goes on from the newest checkpoint"
+    )
+
+
+def diverged(error: BaseException) -> bool:
+    return any(sign in str(error) for sign in _DIVERGED)
+
+
+def _last_is_strange(folder: Path) -> bool:
+    """Whether the last step's loss or gradient was no number, which metrics.jsonl holds as null."""
+    with suppress(OSError, ValueError, IndexError):
+        row: dict[str, Any] = json.loads((folder / METRICS).read_text().splitlines()[-1])
+        return any(name in row and row[name] is None for name in ("loss", "grad_norm"))
+    return False
+
+
+__all__ = ["TRACEBACK", "explained"]

@@ -1,0 +1,57 @@
+"""Whether task, policy and target go together: refused before anything is loaded or trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from entrostat.errors import ConfigError
+
+if TYPE_CHECKING:
+    from entrostat.run.config import RunConfig
+    from entrostat.tasks.base import Problem
+
+
+def alphabet(task: Any, config: RunConfig) -> None:
+    """A look at a few problems; `ConfigError` where the tiny policy cannot read them."""
+    if config.task.name != "countdown":  # which is what it was made for
+        alphabet_of(task.problems("train", 4, config.seed), config)
+
+
+def alphabet_of(problems: Sequence[Problem], config: RunConfig) -> None:
+    """`ConfigError` where the tiny policy cannot read the prompts of some problems."""
+    from entrostat.models.tokenizer import COUNTDOWN_ALPHABET as ALPHABET
+
+    strange = sorted({letter for problem in problems for letter in problem.prompt} - set(ALPHABET))
+    if strange:
+        raise ConfigError(
+            f"model: 'tiny' reads only its own alphabet, {ALPHABET!r}, and the prompts of {config.task.name!r} hold "
+            f"{strange[0]!r}: take model=smollm2, or a folder with a transformers model"
+        )
+
+
+def vocabulary(model: str) -> int | None:
+    """The size of a policy's vocabulary where that is known without loading it."""
+    if model == "tiny":
+        from entrostat.models.tokenizer import COUNTDOWN_ALPHABET as ALPHABET
+
+        return len(ALPHABET) + 2  # padding and end
+    if not Path(model).is_dir():
+        return None
+    from transformers import AutoConfig
+
+    try:
+        return int(AutoConfig.from_pretrained(model).get_text_config().vocab_size)
+    except (OSError, ValueError, AttributeError, TypeError):
+        return None  # loading it says what is wrong
+
+
+def target(method: Any, size: int) -> None:
+    """`ConfigError` where a target lies above log V."""
+    from entrostat.core.control import EntropyControl
+
+    try:
+        EntropyControl(method, size)
+    except ConfigError as error:
+        raise ConfigError(f"method.target: {error}") from error

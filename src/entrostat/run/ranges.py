@@ -1,0 +1,102 @@
+"""Values of TRL's settings that it accepts and then fails on, in the middle of a run or at its start."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from typing import Any
+
+from entrostat.core.config import did_you_mean
+from entrostat.errors import ConfigError
+
+_Check = tuple[str, Callable[[Any], bool]]
+
+_POSITIVE: _Check = ("above 0", lambda x: x > 0)
+_NOT_NEGATIVE: _Check = ("0 or more", lambda x: x >= 0)
+_SHARE: _Check = ("between 0 and 1", lambda x: 0 <= x <= 1)
+_ABOVE_ZERO_SHARE: _Check = ("above 0 and at most 1", lambda x: 0 < x <= 1)
+_DECAY: _Check = ("at least 0 and below 1", lambda x: 0 <= x < 1)
+_COUNT: _Check = ("1 or more", lambda x: x >= 1)
+
+RANGES: dict[str, _Check] = {
+    **dict.fromkeys(("temperature", "adam_epsilon", "repetition_penalty", "delta", "vllm_importance_sampling_cap"), _POSITIVE),
+    **dict.fromkeys(
+        ("learning_rate", "weight_decay", "max_grad_norm", "beta", "epsilon", "epsilon_high", "warmup_steps", "top_k"),
+        _NOT_NEGATIVE,
+    ),
+    **dict.fromkeys(
+        (
+            "per_device_train_batch_size",
+            "gradient_accumulation_steps",
+            "max_completion_length",
+            "num_iterations",
+            "steps_per_generation",
+            "generation_batch_size",
+            "save_steps",
+            "save_total_limit",
+        ),
+        _COUNT,
+    ),
+    **dict.fromkeys(("adam_beta1", "adam_beta2"), _DECAY),
+    **dict.fromkeys(("min_p",), _SHARE),
+    **dict.fromkeys(("top_p", "top_entropy_quantile"), _ABOVE_ZERO_SHARE),
+    "num_generations": ("2 or more: the advantage compares completions of one prompt", lambda x: x >= 2),
+}  # fmt: skip
+LOSSES = ("grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo")
+INTEGRATIONS = (
+    "none", "all", "azure_ml", "clearml", "codecarbon", "comet_ml", "dagshub", "dvclive", "flyte", "kubeflow", "mlflow",
+    "neptune", "swanlab", "tensorboard", "trackio", "wandb",
+)  # fmt: skip
+LARGEST = 2**31 - 1
+
+
+def check_values(trainer: Mapping[str, Any]) -> None:
+    """Refuse what is out of range before TRL sees it."""
+    for key, value in trainer.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"trainer.{key}: must be a finite number, got {value}")
+        if isinstance(value, int) and abs(value) > LARGEST:
+            raise ConfigError(f"trainer.{key}: must be at most {LARGEST:,}, got {value}")
+        if key in RANGES and not RANGES[key][1](value):
+            raise ConfigError(f"trainer.{key}: must be {RANGES[key][0]}, got {value}")
+
+
+def check(arguments: Any, trainer: Mapping[str, Any]) -> None:
+    """Refuse names that nothing answers to, and what is not installed."""
+    if (strategy := trainer.get("save_strategy", "steps")) != "steps":
+        raise ConfigError(
+            f"trainer.save_strategy: checkpoints come every trainer.save_steps steps; use 'steps', got {strategy!r}"
+        )
+    loss = trainer.get("loss_type")
+    if loss is not None and loss not in LOSSES:
+        raise ConfigError(
+            f"trainer.loss_type: TRL has no loss {loss!r}{did_you_mean(str(loss), LOSSES)}; it has {', '.join(LOSSES)}"
+        )
+    asked = trainer.get("report_to")
+    for name in [asked] if isinstance(asked, str) else asked or []:
+        if name not in INTEGRATIONS:
+            raise ConfigError(
+                f"trainer.report_to: nothing is called {name!r}{did_you_mean(str(name), INTEGRATIONS)}; "
+                f"use {', '.join(INTEGRATIONS)}"
+            )
+        package = {"azure_ml": "azureml", "dagshub": "mlflow", "flyte": "flytekit", "kubeflow": "kubeflow"}.get(
+            name, name
+        )
+        if name not in ("none", "all", "tensorboard") and find_spec(package) is None:
+            raise ConfigError(f"trainer.report_to: {name!r} is not installed: pip install {package}")
+        if name == "tensorboard" and find_spec("tensorboard") is None and find_spec("tensorboardX") is None:
+            raise ConfigError("trainer.report_to: 'tensorboard' is not installed: pip install tensorboard")
+    for key, package in {"use_vllm": "vllm", "use_liger_kernel": "liger_kernel", "deepspeed": "deepspeed"}.items():
+        if trainer.get(key) and find_spec(package) is None:
+            raise ConfigError(
+                f"trainer.{key}: {package} is not installed: pip install {package.replace('_', '-')}, or leave it out"
+            )
+    sampled = arguments.generation_batch_size // max(1, arguments.num_generations)
+    if sampled < 1:
+        raise ConfigError(
+            f"trainer.num_generations: {arguments.num_generations} completions per prompt do not fit into a batch of "
+            f"{arguments.generation_batch_size}: choose fewer, or a larger trainer.per_device_train_batch_size"
+        )
