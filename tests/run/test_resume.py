@@ -57,7 +57,7 @@ def test_incomplete_checkpoints_are_skipped_and_named_and_a_finished_run_can_go_
     (folder / "checkpoint-2" / "trainer_state.json").write_text('{"global_st')
     found = checkpoints.find(folder)
     assert found.newest == folder / "checkpoint-1"
-    assert [path.name for path in found.skipped] == ["checkpoint-9", "checkpoint-2"]
+    assert [each.path.name for each in found.skipped] == ["checkpoint-9", "checkpoint-2"]
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 3, "rew')  # as a crash leaves it
     progress = Told()

@@ -122,7 +122,7 @@ def _state(path: Path, name: str) -> str | None:
             return f"{name} lacks {key!r}"
         value = values[key]
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            return f"{name} is strange: {key!r} is {str(value)[:60]!r}"
+            return f"{name} is strange: {key!r} is {repr(value)[:60]}"
     if strange := sorted(set(values) - _known_fields()):
         return f"{name} is strange: it has the unknown field {strange[0]!r}"
     if not all(isinstance(row, dict) for row in values["log_history"]):
@@ -131,7 +131,7 @@ def _state(path: Path, name: str) -> str | None:
         return f"{name} is strange: a callback's state is no mapping"
     batch = values.get("train_batch_size")
     if not (batch is None or (isinstance(batch, int) and not isinstance(batch, bool))):
-        return f"{name} is strange: 'train_batch_size' is {str(batch)[:60]!r}"
+        return f"{name} is strange: 'train_batch_size' is {repr(batch)[:60]}"
     if values["global_step"] != step_of(path):
         return f"{name} is of step {values['global_step']}"
     return None

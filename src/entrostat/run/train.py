@@ -182,8 +182,6 @@ def _train(
     done = found.step if found.newest else -1
     prompts = MetricsFile(folder / PROMPTS, done) if config.predict.every and config.predict.prompts else None
     metrics = MetricsFile(folder / METRICS, done)
-    if config.tokens.every and trainer.accelerator.is_main_process:
-        trainer.entropy_control.recorder = _recorder(config, folder, policy, max(done, 0))
     stop = StopOnSignal(progress.note)
     trainer: Any = None
     try:
