@@ -73,7 +73,7 @@ def test_incomplete_checkpoints_are_skipped_and_named_and_a_finished_run_can_go_
 
 
 def test_a_run_without_any_checkpoint_starts_again(tmp_path: Path) -> None:
-    class Crash(Exception):
+    class Crash(BaseException):
         pass
 
     def crash(step: int) -> None:

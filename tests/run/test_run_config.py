@@ -54,7 +54,7 @@ def test_the_resolved_configuration_reads_back_as_itself(tmp_path: Path) -> None
         ("seed=4294967296", r"^seed: .*4294967295"),
         ("steps=12:30:45", r"^steps: .*got '12:30:45'"),
         ("predict.visited_states=yes", r"^predict\.visited_states: .*got 'yes'"),
-        ("model=${oc.env:HOME}", r"^model: '\$\{oc\.env:HOME\}' is an interpolation"),
+        ("model=${oc.env:HOME}", r"^model: .*is an interpolation"),
         ("eval.ks=[1,0]", r"^eval\.ks\.1: .*got 0"),
         ("eval.ks=[1,16]", r"^eval\.ks: pass@16 needs eval\.samples >= 16, got 8"),
         ("predict.evry=3", r"^predict\.evry: unknown key \(did you mean 'every'\?\)"),
