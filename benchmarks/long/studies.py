@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-KEPT_EVERY = 200
+KEPT_EVERY, TINY_STEPS = 200, 600
 COMMON = (
     "model=tiny",
     "task=countdown",
@@ -17,7 +17,6 @@ COMMON = (
     f"trainer.save_steps={KEPT_EVERY}",
     "trainer.save_total_limit=100",
 )
-OFF_POLICY = ("trainer.num_iterations=4",)
 
 
 def _held(target: str) -> tuple[str, ...]:
@@ -28,33 +27,47 @@ def _method(name: str, options: str = "") -> tuple[str, ...]:
     return (f"method={{name: {name}{', ' if options else ''}{options}}}",)
 
 
-ARMS: dict[str, tuple[str, ...]] = {
-    "plain": _method("observe"),
-    # EntroPIC (2511.15248) as released, at its own level; AEC (2505.22312) at the level that we hold beside it.
-    "entropic-0.1": _method("entropic", "target: 0.1"),
-    "aec-0.1": _method("skywork", "target: 0.1"),
-    # Clip_B and Clip_V (2602.03392): released values, and smaller ones, which drop more tokens.
-    "clip_b-2.5": _method("clip_b"),
-    "clip_b-1": _method("clip_b", "mu: 1.0"),
-    "clip_v-8.5": _method("clip_v"),
-    "clip_v-2": _method("clip_v", "mu: 2.0, largest_share: 0.05"),
-    # `hold` at five levels, and targets that move.
-    "hold-15%": _held("0.15 * initial"),
-    "hold-50%": _held("0.5 * initial"),
-    "hold-75%": _held("0.75 * initial"),
-    "hold-100%": _held("initial"),
-    "hold-0.1": _held("0.1"),
-    "anneal-linear": _held("{linear: {start: initial, end: 0.15 * initial, steps: 600}}"),
-    "hold-then-decay": _held("{hold_then_decay: {start: initial, end: 0.15 * initial, hold: 300, steps: 300}}"),
-    # Rewards without a group baseline (2506.01347), and a bonus of fixed size.
-    "w_reinforce": _method("w_reinforce"),
-    "nsr": _method("nsr"),
-    "bonus-0.003": _method("entropy_bonus", "coef: 0.003"),
-    "bonus-0.01": _method("entropy_bonus", "coef: 0.01"),
-    # Off-policy: four updates per batch, with a symmetric and with a higher upper clip.
-    "off-policy": (*_method("observe"), *OFF_POLICY),
-    "off-policy-clip-higher": (*_method("clip_higher"), *OFF_POLICY),
-}
+def arms(steps: int) -> dict[str, tuple[str, ...]]:
+    """Every arm; targets that move reach their end with the last of `steps`."""
+    last = "0.15 * initial"
+    return {
+        "plain": _method("observe"),
+        # EntroPIC (2511.15248) as released, at its own level and at one that others hold beside it; AEC (2505.22312) too.
+        "entropic-0.1": _method("entropic", "target: 0.1"),
+        "entropic-50%": _method("entropic", "target: 0.5 * initial"),
+        "entropic-P-50%": _method("entropic", "target: 0.5 * initial, ki: 0.0"),
+        "aec-0.1": _method("skywork", "target: 0.1"),
+        "aec-50%": _method("skywork", "target: 0.5 * initial"),
+        # Clip_B and Clip_V (2602.03392): released values, and smaller ones, which drop more tokens.
+        "clip_b-2.5": _method("clip_b"),
+        "clip_b-1": _method("clip_b", "mu: 1.0"),
+        "clip_b-0.5": _method("clip_b", "mu: 0.5"),
+        "clip_v-8.5": _method("clip_v"),
+        "clip_v-2": _method("clip_v", "mu: 2.0, largest_share: 0.05"),
+        "clip_v-1": _method("clip_v", "mu: 1.0, largest_share: 0.2"),
+        # `hold` at several levels, targets that move, and other ways to one of the levels.
+        "hold-15%": _held("0.15 * initial"),
+        "hold-30%": _held("0.3 * initial"),
+        "hold-50%": _held("0.5 * initial"),
+        "hold-75%": _held("0.75 * initial"),
+        "hold-100%": _held("initial"),
+        "hold-0.1": _held("0.1"),
+        "anneal-linear": _held(f"{{linear: {{start: initial, end: {last}, steps: {steps}}}}}"),
+        "anneal-50-to-15%": _held(f"{{linear: {{start: 0.5 * initial, end: {last}, steps: {steps}}}}}"),
+        "hold-then-decay": _held(
+            f"{{hold_then_decay: {{start: 0.5 * initial, end: {last}, hold: 0.5, steps: {steps}}}}}"
+        ),
+        "flow-50%": _method("flow", "target: 0.5 * initial"),
+        "temperature-50%": _method("temperature", "target: 0.5 * initial"),
+        # Rewards without a group baseline (2506.01347), and a bonus of fixed size.
+        "w_reinforce": _method("w_reinforce"),
+        "nsr": _method("nsr"),
+        **{f"bonus-{coef}": _method("entropy_bonus", f"coef: {coef}") for coef in (0.003, 0.01, 0.1, 0.4)},
+        "clip-higher": _method("clip_higher"),
+    }
+
+
+ARMS = arms(TINY_STEPS)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,144 @@
+"""The long study on players: `python benchmarks/long/players.py`. A run takes half a minute of one core.
+
+Every arm from the same start, over a thousand steps and more, judged exactly on held-out problems. Resumable: rows that are in
+`players.json` are not run again. Runs of one seed come before those of the next, so that what is there is balanced.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import argparse
+import json
+import sys
+import time
+import warnings
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import lru_cache
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+sys.path.append(str(Path(__file__).parents[1]))
+
+import torch
+from game import Game, games
+from player import Player
+from studies import arms
+from training import SETTINGS, Setting, judge, train, warm_start
+
+from entrostat.core.specification import build_method
+from entrostat.run.config import load_config
+from entrostat.run.environment import environment
+from entrostat.run.folder import write_json
+
+HERE = Path(__file__).parent
+SEEDS = (1, 2, 3, 4, 5)
+LEVELS = ("hold-15%", "hold-30%", "hold-50%", "hold-75%", "hold-100%")
+FIRST = ("plain", "hold-50%", "hold-30%", "hold-15%", "hold-75%", "hold-100%", "entropic-50%", "clip_b-1", "clip_v-1")
+REST = (
+    *("aec-50%", "clip_b-2.5", "clip_b-0.5", "clip_v-8.5", "clip_v-2", "anneal-linear", "anneal-50-to-15%"),
+    *("hold-then-decay", "flow-50%", "temperature-50%", "w_reinforce", "nsr", "bonus-0.01", "bonus-0.1", "bonus-0.4"),
+)
+STUDIED = {
+    "three numbers": (*FIRST, *REST),
+    "four numbers": (*FIRST, "anneal-50-to-15%", "w_reinforce", "nsr", "aec-50%", "bonus-0.1"),
+    "three numbers, four updates a batch": ("plain", "clip-higher", "hold-50%", "entropic-50%", "entropic-P-50%"),
+    "three numbers, 4,000 steps": ("plain", "hold-50%", "hold-30%", "hold-then-decay"),
+}
+WINDOW = 50
+CURVES = {
+    "entropy": "entropy_control/measured",
+    "target": "entropy_control/target",
+    "output": "entropy_control/output",
+    "near_certain": "token_entropy/near_certain",
+    "authority": "entropy_control/authority",
+    "drift": "token_entropy/flow",
+    "reward": "reward",
+    "without_spread": "without_spread",
+}
+
+
+@lru_cache(maxsize=2)
+def prepared(name: str, folder: str) -> tuple[Game, Game, Player]:
+    """A setting's training and held-out problems and the start that all of its runs share, kept as a file."""
+    setting = SETTINGS[name]
+    training, held_out = games(setting.numbers, setting.train, setting.held_out, seed=0)
+    path = Path(folder) / f"start-{setting.numbers}-{setting.miss}-{setting.warm}.pt"
+    if path.exists():
+        player = Player()
+        player.load_state_dict(torch.load(path, weights_only=True))
+    else:
+        player = warm_start(setting, training, seed=0)
+        torch.save(player.state_dict(), path)
+    return training, held_out, player
+
+
+def one(name: str, arm: str, seed: int, folder: str) -> dict[str, Any]:
+    """One run and what came out."""
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")  # that a target is out of reach is a result here
+    setting: Setting = SETTINGS[name]
+    training, held_out, start = prepared(name, folder)
+    asked = load_config(None, [*arms(setting.steps)[arm]]).method
+    seen: dict[str, list[float]] = {}
+    some = training.part(torch.arange(400))
+    judged = {0: {"held_out": judge(start, held_out), "train": judge(start, some)}}
+
+    def after(step: int, player: Player, metrics: dict[str, float]) -> None:
+        for key, value in metrics.items():
+            seen.setdefault(key, []).append(value)
+        if step in setting.judged:
+            judged[step] = {"held_out": judge(player, held_out), "train": judge(player, some)}
+
+    began = time.process_time()
+    train(start, training, build_method(asked.name, asked.options), setting, setting.steps, seed, after)
+    windows = {short: means(seen[key]) for short, key in CURVES.items() if key in seen}
+    kept = {"judged": judged, "windows": windows, "cpu_seconds": round(time.process_time() - began, 1)}
+    return {"setting": name, "arm": arm, "seed": seed, "steps": setting.steps} | kept
+
+
+def means(values: list[float]) -> list[float]:
+    """Mean over every window of `WINDOW` steps."""
+    return [round(fmean(values[at : at + WINDOW]), 5) for at in range(0, len(values), WINDOW)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("settings", nargs="*", default=list(STUDIED), help=f"of {list(STUDIED)}")
+    parser.add_argument("--arms", nargs="*", help="only these")
+    parser.add_argument("--seeds", type=int, nargs="*", default=list(SEEDS))
+    parser.add_argument("--again", action="store_true", help="run again what is there")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--runs", type=Path, default=HERE / "runs", help="where the starts are kept")
+    parser.add_argument("--out", type=Path, default=HERE / "players.json")
+    options = parser.parse_args()
+    options.runs.mkdir(parents=True, exist_ok=True)
+    record = json.loads(options.out.read_text()) if options.out.exists() else {"runs": []}
+    there = set() if options.again else {(row["setting"], row["arm"], row["seed"]) for row in record["runs"]}
+    wanted = [
+        (name, arm, seed)
+        for seed in options.seeds
+        for name in options.settings
+        for arm in STUDIED[name]
+        if (not options.arms or arm in options.arms) and (name, arm, seed) not in there
+    ]
+    for name in options.settings:
+        prepared(name, str(options.runs))
+    commit = environment()["git"]
+    with ProcessPoolExecutor(options.workers) as pool:
+        waiting = [pool.submit(one, *each, str(options.runs)) for each in wanted]
+        for future in as_completed(waiting):
+            row = future.result() | {"commit": commit}
+            key = [row[field] for field in ("setting", "arm", "seed")]
+            rows = [old for old in record["runs"] if [old[field] for field in ("setting", "arm", "seed")] != key]
+            record = {"environment": environment(), "window": WINDOW, "runs": [*rows, row]}
+            write_json(options.out, record)
+            last = row["judged"][row["steps"]]["held_out"]
+            print(f"{key} {row['windows']['entropy'][-1]:.3f} {last} {row['cpu_seconds']} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
