@@ -52,9 +52,7 @@ def play(player: Player, game: Game, problem_B: Tensor, temperature: float = 1.0
     state_B, target_B = game.start_P[problem_B], game.target_P[problem_B]
     states, taken = [], []
     for _ in range(game.moves):
-        # Many games are in the same place: each place is looked at once.
-        places, of_B = torch.unique(torch.stack([state_B, target_B]), dim=1, return_inverse=True)
-        probs_BA = (player(game, places[0], places[1]) / temperature).softmax(-1)[of_B]
+        probs_BA = (_logits(player, game, state_B, target_B) / temperature).softmax(-1)
         move_B = torch.multinomial(probs_BA, 1).squeeze(1)
         states.append(state_B)
         taken.append(move_B)
@@ -67,8 +65,13 @@ def logits_of(player: Player, game: Game, played: Played) -> Tensor:
     """The logits at every move of some games, (B, T, A), with their gradient."""
     state_BT = played.state_BT
     target_BT = game.target_P[played.problem_B][:, None].expand_as(state_BT)
-    places, of_BT = torch.unique(torch.stack([state_BT.flatten(), target_BT.flatten()]), dim=1, return_inverse=True)
-    return player(game, places[0], places[1])[of_BT].unflatten(0, state_BT.shape)
+    return _logits(player, game, state_BT, target_BT)
+
+
+def _logits(player: Player, game: Game, state: Tensor, target: Tensor) -> Tensor:
+    """Logits at places of any shape. Many games are in the same place: each place is looked at once."""
+    places, which = torch.unique(state * (NONE + 1) + target, return_inverse=True)
+    return player(game, places // (NONE + 1), places % (NONE + 1))[which]
 
 
 @torch.no_grad()

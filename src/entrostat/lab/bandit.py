@@ -22,10 +22,11 @@ from entrostat.control.knob import is_feedback, reads_effect
 from entrostat.errors import ConfigError
 from entrostat.lab.plant import Event, Trace
 from entrostat.lab.tabular import TabularPolicy, group_advantages
-from entrostat.methods import Chain, loss, ppo, token_push
+from entrostat.methods import Chain, loss, make, ppo, token_push
 from entrostat.types import Summary, Surrogate, TokenBatch, TokenStats
 
-_CHUNK = 1024  # batches whose random numbers are drawn at once
+_CHUNK = 1024  # batches whose random numbers are drawn at once,
+_NUMBERS = 1 << 22  # and how many numbers that may be
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,9 @@ class Bandit:
         policy: S states, V arms.
         success_SV: probability that an arm is rewarded with 1.
         group: actions of each state in a batch.
-        prompts: states in a batch, drawn anew for each; None: all. Fewer than all make the measured entropy noisy.
+        positions: consecutive states that are one prompt's response and share one reward, as the tokens of a language
+            model's response do; see below.
+        prompts: prompts in a batch, drawn anew for each; None: all. Fewer than all make the measured entropy noisy.
         learning_rate: step along the gradient of the mean over a state's group.
         momentum: of the update, v <- beta v + (1 - beta) gradient, as Adam's first moment.
         temperature: of sampling and of everything that is measured.
@@ -45,6 +48,10 @@ class Bandit:
         delay: 1: the method's output acts from the next step on (TRL); 0: on the batch that was measured (the verl adapter).
         noise: standard deviation of a noise on the measured entropy [nats].
 
+    With several positions, `success_SV` is what an arm adds to a response, and a response is rewarded with the chance
+    Phi(z), z the deviation of its sum from what the policy's responses have at present, in standard deviations. So half of
+    all responses are right however much the policy has learnt, as if problems grew with it, and the drift lasts.
+
     Raises:
         ConfigError: a setting outside its range, naming it.
     """
@@ -52,6 +59,7 @@ class Bandit:
     policy: TabularPolicy
     success_SV: Tensor
     group: int = 16
+    positions: int = 1
     prompts: int | None = None
     learning_rate: float = 0.1
     momentum: float = 0.0
@@ -69,7 +77,8 @@ class Bandit:
             raise ConfigError("success_SV must hold probabilities between 0 and 1")
         ranges = {
             "group": (2, math.inf),
-            "prompts": (1, shape[0]),
+            "positions": (1, shape[0]),
+            "prompts": (1, shape[0] // max(1, self.positions)),
             "learning_rate": (1e-12, math.inf),
             "momentum": (0, 1 - 1e-9),
             "temperature": (1e-6, math.inf),
@@ -82,6 +91,8 @@ class Bandit:
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and low <= value <= high):
                 raise ConfigError(f"{name} of the bandit must lie between {low:g} and {high:g}, got {value!r}")
+        if shape[0] % self.positions:
+            raise ConfigError(f"positions must divide the number of states, {shape[0]}, got {self.positions!r}")
 
 
 def random_bandit(
@@ -139,6 +150,16 @@ def train_bandit(bandit: Bandit, method: Chain, steps: int, *, seed: int = 0, ev
         return _Training(bandit, method, seed, by_autograd).run(steps, changes)
 
 
+def sampled_batch(bandit: Bandit, seed: int = 0) -> TokenBatch:
+    """A batch that the bandit's policy samples before it has learnt anything: B rows of one token, state by state."""
+    with torch.no_grad():
+        training = _Training(bandit, make("observe"), seed, by_autograd=False)
+        training.chunk = 1
+        actions_PG, rewards_PG = training._sample(training._uniform()[0])
+        logp_PV = torch.log_softmax(training.logits_SV[training.rows] / bandit.temperature, -1)
+        return training.batch(logp_PV, actions_PG, group_advantages(rewards_PG), rewards_PG, None)
+
+
 class _Training:
     """The variables of one training."""
 
@@ -149,7 +170,8 @@ class _Training:
         self.velocity_SV = torch.zeros_like(self.logits_SV)
         self.generator = torch.Generator().manual_seed(seed)
         self.rows: Tensor | slice = slice(None)
-        self.count = bandit.prompts or self.logits_SV.shape[0]
+        self.count = (bandit.prompts or self.logits_SV.shape[0] // bandit.positions) * bandit.positions
+        self.chunk = max(1, min(_CHUNK, _NUMBERS // (2 * self.count * bandit.group)))
         self.mask_B1 = torch.ones(self.count * bandit.group, 1, dtype=torch.bool)
         self.learning_rate, self.noise, self.temperature = bandit.learning_rate, bandit.noise, bandit.temperature
         self.draw = random.Random(seed).gauss
@@ -167,9 +189,9 @@ class _Training:
             batch_at, update_at = divmod(t, self.bandit.updates)
             if update_at == 0:
                 self.temperature = self.bandit.temperature * self.method.temperature(self.state)
-                if batch_at % _CHUNK == 0:
+                if batch_at % self.chunk == 0:
                     uniform = self._uniform()
-                actions_PG, rewards_PG = self._sample(uniform[batch_at % _CHUNK])
+                actions_PG, rewards_PG = self._sample(uniform[batch_at % self.chunk])
                 advantages_PG, reward = group_advantages(rewards_PG), float(rewards_PG.mean())
             logp_PV = torch.log_softmax(self.logits_SV[self.rows] / self.temperature, -1)
             if update_at == 0:
@@ -184,18 +206,28 @@ class _Training:
 
     def _uniform(self) -> Tensor:
         """Random numbers of the next batches: two for each action, and one for each state where states are drawn."""
-        shape = (_CHUNK, 2, self.count, self.bandit.group)
+        shape = (self.chunk, 2, self.count, self.bandit.group)
         return torch.rand(shape, generator=self.generator, dtype=torch.float64)
 
     def _sample(self, uniform_2PG: Tensor) -> tuple[Tensor, Tensor]:
         """Actions of the policy as it is, and their rewards; `rows` are the states that they belong to."""
-        states = self.logits_SV.shape[0]
+        states, positions = self.logits_SV.shape[0], self.bandit.positions
         if self.count < states:
-            self.rows = torch.randperm(states, generator=self.generator)[: self.count]
+            drawn = torch.randperm(states // positions, generator=self.generator)[: self.count // positions]
+            self.rows = (drawn[:, None] * positions + torch.arange(positions)).flatten()
         probs = torch.softmax(self.logits_SV[self.rows] / self.temperature, -1)
         actions = torch.searchsorted(probs.cumsum(-1), uniform_2PG[0]).clamp_max_(probs.shape[1] - 1)
-        success = self.bandit.success_SV[self.rows].gather(1, actions)
-        return actions, (uniform_2PG[1] < success).double()
+        worth = self.bandit.success_SV[self.rows]
+        success = worth.gather(1, actions)
+        if positions == 1:
+            return actions, (uniform_2PG[1] < success).double()
+        mean_P1 = (probs * worth).sum(-1, keepdim=True)
+        variance_P = (probs * (worth - mean_P1).square()).sum(-1)
+        by_response = (-1, positions, self.bandit.group)
+        z_QG = (success - mean_P1).view(by_response).sum(1)
+        z_QG /= variance_P.view(-1, positions).sum(1, keepdim=True).sqrt().clamp_min(1e-12)
+        rewards_QG = (uniform_2PG[1].view(by_response)[:, 0] < torch.special.ndtr(z_QG)).double()
+        return actions, rewards_QG.repeat_interleave(positions, 0)
 
     def _step(
         self,
@@ -211,24 +243,7 @@ class _Training:
         entropy_P1 = -(probs_PV * logp_PV).sum(-1, keepdim=True)
         discriminator_PV = probs_PV * (entropy_P1 + logp_PV)
         shape = actions_PG.shape
-
-        def column(values_P1: Tensor) -> Tensor:
-            return values_P1.expand(shape).reshape(-1, 1)
-
-        batch = TokenBatch(
-            TokenStats(
-                logp=logp_PV.gather(1, actions_PG).view(-1, 1),
-                entropy=column(entropy_P1),
-                baseline=column((probs_PV * discriminator_PV).sum(-1, keepdim=True)),
-                collision=column(probs_PV.square().sum(-1, keepdim=True))
-                if "collision" in self.method.requires
-                else None,
-            ),
-            advantages_PG.view(-1, 1),
-            self.mask_B1,
-            None if old_PG is None else old_PG.view(-1, 1),
-            rewards_PG.view(-1),
-        )
+        batch = self.batch(logp_PV, actions_PG, advantages_PG, rewards_PG, old_PG)
         mean = float(entropy_P1.mean())
         tokens = float(self.mask_B1.shape[0])
         sums = {"tokens": tokens, "entropy": tokens * (mean + error)}
@@ -246,6 +261,25 @@ class _Training:
         self.velocity_SV = self.bandit.momentum * self.velocity_SV + (1 - self.bandit.momentum) * gradient
         self.logits_SV = self.logits_SV - self.learning_rate * self.velocity_SV
         return mean
+
+    def batch(
+        self, logp_PV: Tensor, actions_PG: Tensor, advantages_PG: Tensor, rewards_PG: Tensor, old_PG: Tensor | None
+    ) -> TokenBatch:
+        """The batch as methods see it: one row of one token for each action."""
+        probs_PV = logp_PV.exp()
+        entropy_P1 = -(probs_PV * logp_PV).sum(-1, keepdim=True)
+
+        def column(values_P1: Tensor) -> Tensor:
+            return values_P1.expand(actions_PG.shape).reshape(-1, 1)
+
+        stats = TokenStats(
+            logp=logp_PV.gather(1, actions_PG).view(-1, 1),
+            entropy=column(entropy_P1),
+            baseline=column((probs_PV.square() * (entropy_P1 + logp_PV)).sum(-1, keepdim=True)),
+            collision=column(probs_PV.square().sum(-1, keepdim=True)) if "collision" in self.method.requires else None,
+        )
+        old_B1 = None if old_PG is None else old_PG.view(-1, 1)
+        return TokenBatch(stats, advantages_PG.reshape(-1, 1), self.mask_B1, old_B1, rewards_PG.reshape(-1))
 
     def _controlled(self, batch: TokenBatch, standard: Summary) -> tuple[Tensor, Tensor | None]:
         """The method's part of a step: the gradient of its objective by logp and by entropy, and its next state."""
