@@ -14,7 +14,7 @@ from entrostat.control.response import response
 from entrostat.errors import ConfigError
 from entrostat.lab import Event, TabularPolicy, group_advantages, random_bandit, train_bandit
 from entrostat.lab import bandit as bandit_training
-from entrostat.lab.bandit import _Training, token_gradient
+from entrostat.lab.bandit import _Training, sampled_batch, token_gradient
 from entrostat.methods import Chain, loss, make, ppo
 from entrostat.types import TokenBatch, TokenStats
 
@@ -201,6 +201,7 @@ def test_a_learning_rate_that_changes() -> None:
         (lambda: random_bandit(4, start=2.0), "log V = 1.3863"),
         (lambda: random_bandit(4, group=1), "group.*1"),
         (lambda: random_bandit(4, prompts=2), "prompts.*2"),
+        (lambda: random_bandit(4, states=6, positions=4), "positions must divide.*6.*4"),
         (lambda: random_bandit(4, delay=2), "delay.*2"),
         (lambda: dataclasses.replace(random_bandit(4), success_SV=torch.zeros(1, 3)), r"\(1, 4\)"),
         (
@@ -223,3 +224,31 @@ def test_a_self_tuning_controller_is_told_what_its_outputs_do(name: str, knob: s
     training = _Training(random_bandit(8, states=4, seed=0), make(name, **options), 0, name != "flow")
     training.run(3, {})
     assert training.state[0].knobs[knob].unit > 0
+
+
+def test_positions_share_one_reward_and_the_drift_falls_with_the_root_of_their_number() -> None:
+    """Cov(A, D) falls like 1 / sqrt(T) where T positions earn one reward; what probable tokens could do does not."""
+    drift, authority = {}, {}
+    for positions in (4, 64):
+        drawn = random_bandit(8, states=256, start=0.3, seed=1)
+        worth = drawn.policy.probs_SV  # the probable arms are the good ones
+        bandit = dataclasses.replace(drawn, success_SV=worth, positions=positions, group=256)
+        batches = [sampled_batch(bandit, seed) for seed in range(16)]
+        advantages = batches[0].advantages_BT.view(256 // positions, positions, 256)
+        assert torch.equal(advantages, advantages[:, :1].expand_as(advantages))
+        flows = [batch.advantages_BT * batch.stats.centred for batch in batches]
+        drift[positions] = float(torch.stack(flows).mean())
+        chosen = [
+            (flow.abs() * batch.stats.centred.sign())[batch.stats.prob > 0.9]
+            for flow, batch in zip(flows, batches, strict=True)
+        ]
+        authority[positions] = float(torch.cat(chosen).mean())
+    assert drift[4] / drift[64] == pytest.approx(4, rel=0.25)
+    assert authority[64] == pytest.approx(authority[4], rel=0.15)
+
+
+def test_half_of_long_responses_are_right_however_much_has_been_learnt() -> None:
+    bandit = dataclasses.replace(random_bandit(8, states=64, seed=1), positions=16, prompts=2, learning_rate=3.0)
+    trace = train_bandit(bandit, make("observe"), 200)
+    assert trace.entropy[-1] < 0.8 * trace.entropy[0]
+    assert sum(trace.reward[-100:]) / 100 == pytest.approx(0.5, abs=0.05)
