@@ -1,4 +1,4 @@
-"""The long study on players: `python benchmarks/long/players.py`. A run takes half a minute of one core.
+"""The long study on players: `python benchmarks/quality/long/players.py`. A run takes half a minute of one core.
 
 Every arm from the same start, over a thousand steps and more, judged exactly on held-out problems. Resumable: rows that are in
 `players.json` are not run again. Runs of one seed come before those of the next, so that what is there is balanced.
@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-sys.path.append(str(Path(__file__).parents[1]))
+sys.path.append(str(Path(__file__).parents[2]))
 
 import torch
 from game import Game, games

@@ -1,4 +1,4 @@
-"""Run the long study: `python benchmarks/long/run.py QUEUE`, where each line of QUEUE is `arm seed steps`.
+"""Run the long study: `python benchmarks/quality/long/run.py QUEUE`, where each line of QUEUE is `arm seed steps`.
 
     plain 11 600
     clip_b-1 11 600
@@ -17,7 +17,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parents[1]))
+sys.path.append(str(Path(__file__).parents[2]))
 
 from common.runner import KEEP_MEMORY, TRAIN
 from filelock import FileLock, Timeout

@@ -1,4 +1,4 @@
-"""Authority over drift against the length of a response, on real batches: `python benchmarks/long/authority.py`.
+"""Authority over drift against the length of a response, on real batches: `python benchmarks/quality/long/authority.py`.
 
 The tiny policy solves N problems in one response that earns one reward, the share of them that it solved: sample i of N
 problems is one response in N parts. Drift is mean(A D) over all tokens, what the advantages themselves do to the entropy;
@@ -43,7 +43,8 @@ def measured(problems: int, seed: int) -> dict[str, Tensor]:
             drawn = sample(policy.model, policy.tokenizer, prompts, max_new_tokens=task.max_completion_tokens)
             logits = policy.model(input_ids=drawn.ids_BS, attention_mask=drawn.attention_BS.long()).logits
             completion_BT = drawn.ids_BS[:, drawn.prompt_length :]
-            stats = es.token_stats(logits[:, drawn.prompt_length - 1 : -1], completion_BT)
+            logits = logits[:, drawn.prompt_length - 1 : -1]
+            stats = es.token_stats(logits, completion_BT, want={"logp", "entropy", "baseline"})
             centred_BT = stats.centred.masked_fill(~drawn.mask_BT, 0)
             certain_BT = drawn.mask_BT & (stats.prob > 0.95)
             rewards = torch.tensor([task.score(*each) for each in zip(rows, drawn.texts, strict=True)])

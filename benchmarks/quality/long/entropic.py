@@ -1,4 +1,4 @@
-"""EntroPIC in its own regime: `python benchmarks/long/entropic.py [ratio] [length] [gains] [collapsed] [stale]`.
+"""EntroPIC in its own regime: `python benchmarks/quality/long/entropic.py [ratio] [length] [gains] [collapsed] [stale]`.
 
 Exact tabular policies whose response is T positions long and earns one reward. Authority over drift against T, and whether the
 released controller (kp 1, ki 0.01, p > 0.95, output within (-1, 1)) holds its target there. A row is written as it is done.
