@@ -11,6 +11,7 @@ from entrostat.models import load_policy, warmstart
 from entrostat.models.start import measure_start
 from entrostat.models.tiny import WEIGHTS, load_tiny
 from entrostat.tasks.countdown import Countdown
+from entrostat.tasks.evaluate import evaluate
 
 
 def test_the_shipped_policy_starts_where_it_should():
@@ -28,8 +29,15 @@ def test_the_shipped_policy_is_small_and_in_fp32():
     assert 0.8e6 < sum(p.numel() for p in policy.model.parameters()) < 1.1e6
     assert {p.dtype for p in policy.model.parameters()} == {torch.float32}
     assert policy.tokenizer.padding_side == "left" and policy.tokenizer.pad_token == "<pad>"
-    stored = files("entrostat.models") / "weights" / WEIGHTS
+    stored = files("entrostat.models") / "weights" / WEIGHTS["tiny"]
     assert len(stored.read_bytes()) < 2.5e6
+
+
+def test_the_hard_start_hardly_ever_reaches_the_target_but_can():
+    policy, task = load_policy("tiny-hard"), Countdown(high=10)
+    found = evaluate(policy.model, policy.tokenizer, task, task.problems("eval", 48, seed=11), samples=64, ks=(1, 64))
+    assert found.pass_at_k[1] < 0.05
+    assert found.pass_at_k[64] > 0.4
 
 
 def test_loading_leaves_the_callers_randomness_alone():
@@ -39,14 +47,15 @@ def test_loading_leaves_the_callers_randomness_alone():
 
 
 def test_the_warm_start_script_writes_weights_that_load(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(warmstart, "SHAPE", {"width": 16, "layers": 1, "heads": 2, "hidden": 16})
+    small = warmstart.Recipe({"width": 16, "layers": 1, "heads": 2, "hidden": 16}, 0.5)
+    monkeypatch.setitem(warmstart.RECIPES, "tiny", small)
     out = tmp_path / "new" / "small.safetensors"
     warmstart.main(["--out", str(out), "--seed", "1", "--steps", "3", "--problems", "4"])
     assert "nats" in capsys.readouterr().out
     model, tokenizer = load_tiny(out)
     assert model.config.hidden_size == 16
     record = json.loads(out.with_suffix(".json").read_text())
-    assert record["settings"] == {"seed": 1, "steps": 3, "miss": warmstart.MISS}
+    assert record["settings"] == {"seed": 1, "steps": 3, "miss": 0.5}
     task = Countdown()
     start = measure_start(model, tokenizer, task, task.problems("eval", 4, seed=0), samples=16)
     assert start.entropy == pytest.approx(record["start"]["entropy"], abs=1e-4)
