@@ -136,7 +136,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="safetensors file to write")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--miss", type=float, help="share of completions that ignore the target; by default the policy's")
+    parser.add_argument(
+        "--miss", type=float, help="share of completions that ignore the target; by default the policy's"
+    )
     parser.add_argument("--problems", type=int, default=300, help="held-out problems to measure the start on")
     options = parser.parse_args(arguments)
     recipe = RECIPES[options.policy]
