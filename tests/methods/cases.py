@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -17,9 +18,11 @@ import entrostat as es
 from entrostat.control import PI, Cosine, Linear, SelfTuning, Step
 from entrostat.core.control import EntropyControl
 from entrostat.core.totals import Pending
-from entrostat.methods import Chain, token_push
+from entrostat.methods import Chain, factory, names, token_push
+from entrostat.methods.describe import EXAMPLES
 from entrostat.stats import token_stats
-from entrostat.types import Surrogate, TokenBatch, Totals
+from entrostat.stats.truncated import parameterised_stats
+from entrostat.types import Old, Statistic, Surrogate, TokenBatch, TokenStats, Totals, Want
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,19 @@ def _cases() -> list[Case]:
         Case("only_tokens", {}),
         Case("only_tokens", {"samples": "negative", "discriminator": "negative"}),
     ]
-    return cases
+    # Every other method by its defaults; those of MICRO take something from the micro-batch.
+    covered = {case.name for case in cases}
+    return cases + [Case(name, needed(name), micro=name in MICRO) for name in names() if name not in covered]
+
+
+MICRO = {"clip_cov", "high_entropy_tokens", "siren", "stare", "wapo"}
+"""Methods with a count, a share or a mean that their defaults take from the micro-batch."""
+
+
+def needed(name: str) -> dict[str, Any]:
+    """An example of every setting that a method insists on."""
+    parameters = inspect.signature(factory(name)).parameters.values()
+    return {p.name: EXAMPLES[p.name] for p in parameters if p.default is p.empty}
 
 
 CASES = _cases()
@@ -118,14 +133,27 @@ class Data:
     mask_BT: Tensor
     old_logp_BT: Tensor | None
     rewards_B: Tensor
+    groups_B: Tensor
 
     def rows(self, rows: slice) -> Data:
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return Data(**{n: None if v is None else v[rows] for n, v in values.items()})
 
-    def batch(self, want: Iterable[str] = ("logp", "entropy", "baseline", "collision")) -> TokenBatch:
-        stats = token_stats(self.logits_BTV, self.targets_BT, want)
-        return TokenBatch(stats, self.advantages_BT, self.mask_BT, self.old_logp_BT, self.rewards_B)
+    def batch(self, want: Iterable[Want] | None = None) -> TokenBatch:
+        """With the statistics that are wanted; with all that any method asks for where nothing is said."""
+        asked = everything() if want is None else list(want)
+        stats = self._stats([each for each in asked if not isinstance(each, Old)])
+        # The old policy's statistics: the present ones stand in for all but its log-probability.
+        old = self._stats([each.of for each in asked if isinstance(each, Old)]).detach()
+        if self.old_logp_BT is not None:
+            old = dataclasses.replace(old, logp=self.old_logp_BT)
+        return TokenBatch(stats, self.advantages_BT, self.mask_BT, self.old_logp_BT, self.rewards_B, self.groups_B, old)
+
+    def _stats(self, want: Iterable[Want]) -> TokenStats:
+        named = [each for each in want if isinstance(each, str)]
+        other = [each for each in want if isinstance(each, Statistic)]
+        stats = token_stats(self.logits_BTV, self.targets_BT, named)
+        return dataclasses.replace(stats, extra=parameterised_stats(self.logits_BTV, self.targets_BT, other))
 
     def replace(self, **changes: Any) -> Data:
         return dataclasses.replace(self, **changes)
@@ -159,7 +187,15 @@ def data(
         (torch.arange(tokens) < lengths).long(),
         old,
         rewards,
+        torch.arange(rows) // 2,
     )
+
+
+@cache
+def everything() -> list[Want]:
+    """Every statistic that some method asks for by its defaults."""
+    asked = {each for case in CASES for each in case().requires}
+    return ["logp", "entropy", "baseline", "collision", *(each for each in asked if isinstance(each, Statistic))]
 
 
 def split(whole: Data, parts: int) -> list[Data]:

@@ -2,45 +2,67 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 
 def command(name: Annotated[str | None, typer.Argument(help="Show one method in full.")] = None) -> None:
-    """List the methods: paper, defaults and how ours differs."""
-    from entrostat import methods
+    """List the methods: what they do to the entropy, at which stage, from which paper; with NAME, one in full."""
+    from rich.console import Console
 
-    if name is None:
-        for each in methods.names():
-            typer.echo(_heading(each))
-        typer.echo("\nentrostat methods NAME shows the options of one and how it differs from its paper.")
+    from entrostat.methods import names
+
+    console = Console(soft_wrap=True)
+    if name is not None:
+        _card(console, name)
         return
-    found = methods.source(name)
-    typer.echo(f"{_heading(name)}\n")
-    typer.echo(f"paper:     {found.paper}, {found.where}")
-    typer.echo(f"defaults:  {found.defaults}")
-    typer.echo("options:")
-    for option in _options(methods.factory(name)):
-        typer.echo(f"  {option}")
-    if found.deviations:
-        typer.echo("how ours differs:")
-        for deviation in found.deviations:
-            typer.echo(f"  - {deviation}")
+    for each in ("", *names()):
+        console.print(_row(each), markup=False, highlight=False)
+    console.print("\nentrostat methods NAME shows one in full; es.chain(a, b) composes them.", highlight=False)
 
 
-def _heading(name: str) -> str:
-    import inspect
+def _row(name: str) -> str:
+    """A line of the list; the heading for no name."""
+    if not name:
+        return f"{'method':28} {'entropy':8} {'stage':13} paper"
+    from entrostat.methods.describe import described
 
-    from entrostat import methods
-
-    words = (inspect.getdoc(methods.factory(name)) or "").split("\n\n")[0].replace("\n", " ")
-    return f"{name:14} {methods.source(name).paper:12} {words}" if len(words) < 200 else f"{name:14} {words[:200]}..."
+    about = described(name)
+    return f"{name:28} {about.effect:8} {', '.join(about.stages):13} {about.source.paper}"
 
 
-def _options(factory: Any) -> list[str]:
-    import inspect
+def _card(console: object, name: str) -> None:
+    from rich.console import Console
+    from rich.text import Text
 
-    parameters = inspect.signature(factory).parameters.values()
-    empty = inspect.Parameter.empty
-    return [p.name if p.default is empty else f"{p.name} = {p.default!r}" for p in parameters] or ["none"]
+    from entrostat.methods.describe import described
+
+    assert isinstance(console, Console)
+    about = described(name)
+
+    def line(text: str = "") -> None:
+        console.print(Text(text))
+
+    line(f"{about.name}: {about.idea}")
+    line()
+    if about.formula:
+        line(about.formula)
+        line()
+    line(f"paper:     {about.source.paper}, {about.source.where}")
+    line(f"defaults:  {about.source.defaults}")
+    line(f"entropy:   {about.effect}")
+    line(f"stage:     {', '.join(about.stages)}")
+    line(f"changes:   {', '.join(about.writes) or 'nothing'}")
+    line(f"needs:     {', '.join(about.needs) or 'nothing beyond log-probability and entropy'}")
+    line(f"state:     {about.state}")
+    line(f"code:      {about.file}")
+    line("options:")
+    for each in about.settings:
+        default = f" = {each.default}" if each.default else ""
+        line(f"  {each.name}{default}" + (f": {each.meaning}" if each.meaning else ""))
+    for heading, lines in (("how ours differs:", about.source.deviations), ("to know:", about.notes)):
+        if lines:
+            line(heading)
+            for text in lines:
+                line(f"  - {text}")

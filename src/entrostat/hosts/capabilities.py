@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from entrostat.hosts.verl.batch import adds_terms, needs_loss
 from entrostat.methods import Chain, names
-from entrostat.methods.page import example
+from entrostat.methods.describe import example
 from entrostat.types import STATISTICS
 
 

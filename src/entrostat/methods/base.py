@@ -228,7 +228,10 @@ class Link:
         metrics: dict[str, float] = {}
         for knob in self.feedback:
             metrics |= {m: float(v) for m in CONTROLLER_METRICS if (v := getattr(knobs[knob], m, None)) is not None}
-        return MethodState(knobs, dict(self.remember(summary, state.memory))), metrics
+        # A number that is not finite, of advantages of NaN, says nothing about the next step: the last one stays.
+        learned = self.remember(summary, state.memory)
+        memory = {**state.memory, **{name: value for name, value in learned.items() if math.isfinite(value)}}
+        return MethodState(knobs, {name: memory[name] for name in learned if name in memory}), metrics
 
     def ahead(self, before: MethodState, after: MethodState) -> MethodState:
         """The state to act with on the very batch that led from `before` to `after`.

@@ -109,5 +109,12 @@ def entropy_bonus(coef: Knob = 1e-3) -> Chain:
 def skywork(
     target: Target = 0.2, delta: float = 1e-4, limits: tuple[float, float] = (0.0, 5e-3), start: float = 0.0
 ) -> Chain:
-    """Skywork-OR1 (AEC): an entropy bonus below the target, whose coefficient moves by delta each step."""
+    """Skywork-OR1 (AEC): an entropy bonus below the target, whose coefficient moves by delta each step.
+
+    Args:
+        target: entropy below which the bonus acts [nats per token].
+        delta: step of the coefficient.
+        limits: lowest and highest coefficient.
+        start: coefficient before the first measurement.
+    """
     return one("skywork", EntropyBonus(Step(target, delta, limits, start)))

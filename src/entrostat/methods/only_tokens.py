@@ -49,5 +49,10 @@ class OnlyTokens(Link):
 def only_tokens(
     samples: Literal["positive", "negative"] = "positive", discriminator: Literal["positive", "negative"] = "positive"
 ) -> Chain:
-    """Train on the tokens of one sign of advantage and one sign of the discriminator alone."""
+    """Train on the tokens of one sign of advantage and one sign of the discriminator alone.
+
+    Args:
+        samples: of which sign of advantage.
+        discriminator: of which sign of S.
+    """
     return one("only_tokens", OnlyTokens(samples, discriminator))

@@ -7,17 +7,12 @@ A page that somebody wrote by hand is left alone: a generated one says so in its
 
 from __future__ import annotations
 
-import inspect
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
-from entrostat.methods.base import Card
-from entrostat.methods.registry import card, factory, make, names
-
-EXAMPLE = {"target": 0.3}
-"""A value for every option that a method may insist on."""
+from entrostat.methods.describe import EXAMPLES, described
+from entrostat.methods.registry import card, names
 
 MARK = "Generated from the method's record by `python -m entrostat.methods.page docs/methods`; do not edit."
 EFFECTS = {
@@ -31,23 +26,18 @@ EFFECTS = {
 
 def page(name: str) -> str:
     """The page of one method as Markdown."""
-    build, record = factory(name), card(name)
-    text = sys.modules[build.__module__].__doc__ or ""
-    doc = inspect.getdoc(build) or ""
-    source = record.source
-    assert source is not None
-    formula = [line for line in text.splitlines() if line.startswith("    ")]
-    idea = " ".join(text.split("\n\n")[0].split())
-    parameters = inspect.signature(build).parameters
-    needed = ", ".join(f"{p}={EXAMPLE.get(p)}" for p in parameters if parameters[p].default is inspect.Parameter.empty)
-    meanings = _arguments(doc)
-    knobs = [f"| `{p}` | {_default(parameters[p].default)} | {meanings.get(p, '')} |" for p in parameters]
+    about = described(name)
+    source = about.source
+    needed = ", ".join(f"{each.name}={_written(EXAMPLES[each.name])}" for each in about.settings if not each.default)
+    needs = [f"`{need}`" if "(" in need or " " not in need else need for need in about.needs]
+    knobs = [f"| `{each.name}` | {_cell(each.default)} | {_cell(each.meaning)} |" for each in about.settings]
     lines = [
         f"# {name}",
         "",
-        f"**Idea.** {idea}",
+        f"**Idea.** {about.idea}",
         "",
-        f"Effect on the entropy: {EFFECTS[record.effect]}. Acts in the {' and '.join(_stages(name))} stage. {_needs(name)}",
+        f"Effect on the entropy: {EFFECTS[about.effect]}. Acts in the {' and '.join(about.stages)} stage. It needs "
+        f"{', '.join(needs) or 'nothing beyond log-probabilities and entropies'}. State: {about.state}.",
         "",
         "```python",
         f"method = es.{name}({needed})",
@@ -55,21 +45,19 @@ def page(name: str) -> str:
         "",
         "## Formula",
         "",
-        *(formula or [f"    {line}" for line in [doc.splitlines()[0]]]),
+        *(f"    {line}".rstrip() for line in (about.formula or about.idea).splitlines()),
         "",
-        f"Source: {_paper(source.paper)}, {source.where}. Defaults there: {source.defaults}.",
+        f"Source: {_paper(source.paper)}, {source.where}. Defaults there: {source.defaults}. Code: `{about.file}`.",
         "",
         "## Knobs",
         "",
-        "| option | default | meaning |",
-        "| --- | --- | --- |",
-        *knobs,
+        *(["| option | default | meaning |", "| --- | --- | --- |", *knobs] if knobs else ["None."]),
         "",
         "## Metrics",
         "",
-        "The [shared ones](README.md#metrics-that-many-methods-share)" + (":" if record.metrics else "."),
-        *([""] if record.metrics else []),
-        *(f"* `{metric}`: {meaning}" for metric, meaning in record.metrics.items()),
+        "The [shared ones](README.md#metrics-that-many-methods-share)" + (":" if about.metrics else "."),
+        *([""] if about.metrics else []),
+        *(f"* `{metric}`: {meaning}" for metric, meaning in about.metrics.items()),
         "",
         "## Deviations",
         "",
@@ -77,7 +65,7 @@ def page(name: str) -> str:
         "",
         "## When not to use it",
         "",
-        *([f"* {each}" for each in record.notes] or ["Nothing is known against it."]),
+        *([f"* {each}" for each in about.notes] or ["Nothing is known against it."]),
         "",
         MARK,
     ]
@@ -86,8 +74,12 @@ def page(name: str) -> str:
 
 def table() -> str:
     """All methods, one row each."""
-    rows = [f"| [`{n}`]({n}.md) | {card(n).effect} | {', '.join(_stages(n))} | {_papers(card(n))} |" for n in names()]
     head = ["# All methods", "", "| method | effect on entropy | stage | source |", "| --- | --- | --- | --- |"]
+    rows = [
+        f"| [`{name}`]({name}.md) | {card(name).effect} | {', '.join(described(name).stages)} | "
+        f"{_paper(described(name).source.paper)} |"
+        for name in names()
+    ]
     return "\n".join([*head, *rows, "", MARK]) + "\n"
 
 
@@ -103,52 +95,16 @@ def write(folder: Path) -> list[str]:
     return written
 
 
-def example(name: str) -> Any:
-    """The method with its defaults, and a value for what has none."""
-    parameters = inspect.signature(factory(name)).parameters
-    needed = [p for p in parameters if parameters[p].default is inspect.Parameter.empty]
-    return make(name, **{p: EXAMPLE[p] for p in needed})
+def _written(value: object) -> str:
+    return f"es.{value!r}" if type(value).__module__.startswith("entrostat.control") else repr(value)
 
 
-def _stages(name: str) -> list[str]:
-    return sorted(example(name).stages) or ["no"]
-
-
-def _needs(name: str) -> str:
-    chain = example(name)
-    wants = sorted(map(str, (chain.requires | chain.of_rollouts) - {"logp", "entropy"}))
-    words = [*(f"`{want}`" for want in wants), *sorted(chain.needs - {"stale"})]
-    stale = " It acts only where importance ratios differ from 1." if "stale" in chain.needs else ""
-    return (
-        f"It needs {', '.join(words)}." if words else "It needs nothing beyond log-probabilities and entropies."
-    ) + stale
-
-
-def _arguments(doc: str) -> dict[str, str]:
-    """What the docstring's Args say of each option."""
-    block = re.search(r"^Args:\n(.*?)(?:\n\n|\Z)", doc, re.S | re.M)
-    if block is None:
-        return {}
-    found: dict[str, str] = {}
-    for entry in re.split(r"\n(?=    \S)", block[1]):
-        keys, _, meaning = entry.strip().partition(":")
-        for key in keys.split(","):
-            found[key.strip()] = " ".join(meaning.split())
-    return found
-
-
-def _default(value: Any) -> str:
-    if value is inspect.Parameter.empty:
-        return ""
-    return f'"{value}"' if isinstance(value, str) else str(value)
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def _paper(paper: str) -> str:
     return re.sub(r"(\d{4}\.\d{5})", r"[\1](https://arxiv.org/abs/\1)", paper)
-
-
-def _papers(record: Card) -> str:
-    return _paper(record.source.paper) if record.source else ""
 
 
 if __name__ == "__main__":

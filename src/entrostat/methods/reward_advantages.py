@@ -77,7 +77,11 @@ class RewardAdvantages(AuthorityLink):
     effect="raises",
 )
 def nsr(weight: Knob = 1.0) -> Chain:
-    """Train on wrong samples alone (NSR): keeps diversity, drifts up without bound."""
+    """Train on wrong samples alone (NSR): keeps diversity, drifts up without bound.
+
+    Args:
+        weight: of wrong samples.
+    """
     return one("nsr", RewardAdvantages(0.0, weight))
 
 
@@ -86,7 +90,11 @@ def nsr(weight: Knob = 1.0) -> Chain:
     effect="lowers",
 )
 def psr(weight: Knob = 1.0) -> Chain:
-    """Train on correct samples alone (PSR): sharpens, collapses."""
+    """Train on correct samples alone (PSR): sharpens, collapses.
+
+    Args:
+        weight: of correct samples.
+    """
     return one("psr", RewardAdvantages(weight, 0.0))
 
 
@@ -95,5 +103,9 @@ def psr(weight: Knob = 1.0) -> Chain:
     effect="raises",
 )
 def w_reinforce(positive: Knob = 0.1) -> Chain:
-    """Binary rewards without baseline, correct samples weighted down."""
+    """Binary rewards without baseline, correct samples weighted down.
+
+    Args:
+        positive: weight of correct samples; wrong ones have 1.
+    """
     return one("w_reinforce", RewardAdvantages(positive, 1.0))

@@ -1,0 +1,170 @@
+"""The lens: which tokens a method touches, in which quadrant, and what that does to the entropy.
+
+To first order a token moves the entropy by -push D per unit of step at the logits, where push is how far the loss pushes its
+log-probability up (r A where nothing is changed) and D its centred discriminator (2602.03392, Theorem 2). Seen so, every
+method is a change of pushes: by the signs of A and D there are four kinds of token, and a method that holds back the two
+that lower the entropy raises it, whatever its name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from entrostat.methods.authority import predicted_change
+from entrostat.methods.chain import Chain
+from entrostat.methods.objectives import ppo, token_push
+from entrostat.stats.summarise import QUADRANTS
+from entrostat.types import Rollouts, Surrogate, TokenBatch
+
+_SAME = 1e-9  # relative: below it a push has not been changed
+
+
+@dataclass(frozen=True)
+class Quadrant:
+    """One kind of token.
+
+    Attributes:
+        tokens: how many there are. touched: how many of them the method pushes otherwise.
+        before, after: their first-order change of the entropy, per token of the batch and unit of step at the logits [nats].
+    """
+
+    tokens: int
+    touched: int
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
+class Lens:
+    """What a method does to one batch.
+
+    Attributes:
+        quadrants: by name, see `stats.summarise.QUADRANTS`; tokens of zero advantage under "none".
+        plain, changed: predicted change of the entropy without and with the method, its added terms included
+            [nats per unit of step at the logits].
+        low, high: the same at the lowest and highest output of its controller; both `changed` where it has none.
+    """
+
+    quadrants: dict[str, Quadrant]
+    plain: float
+    changed: float
+    low: float
+    high: float
+
+    @property
+    def touched(self) -> float:
+        """Share of the tokens that the method pushes otherwise."""
+        tokens = sum(each.tokens for each in self.quadrants.values())
+        return sum(each.touched for each in self.quadrants.values()) / tokens if tokens else 0.0
+
+    @property
+    def authority(self) -> float:
+        """How far the controller's limits are apart, over the size of the drift; infinite where nothing drifts."""
+        width = abs(self.high - self.low)
+        return width / abs(self.plain) if self.plain else float("inf") if width else 0.0
+
+    @property
+    def reverses(self) -> bool:
+        """Whether some output turns the drift of this batch round, or stops it."""
+        return min(self.low, self.high) <= 0 <= max(self.low, self.high)
+
+
+@torch.no_grad()
+def lens(method: Chain, batch: TokenBatch, surrogate: Surrogate | None = None, warm: int = 1) -> Lens:
+    """See one method on one batch that is a whole optimizer step.
+
+    Args:
+        batch: with `rewards_B` and `groups_B` where the method acts on rewards; with every statistic that it requires, and the
+            baseline.
+        surrogate: the host's objective; PPO's clipped one where it is left out.
+        warm: optimizer steps in which the method has seen this batch before, for what it remembers of the last one.
+
+    Raises:
+        MissingStatistic: the batch lacks a statistic; the message names it.
+    """
+    batch.stats.need("baseline")
+    plain = ppo(batch) if surrogate is None else surrogate
+    state = _warmed(method, batch, plain, warm)
+    changed, seen = _acted(method, batch, plain, state)
+    ends = [predicted_change(_acted(method, batch, plain, each)[0], seen).item() for each in _at_limits(method, state)]
+    tokens = max(int(batch.mask.sum()), 1)
+    total = predicted_change(changed, seen).item() / tokens
+    low, high = (min(ends) / tokens, max(ends) / tokens) if ends else (total, total)
+    before, after = token_push(plain, batch), token_push(changed, seen)
+    return Lens(
+        _quadrants(batch, plain, before, after), predicted_change(plain, batch).item() / tokens, total, low, high
+    )
+
+
+def _acted(method: Chain, batch: TokenBatch, plain: Surrogate, state: tuple) -> tuple[Surrogate, TokenBatch]:
+    """The objective after all stages, and the batch with the advantages that the reward stage left."""
+    if "reward" in method.stages:
+        rollouts, _ = method.score(rollouts_of(batch), state)
+        a = rollouts.advantages if rollouts.advantages.dim() == 2 else rollouts.advantages.unsqueeze(1)
+        if rollouts.keep_B is not None:
+            a = a * rollouts.keep_B.unsqueeze(1)
+        a = a.expand_as(batch.advantages_BT).to(batch.advantages_BT.dtype)
+        batch, plain = replace(batch, advantages_BT=a), replace(plain, advantages_BT=a)
+    return method.apply(plain, replace(batch, whole_step=True), state), batch
+
+
+def _warmed(method: Chain, batch: TokenBatch, plain: Surrogate, steps: int) -> tuple:
+    """The state after some steps on this batch; controllers stay where they start, so that what is seen is the method's."""
+    from entrostat.core.totals import Pending
+    from entrostat.methods.base import MethodState
+    from entrostat.stats.summarise import summarise
+
+    start = state = method.init()
+    for _ in range(steps):
+        pending = Pending(method)
+        pending.add(summarise(batch), method.account(plain, replace(batch, whole_step=True), state)[1])
+        moved, _ = method.update(state, pending.totals(None))
+        state = tuple(MethodState(old.knobs, new.memory) for old, new in zip(start, moved, strict=True))
+    return state
+
+
+def _at_limits(method: Chain, state: tuple) -> list[tuple]:
+    """The states with the one controlled knob at its lowest and at its highest output; none where nothing is controlled."""
+    from entrostat.methods.base import MethodState
+
+    for index, link in enumerate(method.links):
+        for knob, controller in link.feedback.items():
+            found = []
+            for output in controller.limits:
+                moved = replace(state[index].knobs[knob], output=max(min(output, 1e9), -1e9))
+                own = MethodState({**state[index].knobs, knob: moved}, state[index].memory)
+                found.append((*state[:index], own, *state[index + 1 :]))
+            return found
+    return []
+
+
+def rollouts_of(batch: TokenBatch) -> Rollouts:
+    """A batch as the reward stage sees it: its rows, their rewards and groups, sums of log-probability and entropy."""
+    if batch.rewards_B is None or batch.groups_B is None:
+        from entrostat.errors import DataError
+
+        raise DataError("a method of the reward stage needs rewards_B and groups_B in the batch")
+    lengths = batch.mask.sum(1)
+    old = batch.stats.need("logp") if batch.old_logp_BT is None else batch.old_logp_BT
+
+    def sums(values: Tensor) -> Tensor:
+        return values.detach().masked_fill(~batch.mask, 0).sum(1)
+
+    each = {"logp": sums(old), "entropy": sums(batch.stats.need("entropy"))}
+    return Rollouts(batch.advantages_BT[:, 0], batch.rewards_B, batch.groups_B, lengths, each, batch.mask)
+
+
+def _quadrants(batch: TokenBatch, plain: Surrogate, before: Tensor, after: Tensor) -> dict[str, Quadrant]:
+    a, d = plain.advantages_BT, batch.stats.detach().centred
+    different = (after - before).abs() > _SAME * before.abs().max().clamp_min(1e-30)
+    tokens = max(int(batch.mask.sum()), 1)
+    found = {}
+    kinds = {name: (a > 0 if up else a < 0) & (d > 0 if likely else d <= 0) for name, (up, likely) in QUADRANTS.items()}
+    for name, kind in (kinds | {"none": a == 0}).items():
+        inside = batch.mask & kind
+        flows = [(-push * d).masked_fill(~inside, 0).sum().item() / tokens for push in (before, after)]
+        found[name] = Quadrant(int(inside.sum()), int((inside & different).sum()), *flows)
+    return found

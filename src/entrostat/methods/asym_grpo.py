@@ -1,0 +1,72 @@
+"""AsymGRPO: how much a success and a failure count depends on the group's accuracy, with an exponent for each.
+
+A+ = ((1 - q) / q)^b_pos,  A- = -(q / (1 - q))^b_neg,  q the accuracy of the group
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from entrostat.errors import ConfigError, DataError
+from entrostat.methods.base import Card, Link, MethodState, Source
+from entrostat.methods.groups import each_group
+from entrostat.methods.registry import register
+from entrostat.types import Rollouts
+
+
+@dataclass(frozen=True)
+class AsymGRPO(Link):
+    """A+ = ((1 - q) / q)^b_pos for reward 1, A- = -(q / (1 - q))^b_neg for reward 0, with q the group's accuracy.
+
+    Args:
+        b_pos, b_neg: exponents; 0.5 and 0.5 are GRPO.
+    """
+
+    b_pos: float = 0.9
+    b_neg: float = 0.4
+
+    card: ClassVar[Card] = Card(
+        "asym_grpo",
+        effect="either",
+        writes=("advantages",),
+        notes=("large exponents blow up where one of many is right",),
+        source=Source(
+            "2604.04894",
+            "Eq. 6, from two independent notes",
+            "b_pos 0.9, b_neg 0.4",
+            ("not read in the paper's own text",),
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if min(self.b_pos, self.b_neg) < 0:
+            raise ConfigError(f"exponents must be zero or more, got {self.b_pos!r} and {self.b_neg!r}")
+
+    @torch.no_grad()
+    def score(self, rollouts: Rollouts, state: MethodState) -> Rollouts:
+        rewards = binary(rollouts, "asym_grpo")
+
+        def of(rows: torch.Tensor) -> torch.Tensor:
+            reward = rewards[rows]
+            q = reward.mean()
+            if not 0 < q < 1:
+                return torch.zeros_like(reward)
+            return torch.where(reward > 0, ((1 - q) / q) ** self.b_pos, -((q / (1 - q)) ** self.b_neg))
+
+        return rollouts.replace(advantages=each_group(rollouts, of).to(rollouts.advantages.dtype))
+
+
+def binary(rollouts: Rollouts, owner: str) -> torch.Tensor:
+    """The rewards (B,) where all that are scored are 0 or 1; `DataError` names another."""
+    rewards = rollouts.rewards_B
+    other = rewards[rollouts.scored & (rewards != 0) & (rewards != 1)]
+    if other.numel():
+        raise DataError(f"{owner} needs rewards of 0 or 1, got {other[0].item()}: threshold the reward first")
+    return rewards
+
+
+asym_grpo = register(AsymGRPO)

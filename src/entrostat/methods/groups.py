@@ -1,0 +1,30 @@
+"""Numbers over the scored completions of each prompt, as every row of it reads them: what the reward stage is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from entrostat.types import Rollouts
+
+
+def each_group(rollouts: Rollouts, values: Callable[[Tensor], Tensor]) -> Tensor:
+    """`values(rows)` written back to the rows of each group, (B,); 0 for unscored rows.
+
+    Args:
+        values: takes the indices of a group's scored rows, (n,), and returns one number of each, (n,).
+    """
+    found = torch.zeros_like(rollouts.rewards_B)
+    for group in rollouts.groups_B.unique():
+        rows = ((rollouts.groups_B == group) & rollouts.scored).nonzero().squeeze(1)
+        if rows.numel():
+            found[rows] = values(rows).to(found.dtype)
+    return found
+
+
+def normalized(rewards: Tensor, epsilon: float = 1e-4) -> Tensor:
+    """Rewards of one group less their mean, over their standard deviation, (n,); as TRL and verl have it."""
+    spread = rewards.std() if rewards.numel() > 1 else rewards.new_zeros(())
+    return (rewards - rewards.mean()) / (spread + epsilon)

@@ -1,0 +1,64 @@
+"""Pass@k training: a completion is worth what it adds to the chance that one of k solves the problem.
+
+A+ = (1 - rho) / sigma,  A- = (1 - rho - C(n-c-1, k-1) / C(n-1, k-1)) / sigma,  rho = 1 - C(n-c, k) / C(n, k),
+sigma = sqrt(rho (1 - rho)), c of the n completions of the group correct
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import comb
+from typing import ClassVar
+
+import torch
+
+from entrostat.errors import ConfigError
+from entrostat.methods.asym_grpo import binary
+from entrostat.methods.base import Card, Link, MethodState, Source
+from entrostat.methods.groups import each_group
+from entrostat.methods.registry import register
+from entrostat.types import Rollouts
+
+
+@dataclass(frozen=True)
+class PassAtK(Link):
+    """Analytic advantages of the pass@k objective, from rewards of 0 and 1.
+
+    Args:
+        k: tries that count as one.
+    """
+
+    k: int = 4
+
+    card: ClassVar[Card] = Card(
+        "pass_at_k",
+        effect="raises",
+        writes=("advantages",),
+        notes=("on easy prompts wrong samples count next to nothing", "verl's grpo_passk is another estimator"),
+        source=Source("2508.10751", "Eqs. 14 and 15; RUCAIBox/Passk_Training calc_adv", "k 4"),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.k < 1:
+            raise ConfigError(f"k must be a number of tries of at least 1, got {self.k!r}")
+
+    @torch.no_grad()
+    def score(self, rollouts: Rollouts, state: MethodState) -> Rollouts:
+        rewards = binary(rollouts, "pass_at_k")
+
+        def of(rows: torch.Tensor) -> torch.Tensor:
+            n, correct = len(rows), int(rewards[rows].sum())
+            if self.k > n:
+                raise ConfigError(
+                    f"pass_at_k has k={self.k}, and a prompt has {n} scored completions: k must be at most that"
+                )
+            rho = 1 - comb(n - correct, self.k) / comb(n, self.k)
+            sigma = (rho * (1 - rho)) ** 0.5 + 1e-6
+            among_wrong = comb(n - correct - 1, self.k - 1) / comb(n - 1, self.k - 1) if correct < n else 0.0
+            return torch.where(rewards[rows] > 0, (1 - rho) / sigma, (1 - rho - among_wrong) / sigma)
+
+        return rollouts.replace(advantages=each_group(rollouts, of).to(rollouts.advantages.dtype))
+
+
+pass_at_k = register(PassAtK)

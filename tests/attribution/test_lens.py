@@ -1,0 +1,111 @@
+"""The lens: quadrants, touched tokens and predicted change, worked out again in NumPy; and what probe makes of a batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from methods.numpy_batch import Data
+
+import entrostat as es
+from entrostat.attribution.lens import lens
+from entrostat.errors import DataError, MissingStatistic
+from entrostat.methods import names
+from entrostat.methods.describe import described, example
+from entrostat.run.probe import by_position, group_normalized, load_batch, probe, save_batch, statistics_of
+from entrostat.types import Old, Statistic
+
+DATA = Data(0)
+
+
+def batch_for(*methods: str) -> es.TokenBatch:
+    """The batch with stand-ins for statistics that have a parameter: what they are is tested elsewhere."""
+    chains = [example(name) for name in methods]
+    extra: dict[Statistic, np.ndarray] = dict.fromkeys(statistics_of(chains), DATA.logp)
+    old = {
+        w.of: DATA.logp
+        for chain in chains
+        for w in chain.requires
+        if isinstance(w, Old) and isinstance(w.of, Statistic)
+    }
+    return DATA.batch(extra, old)
+
+
+def test_quadrants_add_up_to_the_predicted_change() -> None:
+    look = lens(es.make("observe"), DATA.batch())
+    p = np.exp(DATA.logp)
+    d = p * (DATA.entropy + DATA.logp) - DATA.baseline
+    a, r, mask = DATA.advantages, DATA.ratio, DATA.mask
+    stopped = np.where(a > 0, r > 1.2, r < 0.8)
+    flow = np.where(stopped, 0, -r * a * d) * mask
+    n = mask.sum()
+    assert look.plain == pytest.approx(flow.sum() / n)
+    assert look.quadrants["positive_likely"].before == pytest.approx(flow[(a > 0) & (d > 0)].sum() / n)
+    assert look.quadrants["negative_unlikely"].tokens == (mask & (a < 0) & (d <= 0)).sum()
+    assert sum(each.tokens for each in look.quadrants.values()) == n
+    assert look.touched == 0
+    assert (look.low, look.high) == (look.changed, look.changed)
+
+
+def test_what_a_method_touches_and_commands() -> None:
+    only = lens(es.only_tokens("positive", "positive"), DATA.batch())
+    kinds = only.quadrants
+    assert kinds["positive_likely"].touched == 0
+    assert kinds["negative_likely"].after == kinds["positive_unlikely"].after == kinds["negative_unlikely"].after == 0
+    assert kinds["negative_unlikely"].touched > 0
+    flow = lens(es.flow(target=0.5), DATA.batch())
+    assert flow.low < flow.plain < flow.high and flow.reverses
+    assert flow.authority == pytest.approx((flow.high - flow.low) / abs(flow.plain))
+    released = lens(es.entropic(target=0.5, threshold=0.9999), DATA.batch())
+    assert released.authority == 0 and not released.reverses, "no token is as likely as that: no authority"
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_method_can_be_looked_at(name: str) -> None:
+    look = lens(example(name), batch_for(name))
+    assert 0 <= look.touched <= 1
+    assert np.isfinite([look.plain, look.changed, look.low, look.high]).all()
+    about = described(name)
+    assert about.idea and about.source.defaults
+    assert all(each.meaning for each in about.settings), [each.name for each in about.settings if not each.meaning]
+
+
+def test_a_batch_that_lacks_something_says_what() -> None:
+    with pytest.raises(MissingStatistic, match="Nucleus"):
+        lens(es.make("siren"), DATA.batch())
+    bare = DATA.batch()
+    object.__setattr__(bare, "rewards_B", None)
+    with pytest.raises(DataError, match="rewards_B and groups_B"):
+        lens(es.make("qae"), bare)
+
+
+def test_probe_keeps_going_and_says_why_not(tmp_path: Path) -> None:
+    found = probe(DATA.batch(), ["flow", "siren"])
+    assert list(found.methods) == ["observe", "flow"]
+    assert "Nucleus" in found.refused["siren"]
+    record = found.record
+    assert record["tokens"] == DATA.mask.sum()
+    assert record["entropy"] == pytest.approx(DATA.mean_entropy)
+    assert record["methods"]["flow"]["reverses"]
+    assert len(record["by_position"]) == len(by_position(DATA.batch()))
+
+
+def test_a_saved_batch_is_the_same_batch(tmp_path: Path) -> None:
+    path = tmp_path / "batch.safetensors"
+    on_policy = Data(1, stale=False)
+    batch = on_policy.batch()
+    object.__setattr__(batch.stats, "collision", torch.zeros_like(batch.stats.need("entropy")))
+    save_batch(batch, path)
+    assert lens(es.flow(target=0.5), load_batch(path)) == lens(es.flow(target=0.5), batch)
+    path.write_bytes(b"nothing")
+    with pytest.raises(DataError, match="holds no saved batch"):
+        load_batch(path)
+
+
+def test_advantages_are_grpo_s() -> None:
+    rewards = torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0])
+    a = group_normalized(rewards, 4)
+    assert a[0].item() == pytest.approx(0.75 / (0.5 + 1e-4), rel=1e-6)
+    assert (a[4:] == 0).all()
