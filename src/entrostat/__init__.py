@@ -102,6 +102,7 @@ _HOMES = {
     "gspo": "entrostat.methods",
     "cispo": "entrostat.methods",
     "loss": "entrostat.methods",
+    "StepSize": "entrostat.methods",
     # a loop of one's own
     "EntropyControl": "entrostat.core.control",
     # any log

@@ -51,6 +51,7 @@ from entrostat.methods.flow import flow as flow
 from entrostat.methods.high_entropy_tokens import high_entropy_tokens as high_entropy_tokens
 from entrostat.methods.kl_cov import kl_cov as kl_cov
 from entrostat.methods.lp_reg import lp_reg as lp_reg
+from entrostat.methods.objectives import StepSize as StepSize
 from entrostat.methods.objectives import cispo as cispo
 from entrostat.methods.objectives import grpo as grpo
 from entrostat.methods.objectives import gspo as gspo

@@ -12,6 +12,9 @@ with a dual clip, for A < 0, of min(loss, -A c). Hosts that have objectives of t
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -103,11 +106,36 @@ def token_push(surrogate: Surrogate, batch: TokenBatch) -> Tensor:
     return push if surrogate.weight_BT is None else push * surrogate.weight_BT
 
 
-def loss(surrogate: Surrogate, batch: TokenBatch) -> Tensor:
+@dataclass(frozen=True)
+class StepSize:
+    """How large an optimizer step is whose batch comes in several micro-batches: what its means are taken over.
+
+    Args:
+        tokens, sequences: masked tokens, and rows that have one, of all micro-batches. On several ranks whose gradients are
+            averaged: of all ranks, divided by their number.
+        batches: number of micro-batches.
+    """
+
+    tokens: float
+    sequences: float
+    batches: int = 1
+
+    @classmethod
+    def of(cls, masks: Iterable[Tensor]) -> StepSize:
+        """Of the masks (B, T) of a step's micro-batches."""
+        tokens, sequences, batches = 0, 0, 0
+        for mask in masks:
+            tokens, sequences, batches = tokens + int(mask.sum()), sequences + int(mask.any(1).sum()), batches + 1
+        return cls(tokens, sequences, batches)
+
+
+def loss(surrogate: Surrogate, batch: TokenBatch, step: StepSize | None = None) -> Tensor:
     """The surrogate as one differentiable number: its mean over this micro-batch, plus its terms.
 
-    An empty mask gives 0 with a gradient of 0. Under gradient accumulation the caller weighs micro-batches as its
-    objective wants (by tokens for `ppo` and `cispo`, by sequences for `grpo` and `gspo`).
+    With `step`, this micro-batch's part of the mean over the whole optimizer step: the gradients of the micro-batches then add
+    up to those of the step in one batch. Where tokens leave the loss, the kept ones of each micro-batch count for all of it.
+
+    An empty mask gives 0 with a gradient of 0.
 
     Raises:
         DataError: the loss is not a finite number although the batch has tokens.
@@ -115,13 +143,22 @@ def loss(surrogate: Surrogate, batch: TokenBatch) -> Tensor:
     per_token = token_loss(surrogate, batch)
     mask = batch.mask if surrogate.keep_BT is None else batch.mask & surrogate.keep_BT
     per_token = per_token.masked_fill(~mask, 0)
+    tokens, sequences = batch.mask.sum(), batch.mask.any(1).sum()
     if surrogate.objective in ("grpo", "gspo"):
         rows = per_token.sum(1) / mask.sum(1).clamp_min(1)
         total = rows.sum() / mask.any(1).sum().clamp_min(1)
+        share = 1.0 if step is None else sequences / max(step.sequences, 1)
     else:
         total = per_token.sum() / mask.sum().clamp_min(1)
+        share = 1.0 if step is None else tokens / max(step.tokens, 1)
+    total = total * share
     for term in surrogate.terms:
-        total = total + term.loss(batch)
+        if step is None:
+            total = total + term.loss(batch)
+        elif term.over == "step":
+            total = total + term.sum(batch) / max(step.tokens, 1)
+        else:
+            total = total + term.loss(batch) / step.batches
     if not torch.isfinite(total.detach()):
         raise DataError(f"the loss is {total.item()}: look for NaN in logits, advantages or old log-probabilities")
     return total
