@@ -82,8 +82,8 @@ class Curve:
         return self._part(self.steps <= step)
 
     def last(self, share: float) -> Curve:
-        """The last part of the rows."""
-        return self._part(np.arange(len(self)) >= (1 - share) * len(self))
+        """The last part of the rows, at least one where there is any."""
+        return self._part(np.arange(len(self)) >= min(int((1 - share) * len(self)), len(self) - 1))
 
     def _part(self, rows: np.ndarray) -> Curve:
         return Curve(self.steps[rows], self.values[rows])

@@ -17,7 +17,10 @@ _DASH = " - "
 def delimiter_of(line: str) -> str | None:
     """What separates the cells of a heading; None where a line is none: a heading has a name in every cell, and no number."""
     for delimiter in (",", "\t", ";"):
-        cells = next(csv.reader([line], delimiter=delimiter), [])
+        try:
+            cells = next(csv.reader([line.replace("\0", "")], delimiter=delimiter), [])
+        except csv.Error:
+            return None
         named = [cell.strip() for cell in cells if cell.strip()]
         if len(named) < 2 or len(cells) - len(named) > 1 or any(_is_number(cell) for cell in named):
             continue
@@ -38,7 +41,7 @@ def rows_of(lines: Iterable[str], delimiter: str, tag: str) -> Iterator[tuple[di
     """
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     reader = csv.reader((line.replace("\0", "") for line in lines), delimiter=delimiter)
-    heading = [cell.strip().lstrip("\ufeff") for cell in next(reader)]
+    heading = [cell.strip().lstrip("\ufeff") for cell in next(reader, [])]
     lower = [cell.lower() for cell in heading]
     charts = _charts(heading)
     if charts:

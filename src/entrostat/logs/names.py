@@ -133,14 +133,14 @@ def role_of(key: str) -> Role | None:
     if scaled := _SCALED.match(key):
         inner = role_of(scaled[1])
         return inner and Role(inner.name, inner.rank, inner.host, inner.kind, float(scaled[2]))
-    bare = _PREFIX.sub("", key)
+    plain = _PREFIX.sub("", key)
     if (
-        found := TABLE.get(bare)
-        or _LOWER.get(bare.lower().replace(". ", "_").replace(" ", "_"))
-        or _LOWER.get(bare.lower())
+        found := TABLE.get(plain)
+        or _LOWER.get(plain.lower().replace(". ", "_").replace(" ", "_"))
+        or _LOWER.get(plain.lower())
     ):
         return found
-    tail = bare.rsplit("/", 1)[-1]
+    tail = plain.rsplit("/", 1)[-1]
     if tail in RATIOS:
         return Role(f"sum of {RATIOS[tail][0]}", 0)
     if tail in {count for _, count in RATIOS.values()}:
@@ -149,12 +149,17 @@ def role_of(key: str) -> Role | None:
         return (
             Role("evaluation", 90) if re.search(r"reward|acc|score|pass", key, re.I) and not _NOT.search(key) else None
         )
-    if _NOT.search(bare):
+    if _NOT.search(plain):
         return None
     for name, pattern in GUESSES.items():
-        if pattern.fullmatch(bare):
-            return Role(name, 80 + bare.count("/"), "-", UNKNOWN if name == "entropy" else "")
+        if pattern.fullmatch(plain):
+            return Role(name, 80 + plain.count("/"), "-", UNKNOWN if name == "entropy" else "")
     return None
+
+
+def bare(key: str) -> str:
+    """A key in small letters, without what a tracker puts before it."""
+    return _PREFIX.sub("", key).lower()
 
 
 def near(keys: Iterable[str], wanted: str = "entropy", count: int = 5) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from entrostat.errors import ConfigError, DataError
 from entrostat.logs.console import STEP
-from entrostat.logs.names import QUANTITIES, STEPS, near, role_of
+from entrostat.logs.names import QUANTITIES, STEPS, bare, near, role_of
 from entrostat.logs.records import EXACT, KINDS, SUM, UNKNOWN, Column, Note, Run
 
 if TYPE_CHECKING:
@@ -51,8 +51,11 @@ def read(path: str | Path, columns: Mapping[str, str] | None = None, every: bool
     source = source_of(Path(path))
     named = set(wanted.values())
     table = Table(_keeper(named, every))
-    for row, label in source.rows():
-        table.add(row, label)
+    try:
+        for row, label in source.rows():
+            table.add(row, label)
+    except DataError as error:
+        raise error if str(path) in str(error) else DataError(f"{path}: {error}") from error
     if not table.rows:
         raise DataError(f"{path}: {source.found_nothing(table.keys)}")
     missing = {name: key for name, key in wanted.items() if key not in table.columns}
@@ -162,7 +165,7 @@ def _host(keys: Mapping[str, bool]) -> str:
     votes: dict[str, int] = {}
     for key in keys:
         role = role_of(key)
-        if role is not None and role.host != "-" and key not in _GENERIC and ("/" in key or "_" in key):
+        if role is not None and role.host != "-" and bare(key) not in _GENERIC:
             votes[role.host] = votes.get(role.host, 0) + (100 if role.host == "entrostat" else 1)
     return max(votes, key=lambda host: votes[host]) if votes else "unknown"
 
@@ -180,12 +183,14 @@ def _notes(table: Any, choice: Mapping[str, str], host: str, source: Any) -> lis
             notes.append(Note(f"entropy-{kind}", f"entropy is {choice['entropy']!r}: {KINDS[kind]}"))
     used = set(choice.values())
     strange = {key: count for key, count in table.strange.items() if key in used or key in table.keys}
-    core = {key: count for key, count in strange.items() if key in {choice.get(name) for name in CORE}}
+    core = {
+        key: count for key, count in strange.items() if (role := role_of(key)) and role.name in CORE and role.rank < 80
+    }
     if core:
         notes.append(Note("not-finite-core", f"NaN or infinite values in {_counted(core)}"))
     if strange:
         notes.append(Note("not-finite", f"NaN or infinite values in {_counted(strange)}"))
-    if source.form != "CSV" and any(key in used for key in table.texts):
+    if source.form not in ("CSV", "TensorBoard event files") and any(key in used for key in table.texts):
         notes.append(Note("numbers-as-text", f"numbers are written as text in {_counted(table.texts)}"))
     unfit = {key: text for key, text in table.unfit.items() if key not in table.columns and key not in STEPS}
     if unfit:

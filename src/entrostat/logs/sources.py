@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import csv
+import gzip
+import io
 import json
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from entrostat.errors import ConfigError, DataError
 from entrostat.logs.console import Lines, Row
 from entrostat.logs.delimited import delimiter_of, rows_of
 from entrostat.logs.records import Note
+from entrostat.logs.trackers import WANDB_START, event_rows, is_event_file, parquet_rows, sqlite_rows, wandb_rows
 
 CONFIG, METRICS, STATE = "config.yaml", "metrics.jsonl", "trainer_state.json"
 HEAD = 1 << 16
+LARGEST = 1 << 30
 Labelled = Iterator[tuple[Row, str]]
 
 
@@ -96,12 +101,42 @@ def _folder(path: Path) -> Source:
         source = source_of(states[-1])
         source.name = path.resolve().name
         return source
+    if events := sorted(path.rglob("*tfevents*")):
+        return _events(path, events)
+    if offline := sorted(path.rglob("run-*.wandb")):
+        return _offline(path, offline)
     logs = [each for each in sorted(path.iterdir()) if each.is_file() and _looks_like_a_log(each)]
     if len(logs) == 1:
         return source_of(logs[0])
     if logs:
         raise ConfigError(f"{path} holds several logs: give one of {', '.join(each.name for each in logs[:8])}")
-    raise DataError(f"{path} holds no log: neither {METRICS} nor {STATE}, nor a .jsonl, .json, .csv, .log or .txt")
+    raise DataError(
+        f"{path} holds no log: neither {METRICS} nor {STATE}, nor event files, nor a .jsonl, .csv, .log, .txt, .db or .parquet"
+    )
+
+
+def _events(path: Path, files: list[Path]) -> Source:
+    """Event files: those of one folder are one run, which was resumed where there are several."""
+    by_folder: dict[Path, list[Path]] = {}
+    for each in files:
+        by_folder.setdefault(each.parent, []).append(each)
+
+    def rows() -> Labelled:
+        for folder, mine in by_folder.items():
+            label = "" if len(by_folder) == 1 else str(folder.relative_to(path))
+            for row in event_rows(mine):
+                yield row, label
+
+    return Source(path.resolve().name if path.is_dir() else path.parent.resolve().name, "TensorBoard event files", rows)
+
+
+def _offline(path: Path, files: list[Path]) -> Source:
+    def rows() -> Labelled:
+        for each in files:
+            for row in wandb_rows(each):
+                yield row, each.stem if len(files) > 1 else ""
+
+    return Source(files[0].stem, "W&B offline run", rows)
 
 
 def _number(path: Path) -> int:
@@ -126,10 +161,55 @@ def _config(path: Path) -> dict[str, Any]:
 
 
 def _file(path: Path, head: bytes) -> Source:
-    def text() -> IO[str]:
-        return path.open(encoding="utf-8", errors="replace", newline=None)
+    if head.startswith(b"SQLite format 3\0"):
+        return Source(path.stem, "trackio database", lambda: sqlite_rows(path))
+    if head.startswith(b"PAR1"):
+        return Source(path.stem, "Parquet", lambda: ((row, "") for row in parquet_rows(path)))
+    if head.startswith(WANDB_START):
+        return _offline(path, [path])
+    if is_event_file(head):
+        return _events(path, [path])
+    if head.startswith(b"\x1f\x8b"):
+        return _unpacked(path, path.name.removesuffix(".gz"), lambda: cast("IO[bytes]", gzip.open(path)))
+    if head.startswith(b"PK\x03\x04"):
+        return _zipped(path)
+    return text_source(path, path.name, lambda: path.open(encoding="utf-8", errors="replace", newline=None), head)
 
-    return text_source(path, path.name, text, head)
+
+def _zipped(path: Path) -> Source:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if not name.endswith("/")]
+    except zipfile.BadZipFile as error:
+        raise DataError(f"{path} is a zip archive that is cut or damaged: {error}") from error
+    logs = [name for name in names if _looks_like_a_log(Path(name)) or Path(name).suffix == ".json"]
+    preferred = [name for name in logs if Path(name).name in (METRICS, STATE)]
+    chosen = logs if len(logs) == 1 else preferred
+    if len(chosen) != 1:
+        what = f"several logs: unpack it and give one of {', '.join(logs[:8])}" if logs else "no log"
+        raise ConfigError(f"{path} holds {what}")
+    name = chosen[0]
+
+    def opened() -> IO[bytes]:
+        archive = zipfile.ZipFile(path)
+        return archive.open(name)
+
+    return _unpacked(path, name, opened)
+
+
+def _unpacked(path: Path, name: str, opened: Callable[[], IO[bytes]]) -> Source:
+    try:
+        with closing(opened()) as file:
+            head = file.read(HEAD)
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError) as error:
+        raise DataError(f"cannot unpack {path}: {error}") from error
+    if b"\0" in head[:1024]:
+        raise DataError(f"{path} holds no text: unpack it and give what is inside")
+
+    def text() -> IO[str]:
+        return io.TextIOWrapper(opened(), encoding="utf-8", errors="replace", newline=None)
+
+    return text_source(path, Path(name).name, text, head)
 
 
 def text_source(path: Path, name: str, opened: Callable[[], IO[str]], head: bytes) -> Source:
@@ -138,7 +218,7 @@ def text_source(path: Path, name: str, opened: Callable[[], IO[str]], head: byte
     if start[:1] in ("{", "[") and _is_document(start, len(head) < HEAD):
         return _document(path, name, opened)
     suffix = Path(name).suffix.lower()
-    delimiter = delimiter_of(start.partition("\n")[0].rstrip("\r")) if start[:1] not in "{[" else None
+    delimiter = delimiter_of(start.splitlines()[0]) if start and start[:1] not in "{[" else None
     if suffix in (".csv", ".tsv") and delimiter is None:
         raise DataError(f"{path} has no heading that names its columns: {start.partition(chr(10))[0][:80]!r}")
     if delimiter is not None:
@@ -166,7 +246,7 @@ def text_source(path: Path, name: str, opened: Callable[[], IO[str]], head: byte
 def _decoded(path: Path, file: IO[str]) -> Iterator[str]:
     try:
         yield from file
-    except (OSError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise DataError(f"cannot read the log {path}: {error}") from error
 
 
@@ -182,7 +262,7 @@ def _is_document(start: str, whole: bool) -> bool:
     try:
         _, end = json.JSONDecoder().raw_decode(start)
     except json.JSONDecodeError as error:
-        return not whole and error.pos > len(start) - 4096  # it is cut there, not wrong
+        return error.pos > max(len(start) - 4096, len(start) // 2)  # it is cut there, not wrong
     except RecursionError:
         return False
     return not start[end:].strip() and bool(newline or whole)
@@ -191,8 +271,14 @@ def _is_document(start: str, whole: bool) -> bool:
 def _document(path: Path, name: str, opened: Callable[[], IO[str]]) -> Source:
     from entrostat.logs.documents import rows_in
 
-    with closing(opened()) as file:
-        text = file.read().lstrip("\ufeff")
+    try:
+        with closing(opened()) as file:
+            text = file.read(LARGEST + 1)
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        raise DataError(f"cannot read the log {path}: {error}") from error
+    if len(text) > LARGEST:
+        raise DataError(f"{path} is one JSON document of more than {LARGEST >> 20} MiB: give its rows as JSON lines")
+    text = text.lstrip("\ufeff")
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
