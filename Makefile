@@ -13,6 +13,7 @@ help:
 	@echo "make test    run the whole test suite"
 	@echo "make test-verl   the verl adapter's tests, in verl's own environment (Ray, FSDP2 on CPU; under 15 minutes)"
 	@echo "make docs    build the pages into build/site"
+	@echo "make test-trl-versions   the TRL adapter's seam in an environment for each supported TRL (TRL_VERSIONS='0.25.1 1.16.0')"
 	@echo "make bench   measure again what benchmarks/ holds (hours; resumable)"
 	@echo "make lint    ruff;  make types    mypy"
 
@@ -31,6 +32,22 @@ help:
 	.venv-verl/bin/python -m pip install --quiet --requirement tests/hosts/verl/requirements.txt
 	.venv-verl/bin/python -m pip install --quiet --no-deps --editable .
 	touch $@
+
+# The TRL of the last twelve months, one of each kind of seam: oldest, first 1.x, last with full logits, fused head. TRL below 1.0
+# was written for transformers 4.
+TRL_VERSIONS ?= 0.25.1 1.0.0 1.14.2 1.15.0 1.16.0
+
+.venv-trl/%/ready: pyproject.toml
+	$(PYTHON) -m venv .venv-trl/$*
+	.venv-trl/$*/bin/python -m pip install --quiet --no-index --no-deps torch==2.13.0 2>/dev/null || true
+	.venv-trl/$*/bin/python -m pip install --quiet 'trl==$*' $(if $(filter 0.%,$*),'transformers<5') \
+		omegaconf pydantic typer pytest pytest-timeout
+	.venv-trl/$*/bin/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+test-trl-versions: $(TRL_VERSIONS:%=.venv-trl/%/ready)
+	set -e; for version in $(TRL_VERSIONS); do \
+		.venv-trl/$$version/bin/python -m pytest tests/hosts/trl/test_trl_versions.py -W default --disable-warnings; done
 
 train: .venv/ready
 	$(BIN)/entrostat demo --target 0.2
@@ -68,4 +85,4 @@ docs: .venv/ready
 ci: test lint types docs
 
 clean:
-	rm -rf .venv .venv-verl build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-verl .venv-trl build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
