@@ -46,6 +46,14 @@ class Projection:
     def __len__(self) -> int:
         return len(self.targets_N)
 
+    @property
+    def vocabulary(self) -> int:
+        """V."""
+        if self.logits_NV is not None:
+            return self.logits_NV.shape[-1]
+        assert self.weight_Vd is not None
+        return len(self.weight_Vd)
+
     def stats(self, want: frozenset[str], temperature: float, rows_N: Tensor | None = None) -> TokenStats:
         """Statistics of softmax(z / temperature); rows outside `rows_N` cost nothing and read 0."""
         if self.logits_NV is not None:
@@ -211,20 +219,23 @@ def completion_rows(heard: Heard, labels: Tensor, columns: int) -> TokenStats:
             "trainer's _get_per_token_logps_and_entropies and the model's forward as TRL makes them"
         )
 
-    def placed(name: str) -> Tensor | None:
-        parts = [getattr(stats, name) for stats in heard.stats]
-        if any(part is None for part in parts):
+    def placed(parts: list[Tensor | None]) -> Tensor | None:
+        known = [part for part in parts if part is not None]
+        if len(known) < len(parts):
             return None
-        flat = torch.cat([part.reshape(-1) for part in parts])
+        flat = torch.cat(known)
+        more = flat.shape[1:]
         if len(flat) == len(labels) * columns:
-            return flat.view(len(labels), columns)
+            return flat.view(len(labels), columns, *more)
         if len(flat) == labels.numel():
-            return flat.view(labels.shape)[:, -columns:]
+            return flat.view(*labels.shape, *more)[:, -columns:]
         if len(flat) == int(labels.sum()):
-            return flat.new_zeros(labels.shape).masked_scatter(labels, flat)[:, -columns:]
+            return flat.new_zeros((*labels.shape, *more)).index_put((labels,), flat)[:, -columns:]
         raise MissingStatistic(
             f"TRL's head scored {len(flat)} positions, expected {int(labels.sum())} labels or all {labels.numel()}: packed "
             "or padded inputs and prompt-learning adapters are not supported"
         )
 
-    return TokenStats(**{name: placed(name) for name in STATISTICS})
+    named = {name: placed([getattr(stats, name) for stats in heard.stats]) for name in STATISTICS}
+    extra = {of: placed([stats.extra.get(of) for stats in heard.stats]) for of in heard.stats[0].extra}
+    return TokenStats(**named, extra={of: value for of, value in extra.items() if value is not None})

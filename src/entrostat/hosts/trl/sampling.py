@@ -23,7 +23,8 @@ from transformers import MinPLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 from entrostat.errors import HostError
 from entrostat.hosts.trl.head import Projection
 from entrostat.stats import token_stats
-from entrostat.types import STATISTICS, TokenStats
+from entrostat.stats.truncated import parameterised_stats
+from entrostat.types import STATISTICS, Statistic, TokenStats, Want
 
 _CHUNK = 1 << 24  # logits held at once: 64 MB of fp32
 
@@ -102,42 +103,46 @@ class Sampling:
         """The same with both temperatures `factor` times as high."""
         return replace(self, temperature=self.temperature * factor, scored=self.scored * factor)
 
-    def stats(self, seen: Projection, want: frozenset[str], rows_N: Tensor | None = None) -> TokenStats:
+    def stats(self, seen: Projection, want: frozenset[Want], rows_N: Tensor | None = None) -> TokenStats:
         """The statistics of the acting policy, flat over the projection's rows; rows outside `rows_N` read 0."""
-        if self.whole:
-            return seen.stats(want, self.temperature, rows_N)
-        count = len(seen)
-        device = seen.targets_N.device
+        named: frozenset[str] = frozenset(name for name in want if isinstance(name, str))
+        others = [of for of in want if isinstance(of, Statistic)]
+        found = seen.stats(named, self.temperature, rows_N) if self.whole else TokenStats()
+        names: list[Want] = [*([] if self.whole else [name for name in STATISTICS if name in named]), *others]
+        count, device = len(seen), seen.targets_N.device
         rows = torch.arange(count, device=device) if rows_N is None else rows_N.nonzero().squeeze(1)
-        if not len(rows):
-            return seen.stats(want, self.temperature, rows_N)
-        matrix = seen.weight_Vd if seen.logits_NV is None else seen.logits_NV.t()
-        assert matrix is not None
-        names = [name for name in STATISTICS if name in want]
+        if not names:
+            return found
         parts = []
-        for chunk in rows.split(max(1, _CHUNK // len(matrix))):
+        for chunk in rows.split(max(1, _CHUNK // seen.vocabulary)):  # one chunk where there are no rows
             # Recomputed in the backward pass, so that no (N, V) tensor is kept.
             if torch.is_grad_enabled():
                 parts.append(checkpoint(self._chunk, seen, chunk, names, use_reentrant=False))
             else:
                 parts.append(self._chunk(seen, chunk, names))
         columns = [torch.cat(values) for values in zip(*parts, strict=True)]
-        placed = {n: v.new_zeros(count).index_copy(0, rows, v) for n, v in zip(names, columns, strict=True)}
-        return TokenStats(**placed)
+        placed = {
+            n: v.new_zeros((count, *v.shape[1:])).index_copy(0, rows, v) for n, v in zip(names, columns, strict=True)
+        }
+        changed: dict[str, Any] = {name: value for name, value in placed.items() if isinstance(name, str)}
+        return replace(found, **changed, extra={of: placed[of] for of in others})
 
-    def _chunk(self, seen: Projection, rows: Tensor, names: list[str]) -> list[Tensor]:
+    def _chunk(self, seen: Projection, rows: Tensor, names: list[Want]) -> list[Tensor]:
         z, targets = seen.logits(rows), seen.targets_N[rows]
         acting = self._cut(z / self.temperature, targets)
-        wanted = (set(names) - {"baseline"}) | {"logp", "entropy"}
-        found = token_stats(acting, targets, wanted)
-        values: dict[str, Any] = {name: getattr(found, name) for name in names if name != "baseline"}
-        if "baseline" in names:
+        values = dict(parameterised_stats(acting, targets, [of for of in names if isinstance(of, Statistic)]))
+        named = [name for name in names if isinstance(name, str)]
+        if not named:
+            return [values[name] for name in names]  # type: ignore[index]
+        found = token_stats(acting, targets, (set(named) - {"baseline"}) | {"logp", "entropy"})
+        plain: dict[Any, Any] = values | {name: getattr(found, name) for name in named if name != "baseline"}
+        if "baseline" in named:
             with torch.no_grad():
                 log_q = acting.log_softmax(-1)
                 entropy = found.need("entropy").unsqueeze(-1)
                 inner = log_q.exp() * (entropy + log_q.clamp_min(-1e4))
-                values["baseline"] = ((z / self.scored).softmax(-1) * inner).sum(-1)
-        return [values[name] for name in names]
+                plain["baseline"] = ((z / self.scored).softmax(-1) * inner).sum(-1)
+        return [plain[name] for name in names]
 
     def _cut(self, scores: Tensor, targets: Tensor) -> Tensor:
         """-inf outside the support, in the order in which transformers cuts; what was sampled is always inside."""

@@ -20,7 +20,7 @@ from entrostat.control.knob import is_feedback
 from entrostat.core.control import EntropyControl
 from entrostat.errors import HostError, MissingStatistic, NotInstalled
 from entrostat.methods import Chain, Link, chain
-from entrostat.types import Surrogate, Term, TokenBatch, TokenStats
+from entrostat.types import Old, Term, TokenBatch, TokenStats, Want
 
 try:
     import trl
@@ -29,11 +29,14 @@ except ImportError as error:
     raise NotInstalled("entrostat.trl needs TRL: pip install 'entrostat[trl]'") from error
 
 from entrostat.hosts.trl import head
-from entrostat.hosts.trl.loss import Loss, check_loss, loss_of, token_factor, weigh
+from entrostat.hosts.trl.express import express, host_of, objective_of, restore, restoring
+from entrostat.hosts.trl.loss import Loss, check_loss, loss_of
+from entrostat.hosts.trl.rollouts import ADVANTAGES, GROUPS, REWARDS, identify, score
 from entrostat.hosts.trl.sampling import Sampling, sample_at, sampling_of
 
-_REWARDS = "entrostat_rewards"
+_OLD = "entrostat_old/"
 _TEMPERATURE = "entrostat_temperature"
+_WEIGHING = {"weight_BT", "keep_BT", "stopped_BT", "form", "advantages_BT", "advantages"}
 
 
 def controlled(
@@ -148,6 +151,18 @@ class _Capture:
     applied: bool = False
 
 
+@dataclass
+class _Sampled:
+    """What is measured of the policy that sampled, in the first scoring pass over a generation batch."""
+
+    want: frozenset[Want]
+    stats: TokenStats | None = None
+
+
+def _in_order(wants: frozenset[Want]) -> list[Want]:
+    return sorted(wants, key=str)
+
+
 class _Controlled:
     """Mixin over a TRL trainer; see `controlled`."""
 
@@ -172,9 +187,12 @@ class _Controlled:
         # TRL computes old log-probabilities exactly where sampling and updates can be out of step.
         every = getattr(host.args, "steps_per_generation", 1) * getattr(host, "num_iterations", 1)
         aligned = host.args.gradient_accumulation_steps % every == 0
-        self.entropy_control = EntropyControl(self._entropy_method, vocabulary, on_policy=aligned)
+        self.entropy_control = EntropyControl(
+            self._entropy_method, vocabulary, on_policy=aligned, host=host_of(host, self._loss)
+        )
         self._measured_gradient = any(name.startswith("terms/") for name in writes)
         self._capture: _Capture | None = None
+        self._sampled: _Sampled | None = None
         self._reward_sums: Tensor | None = None
         self._factor = 1.0
         self._losses = 0
@@ -188,11 +206,11 @@ class _Controlled:
             return super()._compute_loss(model, inputs)  # type: ignore[misc]
         # A copy: TRL keeps the batch for its next iteration, which must find its own.
         self._capture = capture = _Capture(dict(inputs))
-        epsilons = host.epsilon_low, host.epsilon_high
+        kept = restoring(host)
         try:
             loss = super()._compute_loss(model, capture.inputs)  # type: ignore[misc]
         finally:
-            host.epsilon_low, host.epsilon_high = epsilons
+            restore(host, kept)
             self._capture = None
         if not capture.applied:
             raise MissingStatistic(
@@ -211,57 +229,61 @@ class _Controlled:
         self, model: Any, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int, *args: Any, **kwargs: Any
     ) -> tuple[Any, ...]:
         forward = super()._get_per_token_logps_and_entropies  # type: ignore[misc]
-        capture = self._capture
-        if capture is None or capture.applied:
-            with head.at_temperature(self, self._factor):
-                return forward(model, input_ids, attention_mask, logits_to_keep, *args, **kwargs)
-        labels = attention_mask[:, 1:].bool().clone()
-        labels[:, :-logits_to_keep] = False
-        # A batch is scored at the temperature at which it was sampled, which may be some updates ago.
-        factor = float(capture.inputs[_TEMPERATURE][0]) if _TEMPERATURE in capture.inputs else 1.0
-        measure = self._measure(labels, factor)
-        with head.listening(model, measure, input_ids, logits_to_keep) as heard, head.at_temperature(self, factor):
-            logp, *rest = forward(model, input_ids, attention_mask, logits_to_keep, *args, **kwargs)
-        stats = head.completion_rows(heard, labels, logits_to_keep)
-        if (recording := getattr(self, "_recording", None)) is not None:
-            recording.retain_entropy(stats.entropy)
-        return (self._control(capture, stats, logp), *rest)
+        capture, sampled = self._capture, self._sampled
+        arguments = (model, input_ids, attention_mask, logits_to_keep, *args)
+        if capture is not None and not capture.applied:
+            # A batch is scored at the temperature at which it was sampled, which may be some updates ago.
+            factor = float(capture.inputs[_TEMPERATURE][0]) if _TEMPERATURE in capture.inputs else 1.0
+            want = self._current_want
+            found, stats = self._heard(forward, arguments, kwargs, want, factor, self._measured_gradient)
+            if (recording := getattr(self, "_recording", None)) is not None:
+                recording.retain_entropy(stats.entropy)
+            return (self._control(capture, stats, found[0]), *found[1:])
+        if sampled is not None and sampled.stats is None:
+            found, sampled.stats = self._heard(forward, arguments, kwargs, sampled.want, self._factor, False)
+            return found
+        with head.at_temperature(self, self._factor):
+            passed: tuple[Any, ...] = forward(*arguments, **kwargs)
+            return passed
 
-    def _measure(self, labels: Tensor, factor: float) -> head.Measure:
-        """Measures one call of the head at `factor` times the run's temperature; with gradients only where a term needs them."""
-        want = frozenset(map(str, self.entropy_control.method.requires))
+    def _heard(
+        self, forward: Any, arguments: Any, kwargs: Any, want: frozenset[Want], factor: float, gradient: bool
+    ) -> tuple[tuple[Any, ...], TokenStats]:
+        """What a forward pass at `factor` times the run's temperature returns, and the statistics measured beside it, (B, T)."""
+        model, input_ids, attention_mask, columns, *_ = arguments
+        labels = attention_mask[:, 1:].bool().clone()
+        labels[:, :-columns] = False
         sampling = self._sampling.times(factor)
 
         def measure(seen: head.Projection) -> TokenStats:
             # Off Triton devices TRL passes every position; those without a label need no statistics.
             rows = labels.reshape(-1) if len(seen) == labels.numel() else None
-            with torch.set_grad_enabled(self._measured_gradient and torch.is_grad_enabled()):
+            with torch.set_grad_enabled(gradient and torch.is_grad_enabled()):
                 return sampling.stats(seen, want, rows)
 
-        return measure
+        with head.listening(model, measure, input_ids, columns) as heard, head.at_temperature(self, factor):
+            found: tuple[Any, ...] = forward(*arguments, **kwargs)
+        return found, head.completion_rows(heard, labels, columns)
+
+    @property
+    def _current_want(self) -> frozenset[Want]:
+        """Statistics of the policy being trained; where ratios are 1 the old policy's are these."""
+        return frozenset(want.of if isinstance(want, Old) else want for want in self.entropy_control.method.requires)
 
     def _control(self, capture: _Capture, stats: TokenStats, logp: Tensor) -> Tensor:
         """Apply the method to this micro-batch: weights, clip range and terms; returns the log-probabilities."""
-        host: Any = self
         inputs = capture.inputs
         mask = inputs["completion_mask"]
         if "tool_mask" in inputs:
             mask = mask * inputs["tool_mask"]
         batch = self._batch(inputs, stats, logp, mask, self.entropy_control.records_tokens)
-        low, high = self._loss.range(host.epsilon_low, host.epsilon_high)
-        plain = Surrogate("ppo", batch.advantages_BT, eps_low=low, eps_high=high)
+        plain = objective_of(self, self._loss, batch, inputs)
         changed = self.entropy_control.apply(plain, batch)
         capture.applied, capture.terms, capture.batch = True, changed.terms, batch
-        if (changed.eps_low, changed.eps_high) != (low, high):
-            host.epsilon_low, host.epsilon_high = _alike(*self._loss.epsilons(changed.eps_low, changed.eps_high))
-        if changed.advantages_BT is not batch.advantages_BT:
-            inputs["advantages"] = changed.advantages_BT[:, 0]
-        weight = token_factor(changed, batch, self._loss.mean)
-        return logp if weight is None else weigh(logp, weight, inputs)
+        return express(self, self._loss, plain, changed, batch, inputs, logp)
 
-    @staticmethod
     def _batch(
-        inputs: dict[str, Any], stats: TokenStats, logp: Tensor, mask: Tensor, recorded: bool = False
+        self, inputs: dict[str, Any], stats: TokenStats, logp: Tensor, mask: Tensor, recorded: bool = False
     ) -> TokenBatch:
         """What the method sees: values measured in fp32, the importance ratio and the gradient of `logp` TRL's own."""
         measured = stats.need("logp").detach()
@@ -270,7 +292,26 @@ class _Controlled:
         if old is not None:
             old = measured - (logp.detach() - old)
         told = _identity(inputs) if recorded else {}
-        return TokenBatch(own, inputs["advantages"], mask, old, inputs.get(_REWARDS), **told)
+        advantages = inputs.get(ADVANTAGES, inputs["advantages"])
+        return TokenBatch(
+            own, advantages, mask, old, inputs.get(REWARDS), inputs.get(GROUPS), self._old(inputs), **told
+        )
+
+    def _old(self, inputs: dict[str, Any]) -> TokenStats | None:
+        """Statistics of the policy that sampled, where they were measured."""
+        wants = _in_order(self._old_want)
+        found = {want: inputs[f"{_OLD}{index}"] for index, want in enumerate(wants) if f"{_OLD}{index}" in inputs}
+        if not found:
+            return None
+        named: dict[str, Any] = {want: value for want, value in found.items() if isinstance(want, str)}
+        extra = {want: value for want, value in found.items() if not isinstance(want, str)}
+        return TokenStats(**({"logp": inputs.get("old_per_token_logps")} | named), extra=extra)
+
+    @property
+    def _old_want(self) -> frozenset[Want]:
+        """Statistics of the policy that sampled, besides its log-probabilities."""
+        requires = self.entropy_control.method.requires
+        return frozenset(want.of for want in requires if isinstance(want, Old) and want.of != "logp")
 
     def _spread(self, term: Term, batch: TokenBatch | None, inputs: dict[str, Any]) -> Tensor:
         """A term's share of the optimizer step's mean in this micro-batch on this process."""
@@ -296,25 +337,61 @@ class _Controlled:
     def _calculate_rewards(self, *args: Any, **kwargs: Any) -> Tensor:
         per_function = super()._calculate_rewards(*args, **kwargs)  # type: ignore[misc]
         host: Any = self
-        self._reward_sums = (per_function * host.reward_weights.to(per_function.device).unsqueeze(0)).nansum(1)
+        sums = (per_function * host.reward_weights.to(per_function.device).unsqueeze(0)).nansum(1)
+        # What no function scored is not wrong: it has no reward.
+        self._reward_sums = sums.masked_fill(per_function.isnan().all(1), torch.nan)
         return per_function
 
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
-        moves = self.entropy_control.method.sets_temperature
-        if moves:  # evaluation is sampled at the temperature that the run was given, wherever the controller stands
-            training: bool = self.model.training  # type: ignore[attr-defined]
+        host: Any = self
+        method, training = self.entropy_control.method, host.model.training
+        if (
+            method.sets_temperature
+        ):  # evaluation is sampled at the run's own temperature, wherever the controller stands
             self._sample_at(self.entropy_control.temperature if training else 1.0)
-        output = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
-        if moves:
+        old = self._old_want
+        asked = old | method.of_rollouts if training else frozenset()
+        self._sampled = sampled = _Sampled(asked | {"logp", "entropy"}) if asked else None
+        try:
+            output: dict[str, Any] = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
+            scored = (
+                "old_per_token_logps" in output or "old_logps" in output
+            )  # then the first pass was the old policy's
+            if sampled is not None and not scored:
+                sampled.stats = None
+                if method.of_rollouts:
+                    self._score_again(output)
+        finally:
+            self._sampled = None
+        if method.sets_temperature:
             rows = output["completion_mask"][:, 0]
             output[_TEMPERATURE] = torch.full_like(rows, self._factor, dtype=torch.float32)
-        wanted = self.entropy_control.method.needs_rewards or self.entropy_control.recorder is not None
-        if wanted and self._reward_sums is not None:
-            host: Any = self
+        if not training:
+            return output
+        identify(host, output)
+        stats = sampled.stats if sampled is not None else None
+        if self._reward_sums is not None:
+            if "reward" in method.stages:
+                score(host, self.entropy_control, output, self._reward_sums, stats, self._loss.mean)
             rows = len(output["completion_ids"])
             first = host.accelerator.process_index * rows
-            output[_REWARDS] = self._reward_sums[first : first + rows]
+            output[REWARDS] = self._reward_sums[first : first + rows]
+        if stats is not None and scored:
+            output |= {f"{_OLD}{index}": stats.need(want) for index, want in enumerate(_in_order(old))}
         return output
+
+    def _score_again(self, output: dict[str, Any]) -> None:
+        """A forward pass of the sampling policy on its batch, for a reward stage that reads it where TRL makes none."""
+        host: Any = self
+        ids = torch.cat([output["prompt_ids"], output["completion_ids"]], 1)
+        attention = torch.cat([output["prompt_mask"], output["completion_mask"]], 1)
+        named = inspect.signature(super()._get_per_token_logps_and_entropies).parameters  # type: ignore[misc]
+        media = {name: value for name, value in output.items() if name in named}
+        with torch.no_grad():
+            self._get_per_token_logps_and_entropies(
+                host.model, ids, attention, output["completion_ids"].size(1),
+                batch_size=host.args.per_device_train_batch_size, **media,
+            )  # fmt: skip
 
     # -- checkpoints ---------------------------------------------------------------------------------------------------
 
@@ -362,16 +439,8 @@ def _check_objective(host: Any, loss: Loss, method: Chain, writes: frozenset[str
     """Refuse at construction what this trainer's loss cannot express; warn of what it ignores."""
     moved = {name for link in method.links for name, knob in link.knobs.items() if is_feedback(knob)}
     clips = writes & {"eps_low", "eps_high"}
-    ignored = check_loss(host, loss, method, bool(writes & {"weight_BT", "keep_BT"}), clips, frozenset(moved) & clips)
+    ignored = check_loss(host, loss, method, bool(writes & _WEIGHING), clips, frozenset(moved) & clips)
     for name in ignored:
         warnings.warn(
             f"loss_type={loss.name!r} has no {name}: {method.name!r} acts by the other end alone", stacklevel=4
         )
-
-
-def _alike(low: float | Tensor, high: float | Tensor) -> tuple[Any, Any]:
-    """Both as numbers or both as tensors: torch.clamp takes no mixture."""
-    for like in (low, high):
-        if isinstance(like, Tensor):
-            return torch.as_tensor(low).to(like), torch.as_tensor(high).to(like)
-    return low, high

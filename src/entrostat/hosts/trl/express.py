@@ -1,0 +1,170 @@
+"""How what a method makes of an objective becomes TRL's: its own knobs where it has them, weighted gradients elsewhere."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from entrostat.core.host import FIELDS, Host
+from entrostat.errors import HostError
+from entrostat.hosts.trl.loss import Loss, Mean, token_factor, weigh
+from entrostat.methods.objectives import token_push
+from entrostat.types import Form, Surrogate, TokenBatch
+
+
+@dataclass(frozen=True)
+class SoftGate(Form):
+    """SAPO's loss of a token: -A (4 / tau) sigmoid(tau (r - 1)), tau by the advantage's sign (2511.20347)."""
+
+    positive: float
+    negative: float
+
+    def loss(
+        self, log_ratio_BT: Tensor, advantages_BT: Tensor, eps_low: Any, eps_high: Any, dual_clip: float | None
+    ) -> Tensor:
+        tau = torch.where(advantages_BT > 0, self.positive, self.negative)
+        return -advantages_BT * torch.sigmoid(tau * (log_ratio_BT.exp() - 1)) * 4 / tau
+
+
+def host_of(trainer: Any, loss: Loss) -> Host:
+    """What this trainer can express, checked against the method at construction."""
+    own = f"{type(trainer).__name__.removeprefix('Controlled')} with the loss {loss.name!r}"
+    lacking: dict[str, str] = {}
+    if not _carries(trainer, loss):
+        lacking["form"] = (
+            "only loss types that clip the ratio of single tokens ('grpo', 'dapo', 'bnpo', 'dr_grpo', "
+            "importance_sampling_level='token', no off_policy_mask_threshold) can carry another loss of a token"
+        )
+    if not _carries(trainer, loss) or not hasattr(trainer.args, "delta"):
+        lacking["dual_clip"] = "it has no second clip (TRL's delta) on the ratio of single tokens"
+    return Host(own, fields=frozenset(FIELDS) - lacking.keys(), why=lacking)
+
+
+def _carries(trainer: Any, loss: Loss) -> bool:
+    """Whether the loss of a token is, without its clip, -r A: it can then carry any push on the token's log-probability."""
+    level = getattr(trainer, "importance_sampling_level", "token")
+    masked = getattr(trainer, "off_policy_mask_threshold", None) is not None
+    return loss.clip == "ratio" and loss.name not in ("rloo", "own") and level == "token" and not masked
+
+
+def objective_of(trainer: Any, loss: Loss, batch: TokenBatch, inputs: dict[str, Any]) -> Surrogate:
+    """The trainer's own objective of a micro-batch, as a method sees it."""
+    args = trainer.args
+    low, high = loss.range(trainer.epsilon_low, trainer.epsilon_high)
+    plain = Surrogate("ppo", batch.advantages_BT, eps_low=low, eps_high=high)
+    if loss.name == "rloo":
+        # One ratio of the whole sequence; the method sees which rows the clip has stopped.
+        logps = (batch.stats.need("logp").detach() * batch.mask).sum(1)
+        ratio, advantages = (logps - inputs["old_logps"]).exp(), batch.advantages_BT[:, 0]
+        stopped = torch.where(advantages > 0, ratio > 1 + high, ratio < 1 - low)
+        return replace(plain, eps_low=1.0, eps_high=math.inf, stopped_BT=stopped.unsqueeze(1).expand_as(batch.mask))
+    if loss.clip == "upper":
+        return replace(plain, objective="cispo", eps_low=1.0)
+    if loss.name == "sapo":
+        gates = SoftGate(args.sapo_temperature_pos, args.sapo_temperature_neg)
+        return replace(plain, eps_low=1.0, eps_high=math.inf, form=gates)
+    if loss.clip in ("none", "unknown"):
+        return replace(plain, eps_low=1.0, eps_high=math.inf)
+    if getattr(trainer, "importance_sampling_level", "token") == "sequence":
+        plain = replace(plain, objective="gspo")
+    return replace(plain, dual_clip=getattr(args, "delta", None))
+
+
+def express(
+    trainer: Any,
+    loss: Loss,
+    plain: Surrogate,
+    changed: Surrogate,
+    batch: TokenBatch,
+    inputs: dict[str, Any],
+    logp: Tensor,
+) -> Tensor:
+    """Set the trainer's clip range and advantages as the method wants them; returns the log-probabilities for its loss.
+
+    Raises:
+        HostError: a token without an advantage of the host's is given one, under a loss that cannot carry it.
+    """
+    weight = token_factor(changed, batch, loss.mean)
+    if changed.stopped_BT is not None and changed.stopped_BT is not plain.stopped_BT:
+        weight = (1.0 if weight is None else weight) * (~changed.stopped_BT).to(logp.dtype)
+    ends = changed.eps_low, changed.eps_high
+    if any(end is not own for end, own in zip(ends, (plain.eps_low, plain.eps_high), strict=True)):
+        trainer.epsilon_low, trainer.epsilon_high = _alike(*loss.epsilons(*ends))
+    if changed.dual_clip is not plain.dual_clip:
+        trainer.args.delta = changed.dual_clip
+    own = inputs["advantages"]
+    own_BT = (own if own.dim() == 2 else own.unsqueeze(1)).expand_as(batch.mask)
+    if changed.form is not plain.form:
+        weight = _carry(trainer, loss, changed, batch, inputs)
+    elif changed.advantages_BT is not own_BT and not torch.equal(
+        changed.advantages_BT * batch.mask, own_BT * batch.mask
+    ):
+        rows = _one_a_row(changed.advantages_BT, batch.mask)
+        if rows is not None:
+            inputs["advantages"] = rows
+        elif _carries(trainer, loss):
+            weight = _carry(trainer, loss, changed, batch, inputs)
+        else:
+            weight = (1.0 if weight is None else weight) * _quotient(changed.advantages_BT, own_BT, batch.mask, loss)
+    return logp if weight is None else weigh(logp, weight, inputs)
+
+
+def restoring(trainer: Any) -> dict[str, Any]:
+    """What `express` may change of the trainer."""
+    kept = {"epsilon_low": trainer.epsilon_low, "epsilon_high": trainer.epsilon_high}
+    return kept | ({"delta": trainer.args.delta} if hasattr(trainer.args, "delta") else {})
+
+
+def restore(trainer: Any, kept: dict[str, Any]) -> None:
+    """Undo what `express` changed."""
+    trainer.epsilon_low, trainer.epsilon_high = kept["epsilon_low"], kept["epsilon_high"]
+    if "delta" in kept:
+        trainer.args.delta = kept["delta"]
+
+
+def _one_a_row(advantages_BT: Tensor, mask: Tensor) -> Tensor | None:
+    """The advantages as one of each row, (B,); None where tokens of a row differ."""
+    first = advantages_BT.gather(1, mask.int().argmax(1, keepdim=True))
+    same = ((advantages_BT == first) | ~mask).all()
+    return first.squeeze(1) if bool(same) else None
+
+
+def _carry(trainer: Any, loss: Loss, changed: Surrogate, batch: TokenBatch, inputs: dict[str, Any]) -> Tensor:
+    """The weights under which TRL's loss, with advantages of 1 and without its clip, pushes each token as the method wants."""
+    trainer.epsilon_low, trainer.epsilon_high = 1.0, math.inf
+    if hasattr(trainer.args, "delta"):
+        trainer.args.delta = None
+    inputs["advantages"] = torch.ones_like(batch.advantages_BT[:, 0])
+    push = token_push(changed, batch) / batch.ratio.detach()
+    return push * _spread_of_dropped(changed, batch, loss.mean)
+
+
+def _spread_of_dropped(changed: Surrogate, batch: TokenBatch, mean: Mean) -> Tensor | float:
+    """What dropped tokens leave to the kept ones; the push holds weights and drops already."""
+    if changed.keep_BT is None:
+        return 1.0
+    factor = token_factor(replace(changed, weight_BT=None), batch, mean)
+    return 1.0 if factor is None else factor
+
+
+def _quotient(changed_BT: Tensor, own_BT: Tensor, mask: Tensor, loss: Loss) -> Tensor:
+    new = (own_BT == 0) & (changed_BT != 0) & mask
+    if bool(new.any()):
+        raise HostError(
+            f"the method gives {int(new.sum())} tokens an advantage where the host's is 0, one of each token, and the loss "
+            f"{loss.name!r} takes one of each sequence: use loss_type 'dapo', 'grpo', 'bnpo' or 'dr_grpo' with "
+            "importance_sampling_level='token'"
+        )
+    return torch.where(own_BT == 0, torch.ones_like(own_BT), changed_BT / own_BT)
+
+
+def _alike(low: float | Tensor, high: float | Tensor) -> tuple[Any, Any]:
+    """Both as numbers or both as tensors: torch.clamp takes no mixture."""
+    for like in (low, high):
+        if isinstance(like, Tensor):
+            return torch.as_tensor(low).to(like), torch.as_tensor(high).to(like)
+    return low, high

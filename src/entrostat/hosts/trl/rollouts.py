@@ -1,0 +1,70 @@
+"""TRL's reward stage: whole groups of scored completions, over all processes, as a method sees and changes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from entrostat.core.control import EntropyControl
+from entrostat.hosts.trl.loss import Mean
+from entrostat.types import Rollouts, TokenStats
+
+REWARDS = "entrostat_rewards"
+GROUPS = "entrostat_groups"
+ADVANTAGES = "entrostat_advantages"
+"""Keys of what travels with TRL's batch, row by row; `ADVANTAGES` only where each token has its own."""
+
+
+def identify(host: Any, output: dict[str, Any]) -> None:
+    """Write down which rows answer one prompt."""
+    rows = len(output["completion_ids"])
+    first = host.accelerator.process_index * rows
+    each = host.num_generations if host.model.training else getattr(host, "num_generations_eval", host.num_generations)
+    output[GROUPS] = torch.arange(first, first + rows, device=output["completion_ids"].device) // each
+
+
+def score(
+    host: Any, control: EntropyControl, output: dict[str, Any], rewards: Tensor, sampled: TokenStats | None, mean: Mean
+) -> None:
+    """Let the method change advantages and leave out rows of a generation batch, in place.
+
+    Args:
+        rewards: of all processes, NaN where nothing scored a completion. sampled: statistics of this process's tokens under
+            the policy that sampled.
+    """
+    mask = output["completion_mask"]
+    if "tool_mask" in output:
+        mask = mask * output["tool_mask"]
+    many = host.accelerator.num_processes > 1
+    wanted = control.method.of_rollouts
+    sums = {} if sampled is None else {name: (sampled.need(name) * mask).sum(1) for name in wanted}
+
+    def gathered(value: Tensor) -> Tensor:
+        return host.accelerator.gather(value) if many else value
+
+    rollouts = Rollouts(
+        advantages=gathered(output["advantages"]),
+        rewards_B=rewards,
+        groups_B=gathered(output[GROUPS]),
+        lengths_B=gathered(mask.sum(1)),
+        sums_B={name: gathered(sums[name]) for name in sorted(sums, key=str)},
+        mask_BT=None if many else mask,
+        step=host.state.global_step,
+        total_steps=host.state.max_steps or None,
+    )
+    changed = control.score(rollouts, counted=host.accelerator.is_main_process)
+    advantages = changed.advantages
+    if changed.keep_B is not None:
+        # A row that is left out has no advantage and leaves the mean: what stays weighs more.
+        kept, lengths = changed.keep_B, rollouts.lengths_B.to(advantages.dtype)
+        share = (lengths * kept).sum() / lengths.sum() if mean == "token" else kept.to(advantages.dtype).mean()
+        factor = (kept / share.clamp_min(1e-9)).to(advantages.dtype)
+        advantages = advantages * (factor if advantages.dim() == 1 else factor.unsqueeze(1))
+    first = host.accelerator.process_index * len(mask)
+    own = advantages[first : first + len(mask)].to(output["advantages"].dtype)
+    if own.dim() == 2:
+        output[ADVANTAGES] = own
+    else:
+        output["advantages"] = own
