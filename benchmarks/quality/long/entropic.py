@@ -29,7 +29,7 @@ from entrostat.run.environment import environment
 from entrostat.run.folder import write_json
 
 HERE = Path(__file__).parent
-ARMS, START, STEPS, RATE = 16, 0.25, 1500, 0.1
+ARMS, START, STEPS, RATE = 16, 0.25, 800, 0.2
 LENGTHS = (1, 4, 16, 64, 256, 1024, 4096)
 
 
@@ -82,34 +82,25 @@ def cases(part: str) -> Iterator[dict[str, Any]]:
     if part == "ratio":
         yield from ({"positions": positions} for positions in LENGTHS)
     if part == "length":
-        for positions in LENGTHS[2:]:
+        for positions in (1024, 16, 4096, 64):
             yield {"positions": positions, "method": "observe", "options": {}}
-            for share in (0.75, 1.0, 1.25):
+            for share in (1.0, 0.75):
                 yield {"positions": positions, "method": "entropic", "options": {"target": share * START}}
-    if part == "gains":
-        for options in (
-            {"ki": 0.0},
-            {"kp": 0.1},
-            {"kp": 10.0},
-            {"ki": 0.001},
-            {"ki": 0.1},
-            *({"threshold": threshold} for threshold in (0.0, 0.5, 0.8, 0.99)),
-        ):
-            yield {"positions": 1024, "method": "entropic", "options": {"target": START, **options}}
-    if part == "collapsed":
-        for positions in (64, 1024, 4096):
-            for target in (0.1, 0.25):
-                yield {"positions": positions, "method": "entropic", "options": {"target": target}, "start": 0.05}
-        yield {"positions": 1024, "method": "hold", "options": {"target": 0.25}, "start": 0.05}
     if part == "stale":
-        for positions in (64, 1024):
-            for options in ({"ki": 0.0}, {}):
-                given = {"target": START, **options}
-                yield {"positions": positions, "method": "entropic", "options": given, "updates": 4}
-            yield {"positions": positions, "method": "observe", "options": {}, "updates": 4}
+        for options in ({"ki": 0.0}, {}):
+            given = {"target": START, **options}
+            yield {"positions": 1024, "method": "entropic", "options": given, "updates": 4}
+        yield {"positions": 1024, "method": "observe", "options": {}, "updates": 4}
+    if part == "collapsed":
+        for target in (0.25, 0.1):
+            yield {"positions": 1024, "method": "entropic", "options": {"target": target}, "start": 0.05}
+        yield {"positions": 1024, "method": "hold", "options": {"target": 0.25}, "start": 0.05}
+    if part == "gains":
+        for options in ({"kp": 10.0}, {"ki": 0.1}, *({"threshold": threshold} for threshold in (0.0, 0.8, 0.99))):
+            yield {"positions": 1024, "method": "entropic", "options": {"target": START, **options}}
 
 
-PARTS = ("ratio", "length", "gains", "collapsed", "stale")
+PARTS = ("ratio", "length", "stale", "collapsed", "gains")
 
 
 def main() -> None:

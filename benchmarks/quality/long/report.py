@@ -1,0 +1,147 @@
+"""`players.json` as a page and a picture: `python benchmarks/quality/long/report.py` writes README.md and long.png."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from matplotlib.figure import Figure
+from scipy.stats import t as student
+
+sys.path.append(str(Path(__file__).parents[2]))
+
+from common.markdown import machine, table
+
+HERE = Path(__file__).parent
+PLAIN, SHOWN = "plain", {"plain": ("plain GRPO", "#D55E00", "-"), "hold-50%": ("hold at 50 %", "#6A3D9A", "--")}
+SCORES = {"greedy": "greedy", "1": "avg", "16": "pass@16", "64": "pass@64"}
+INTRODUCTION = """# Long runs
+
+Written by `report.py` from `players.json`, which `players.py` makes. A player is a policy of 29,000 parameters that plays countdown
+move by move: shared parameters, AdamW, 16 problems x 16 games a step, group advantages, problems that it has not seen, and
+every method as it is in a language model's run. A move takes the place of a token. Scores are exact: the chance that a sampled
+game reaches the target is worked out over the whole tree, so that they carry no sampling noise. Targets are shares of the entropy at the start.
+
+* entropy: nats per move, mean over the last {window} steps. agree: groups whose rewards all agree there.
+* greedy, avg, pass@k: of held-out problems, avg and pass@k at temperature 1. always, never: problems solved in all and in none of
+  16 games.
+* greedy against plain: the difference to plain GRPO from the same seed, with the 95 % interval of Student's t over seeds where there
+  are two or more. All runs of a setting share one start; an interval speaks of training seeds, not of starts.
+
+{machine}
+"""
+
+
+def score(row: dict[str, Any], name: str, step: int | None = None, split: str = "held_out") -> float:
+    """A score of a run at one of its judged steps, the last by default."""
+    found = row["judged"][str(step or row["steps"])][split]
+    return float(found[name] if name in found else found["pass"][name])
+
+
+def interval(values: list[float]) -> str:
+    """Mean and 95 % interval."""
+    if len(values) < 2:
+        return f"{values[0]:+.3f}"
+    half = float(student.ppf(0.975, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
+    return f"{fmean(values):+.3f} ± {half:.3f}"
+
+
+def of_setting(rows: list[dict[str, Any]]) -> str:
+    """The table of one setting, best greedy score first."""
+    arms: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        arms.setdefault(row["arm"], []).append(row)
+    plain = {row["seed"]: row for row in arms.get(PLAIN, [])}
+    lines = []
+    for arm, own in sorted(arms.items(), key=lambda item: -fmean(score(row, "greedy") for row in item[1])):
+        paired = [score(row, "greedy") - score(plain[row["seed"]], "greedy") for row in own if row["seed"] in plain]
+        lines.append(
+            [
+                arm,
+                str(len(own)),
+                *(f"{fmean(row['windows'][name][-1] for row in own):.2f}" for name in ("entropy", "without_spread")),
+                *(f"{fmean(score(row, name) for row in own):.3f}" for name in (*SCORES, "always", "never")),
+                "" if arm == PLAIN or not paired else interval(paired),
+            ]
+        )
+    start = rows[0]["judged"]["0"]["held_out"]
+    lines.append(
+        ["the start", "", "", "", *(f"{start[n] if n in start else start['pass'][n]:.3f}" for n in SCORES)]
+        + [f"{start['always']:.3f}", f"{start['never']:.3f}", ""]
+    )
+    header = ("arm", "seeds", "entropy", "agree", *SCORES.values(), "always", "never", "greedy against plain")
+    return table(header, lines)
+
+
+def over_time(rows: list[dict[str, Any]]) -> str:
+    """Greedy and pass@16 at each judged step, for the arms that have most seeds."""
+    arms = [arm for arm in dict.fromkeys(row["arm"] for row in rows) if arm == PLAIN or arm.startswith("hold")]
+    steps = sorted(map(int, rows[0]["judged"]))
+    lines = []
+    for arm in arms:
+        own = [row for row in rows if row["arm"] == arm]
+        for name in ("greedy", "16"):
+            means = [fmean(score(row, name, step) if step else start(row, name) for row in own) for step in steps]
+            lines.append([arm, SCORES[name], *(f"{value:.3f}" for value in means)])
+    return table(("arm", "score", *(f"step {step}" for step in steps)), lines)
+
+
+def start(row: dict[str, Any], name: str) -> float:
+    """A score before the first step."""
+    found = row["judged"]["0"]["held_out"]
+    return float(found[name] if name in found else found["pass"][name])
+
+
+def draw(rows: list[dict[str, Any]], window: int, path: Path) -> None:
+    """Plain GRPO beside `hold`: entropy, groups that teach nothing, and what is solved, over the steps."""
+    figure = Figure(figsize=(9, 5.6), dpi=150, layout="constrained")
+    panels = figure.subplots(2, 2, sharex=True)
+    for arm, (label, colour, style) in SHOWN.items():
+        own = [row for row in rows if row["arm"] == arm]
+        for axes, name in zip(panels[0], ("entropy", "without_spread"), strict=True):
+            means = [fmean(values) for values in zip(*(row["windows"][name] for row in own), strict=True)]
+            at = [window * (i + 0.5) for i in range(len(means))]
+            axes.plot(at, means, color=colour, linestyle=style, label=label, linewidth=1.8)
+        if arm != PLAIN:
+            targets = [fmean(values) for values in zip(*(row["windows"]["target"] for row in own), strict=True)]
+            panels[0][0].plot(at, targets, color="black", linewidth=1, linestyle=(0, (2, 2)), label="target")
+        steps = sorted(map(int, own[0]["judged"]))
+        for axes, name in zip(panels[1], ("greedy", "16"), strict=True):
+            means = [fmean(score(row, name, step) if step else start(row, name) for row in own) for step in steps]
+            axes.plot(steps, means, color=colour, linestyle=style, label=label, linewidth=1.8, marker="o", markersize=4)
+    titles = (
+        ("policy entropy [nats per move]", "groups whose rewards all agree"),
+        ("held-out problems solved greedily", "held-out problems solved in 16 tries"),
+    )
+    for line, names in zip(panels, titles, strict=True):
+        for axes, title in zip(line, names, strict=True):
+            axes.set_title(title, fontsize=10, loc="left")
+            axes.grid(alpha=0.25, linewidth=0.6)
+            axes.spines[["top", "right"]].set_visible(False)
+    for axes in panels[0]:
+        axes.set_ylim(bottom=0)
+    for axes in panels[1]:
+        axes.set_xlabel("optimizer step")
+    panels[0][0].legend(frameon=False)
+    figure.savefig(path)
+
+
+def main() -> None:
+    record = json.loads((HERE / "players.json").read_text())
+    settings = dict.fromkeys(row["setting"] for row in record["runs"])
+    parts = [INTRODUCTION.format(window=record["window"], machine="Machine: " + machine(record["environment"]))]
+    for setting in settings:
+        rows = [row for row in record["runs"] if row["setting"] == setting]
+        parts += [f"## {setting.capitalize()}, {rows[0]['steps']:,} steps", of_setting(rows)]
+        parts += ["Over the steps, means over seeds:", over_time(rows)]
+    (HERE / "README.md").write_text("\n\n".join(parts) + "\n")
+    three = [row for row in record["runs"] if row["setting"] == "three numbers"]
+    draw([row for row in three if row["arm"] in SHOWN], record["window"], HERE / "long.png")
+
+
+if __name__ == "__main__":
+    main()
