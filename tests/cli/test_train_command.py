@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import matplotlib.image
 import pytest
@@ -14,6 +15,7 @@ from cli.test_main import call
 from run.small_run import SMALL, THIRD_PARTY
 
 from entrostat.cli import _progress
+from entrostat.cli.demo import meaning
 from entrostat.run.record import Run
 
 pytestmark = [pytest.mark.filterwarnings(each) for each in THIRD_PARTY]
@@ -87,6 +89,18 @@ def test_the_demo_trains_both_and_compares_them(tmp_path: Path, capsys: pytest.C
     assert matplotlib.image.imread(tmp_path / "entropy.png").std() > 0
     assert call("demo", "--out", str(tmp_path)) == 2
     assert call("demo", "method=observe") == 2
+
+
+def test_the_demo_says_what_its_picture_means() -> None:
+    def summary(end: float, agree: float | None) -> dict[str, Any]:
+        return {"entropy": {"start": 0.26, "end": end, "target_end": 0.2}, "groups_without_spread": {"end": agree}}
+
+    text = meaning(summary(0.13, 0.31), summary(0.2, 0.12))
+    assert text == (
+        "What it means: plain GRPO took the policy's entropy from 0.26 to 0.13 nats, hold kept it at 0.20 (asked for: 0.20); "
+        "31% of plain GRPO's groups and 12% of hold's had rewards that all agree, and taught nothing."
+    )
+    assert meaning(summary(0.13, None), summary(0.2, 0.12)).endswith("(asked for: 0.20).")
 
 
 def test_a_demo_whose_run_fails_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

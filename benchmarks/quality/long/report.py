@@ -21,15 +21,16 @@ PLAIN, SHOWN = "plain", {"plain": ("plain GRPO", "#D55E00", "-"), "hold-50%": ("
 SCORES = {"greedy": "greedy", "1": "avg", "16": "pass@16", "64": "pass@64"}
 INTRODUCTION = """# Long runs
 
-Written by `report.py` from `players.json`, which `players.py` makes. A player is a policy of 29,000 parameters that plays countdown
-move by move: shared parameters, AdamW, 16 problems x 16 games a step, group advantages, problems that it has not seen, and
-every method as it is in a language model's run. A move takes the place of a token. Scores are exact: the chance that a sampled
-game reaches the target is worked out over the whole tree, so that they carry no sampling noise. Targets are shares of the entropy at the start.
+Written by `report.py` from `players.json`, which `players.py` makes. A player is a policy of 29,000 parameters that plays
+countdown move by move. It shares parameters between problems, learns by AdamW from 16 problems x 16 games a step with group
+advantages, and is judged on problems that it has not seen; every method is as it is in a language model's run. A move takes the
+place of a token. Scores are exact: the chance that a sampled game reaches the target is worked out over the whole tree of games.
+Targets are shares of the entropy at the start.
 
 * entropy: nats per move, mean over the last {window} steps. agree: groups whose rewards all agree there.
-* greedy, avg, pass@k: of held-out problems, avg and pass@k at temperature 1. always, never: problems solved in all and in none of
-  16 games.
-* greedy against plain: the difference to plain GRPO from the same seed, with the 95 % interval of Student's t over seeds where there
+* greedy, avg, pass@k: of held-out problems, avg and pass@k at temperature 1. always, never: problems solved in all and in none
+  of 16 games.
+* against plain: greedy minus that of plain GRPO from the same seed, with the 95 % interval of Student's t over seeds where there
   are two or more. All runs of a setting share one start; an interval speaks of training seeds, not of starts.
 
 {machine}
@@ -68,12 +69,9 @@ def of_setting(rows: list[dict[str, Any]]) -> str:
                 "" if arm == PLAIN or not paired else interval(paired),
             ]
         )
-    start = rows[0]["judged"]["0"]["held_out"]
-    lines.append(
-        ["the start", "", "", "", *(f"{start[n] if n in start else start['pass'][n]:.3f}" for n in SCORES)]
-        + [f"{start['always']:.3f}", f"{start['never']:.3f}", ""]
-    )
-    header = ("arm", "seeds", "entropy", "agree", *SCORES.values(), "always", "never", "greedy against plain")
+    scores = [f"{before(rows[0], name):.3f}" for name in (*SCORES, "always", "never")]
+    lines.append(["the start", "", "", "", *scores, ""])
+    header = ("arm", "seeds", "entropy", "agree", *SCORES.values(), "always", "never", "against plain")
     return table(header, lines)
 
 
@@ -85,12 +83,12 @@ def over_time(rows: list[dict[str, Any]]) -> str:
     for arm in arms:
         own = [row for row in rows if row["arm"] == arm]
         for name in ("greedy", "16"):
-            means = [fmean(score(row, name, step) if step else start(row, name) for row in own) for step in steps]
+            means = [fmean(score(row, name, step) if step else before(row, name) for row in own) for step in steps]
             lines.append([arm, SCORES[name], *(f"{value:.3f}" for value in means)])
     return table(("arm", "score", *(f"step {step}" for step in steps)), lines)
 
 
-def start(row: dict[str, Any], name: str) -> float:
+def before(row: dict[str, Any], name: str) -> float:
     """A score before the first step."""
     found = row["judged"]["0"]["held_out"]
     return float(found[name] if name in found else found["pass"][name])
@@ -111,7 +109,7 @@ def draw(rows: list[dict[str, Any]], window: int, path: Path) -> None:
             panels[0][0].plot(at, targets, color="black", linewidth=1, linestyle=(0, (2, 2)), label="target")
         steps = sorted(map(int, own[0]["judged"]))
         for axes, name in zip(panels[1], ("greedy", "16"), strict=True):
-            means = [fmean(score(row, name, step) if step else start(row, name) for row in own) for step in steps]
+            means = [fmean(score(row, name, step) if step else before(row, name) for row in own) for step in steps]
             axes.plot(steps, means, color=colour, linestyle=style, label=label, linewidth=1.8, marker="o", markersize=4)
     titles = (
         ("policy entropy [nats per move]", "groups whose rewards all agree"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,10 +53,26 @@ def command(
     finally:
         for child in children.values():
             child.stop()
-    console.print(closing_table(_conclude(folder, places, folder / FIGURE)))
+    summaries = _conclude(folder, places, folder / FIGURE)
+    console.print(closing_table(summaries))
+    console.print(meaning(summaries[PLAIN], summaries[HELD]))
     console.print(
         shown(f"figure: {folder / FIGURE}\nrun folders: {', '.join(map(str, places.values()))}"), highlight=False
     )
+
+
+def meaning(plain: Mapping[str, Any], held: Mapping[str, Any]) -> str:
+    """What the picture says, in one sentence with this run's own numbers."""
+    start, low, kept = plain["entropy"]["start"], plain["entropy"]["end"], held["entropy"]["end"]
+    words = (
+        f"What it means: plain GRPO took the policy's entropy from {start:.2f} to {low:.2f} nats, hold kept it at "
+        f"{kept:.2f} (asked for: {held['entropy']['target_end']:.2f})"
+    )
+    ends = [summary.get("groups_without_spread", {}).get("end") for summary in (plain, held)]
+    if None not in ends:
+        shares = f"{ends[0]:.0%} of plain GRPO's groups and {ends[1]:.0%} of hold's"
+        words += f"; {shares} had rewards that all agree, and taught nothing"
+    return words + "."
 
 
 def _follow(children: dict[str, Child], views: dict[str, Any]) -> None:
