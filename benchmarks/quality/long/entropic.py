@@ -1,4 +1,4 @@
-"""EntroPIC in its own regime: `python benchmarks/quality/long/entropic.py [ratio] [length] [gains] [collapsed] [stale]`.
+"""EntroPIC in its own regime: `python benchmarks/quality/long/entropic.py [PART ...]`.
 
 Exact tabular policies whose response is T positions long and earns one reward. Authority over drift against T, and whether the
 released controller (kp 1, ki 0.01, p > 0.95, output within (-1, 1)) holds its target there. A row is written as it is done.
@@ -61,15 +61,21 @@ def ratio(positions: int, batches: int = 100) -> dict[str, float]:
 
 
 def loop(
-    positions: int, method: str, options: dict[str, Any], start: float = START, seed: int = 0, **training: Any
+    positions: int,
+    method: str,
+    options: dict[str, Any],
+    start: float = START,
+    steps: int = STEPS,
+    seed: int = 0,
+    **training: Any,
 ) -> dict[str, Any]:
     """One closed loop: the entropy at twelve times, and error and output over the last third."""
     bandit = language_like(positions, start, seed, **training)
-    trace = train_bandit(bandit, make(method, **options), STEPS, seed=seed)
-    last = slice(-STEPS // 3, None)
+    trace = train_bandit(bandit, make(method, **options), steps, seed=seed)
+    last = slice(-steps // 3, None)
     target = options.get("target")
     return {
-        "entropy": [round(value, 4) for value in trace.entropy[:: STEPS // 12]],
+        "entropy": [round(value, 4) for value in trace.entropy[:: steps // 12]],
         "end": round(fmean(trace.entropy[last]), 5),
         "error": None if target is None else round(fmean(trace.entropy[last]) / target - 1, 4),
         "output": round(fmean(trace.output[last]), 4),
@@ -86,6 +92,8 @@ def cases(part: str) -> Iterator[dict[str, Any]]:
             yield {"positions": positions, "method": "observe", "options": {}}
             for share in (1.0, 0.75):
                 yield {"positions": positions, "method": "entropic", "options": {"target": share * START}}
+    if part == "holds":
+        yield {"positions": 1024, "method": "entropic", "options": {"target": START}, "steps": 4000}
     if part == "stale":
         for options in ({"ki": 0.0}, {}):
             given = {"target": START, **options}
@@ -100,7 +108,7 @@ def cases(part: str) -> Iterator[dict[str, Any]]:
             yield {"positions": 1024, "method": "entropic", "options": {"target": START, **options}}
 
 
-PARTS = ("ratio", "length", "stale", "collapsed", "gains")
+PARTS = ("ratio", "length", "holds", "stale", "collapsed", "gains")
 
 
 def main() -> None:

@@ -130,7 +130,7 @@ def train(
         stats = es.token_stats(logits_BTA, played.move_BT, want=method.requires, temperature=temperature)
         mask_BT = torch.ones_like(played.move_BT, dtype=torch.bool)
         advantages_BT = advantage_B[:, None].expand_as(played.move_BT)
-        batch = TokenBatch(stats, advantages_BT, mask_BT, old_BT, played.reward_B)
+        batch = TokenBatch(stats, advantages_BT, mask_BT, old_BT, played.reward_B, groups_B=played.problem_B)
         objective = control.apply(ppo(batch), batch)
         optimizer.zero_grad()
         loss(objective, batch).backward()
