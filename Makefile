@@ -63,6 +63,10 @@ test-verl: .venv-verl/ready
 bench: .venv/ready
 	$(BIN)/python benchmarks/quality/holding/run.py
 	$(BIN)/python benchmarks/quality/holding/report.py
+	$(BIN)/python benchmarks/quality/long/players.py
+	$(BIN)/python benchmarks/quality/long/authority.py
+	$(BIN)/python benchmarks/quality/long/entropic.py
+	$(BIN)/python benchmarks/quality/long/report.py
 	$(BIN)/python benchmarks/quality/prediction/run.py tiny smollm2
 	$(BIN)/python benchmarks/quality/prediction/report.py
 	$(BIN)/python benchmarks/quality/stability.py

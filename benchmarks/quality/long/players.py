@@ -1,7 +1,7 @@
 """The long study on players: `python benchmarks/quality/long/players.py`. A run takes half a minute of one core.
 
 Every arm from the same start, over a thousand steps and more, judged exactly on held-out problems. Resumable: rows that are in
-`players.json` are not run again. Runs of one seed come before those of the next, so that what is there is balanced.
+`results.json` are not run again. Runs of one seed come before those of the next, so that what is there is balanced.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="run again what is there")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--runs", type=Path, default=HERE / "runs", help="where the starts are kept")
-    parser.add_argument("--out", type=Path, default=HERE / "players.json")
+    parser.add_argument("--out", type=Path, default=HERE / "results.json")
     options = parser.parse_args()
     options.runs.mkdir(parents=True, exist_ok=True)
     record = json.loads(options.out.read_text()) if options.out.exists() else {"runs": []}

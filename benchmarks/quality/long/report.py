@@ -1,4 +1,4 @@
-"""`players.json` as a page and a picture: `python benchmarks/quality/long/report.py` writes README.md and long.png."""
+"""`results.json` as a page and a picture: `python benchmarks/quality/long/report.py` writes README.md and long.png."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PLAIN, SHOWN = "plain", {"plain": ("plain GRPO", "#D55E00", "-"), "hold-50%": ("
 SCORES = {"greedy": "greedy", "1": "avg", "16": "pass@16", "64": "pass@64"}
 INTRODUCTION = """# Long runs
 
-Written by `report.py` from `players.json`, which `players.py` makes. A player is a policy of 29,000 parameters that plays
+Written by `report.py` from `results.json`, which `players.py` makes. A player is a policy of 29,000 parameters that plays
 countdown move by move. It shares parameters between problems, learns by AdamW from 16 problems x 16 games a step with group
 advantages, and is judged on problems that it has not seen; every method is as it is in a language model's run. A move takes the
 place of a token. Scores are exact: the chance that a sampled game reaches the target is worked out over the whole tree of games.
@@ -128,17 +128,21 @@ def draw(rows: list[dict[str, Any]], window: int, path: Path) -> None:
     figure.savefig(path)
 
 
-def main() -> None:
-    record = json.loads((HERE / "players.json").read_text())
-    settings = dict.fromkeys(row["setting"] for row in record["runs"])
+def page(record: dict[str, Any]) -> str:
+    """The text of README.md."""
     parts = [INTRODUCTION.format(window=record["window"], machine="Machine: " + machine(record["environment"]))]
-    for setting in settings:
+    for setting in dict.fromkeys(row["setting"] for row in record["runs"]):
         rows = [row for row in record["runs"] if row["setting"] == setting]
         parts += [f"## {setting.capitalize()}, {rows[0]['steps']:,} steps", of_setting(rows)]
         parts += ["Over the steps, means over seeds:", over_time(rows)]
-    (HERE / "README.md").write_text("\n\n".join(parts) + "\n")
-    three = [row for row in record["runs"] if row["setting"] == "three numbers"]
-    draw([row for row in three if row["arm"] in SHOWN], record["window"], HERE / "long.png")
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def main() -> None:
+    record = json.loads((HERE / "results.json").read_text())
+    (HERE / "README.md").write_text(page(record))
+    three = [row for row in record["runs"] if row["setting"] == "three numbers" and row["arm"] in SHOWN]
+    draw(three, record["window"], HERE / "long.png")
 
 
 if __name__ == "__main__":

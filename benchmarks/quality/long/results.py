@@ -1,4 +1,4 @@
-"""From run folders to `results.json`: what every run's entropy, reward and groups did, a hundred steps at a time."""
+"""From run folders to `tiny.json`: what every run's entropy, reward and groups did, a hundred steps at a time."""
 
 from __future__ import annotations
 
@@ -54,6 +54,11 @@ def row_of(case: Case, run: Run) -> dict[str, Any]:
         "commit": run.environment.get("git"),
         "seconds_per_step": round(run.summary["train_seconds"] / run.summary["steps"], 2),
         "windows": {name: means(values, WINDOW) for name, values in columns.items() if values},
+        "judged": {
+            row["step"]: {key[5:]: value for key, value in row.items() if key.startswith("eval/")}
+            for row in run.metrics
+            if "eval/greedy" in row
+        },
         "curve": {name: means(columns[name], CURVE) for name in ("entropy", "reward", "without_spread")},
     }
 

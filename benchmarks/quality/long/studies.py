@@ -1,7 +1,7 @@
 """What is run: each arm as the overrides that `entrostat train` takes, everything else as it comes by default.
 
 Defaults: the tiny policy on countdown, 16 problems x 16 completions a step, one update per batch, learning rate 1.5e-4.
-Policies are kept every 200 steps and judged afterwards (`evaluate.py`), so that training is not slowed by evaluation.
+Every 200 steps the policy is kept, and judged on 400 held-out problems, greedily and in 16 tries.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ COMMON = (
     "model=tiny",
     "task=countdown",
     "threads=1",
-    "eval.problems=0",
+    f"eval.every={KEPT_EVERY}",
+    "eval.problems=400",
+    "eval.samples=16",
+    "eval.ks=[1,16]",
     f"trainer.save_steps={KEPT_EVERY}",
     "trainer.save_total_limit=100",
 )
