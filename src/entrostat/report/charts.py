@@ -1,0 +1,269 @@
+"""The charts of a report as plain data: what the page draws, and what its JSON twin holds. One function per chart.
+
+A chart is a mapping: `id`, `title`, `note`, `kind` ("lines", "stack" or "points"), `x` and `y` (what the axes are), `series`.
+A series: `name`, `run` (index), `x`, `y`, and how it is drawn: `dash`, `thin`, `dots`, `band` (lowest, highest), `colour`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from entrostat.logs import Run
+from entrostat.report.thinning import extremes, means, noise, trend
+from entrostat.report.tokens import TokenSample
+
+Chart = dict[str, Any]
+NATS = "nats per token"
+STEP = "optimizer step"
+QUADRANTS = {
+    "positive_likely": "A > 0, D > 0: lowers",
+    "positive_unlikely": "A > 0, D < 0: raises",
+    "negative_likely": "A < 0, D > 0: raises",
+    "negative_unlikely": "A < 0, D < 0: lowers",
+}
+_PARTS = {"proportional": "proportional", "integral_part": "integral", "feed_forward": "feed-forward"}
+_WINDOW = 25
+_POINTS = 1_500
+
+
+def charts_of(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
+    """Every chart that the runs have values for."""
+    makers: tuple[Callable[[Sequence[Run], Sequence[str]], list[Chart]], ...] = (
+        entropy,
+        controller,
+        flow,
+        prediction,
+        solved,
+        training,
+    )
+    return [chart for maker in makers for chart in maker(runs, labels) if chart["series"]]
+
+
+def entropy(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
+    series: list[dict[str, Any]] = []
+    targets: list[Any] = []
+    for index, (run, label) in enumerate(zip(runs, labels, strict=True)):
+        values = run["entropy"]
+        here = np.isfinite(values)
+        if here.any():
+            steps, clean = run.steps[here], values[here]
+            sd, middle = noise(clean), trend(clean, _WINDOW)
+            if sd > 0 and len(clean) > 5:
+                x, low = extremes(steps, middle - 2 * sd, 400)
+                high = np.interp(x, steps, middle + 2 * sd)
+                series.append(_line(index, f"{label}: noise of a batch", x, None, band=(low, high)))
+            series.append(_line(index, label, *extremes(run.steps, values), dots=len(clean) < 10))
+        target = run["target"]
+        seen = np.isfinite(target)
+        if seen.any() and not any(np.array_equal(target, other, equal_nan=True) for other in targets):
+            targets.append(target)
+            name = "target" if len(runs) == 1 else f"{label}: target"
+            series.append(_line(index, name, *extremes(run.steps, target), dash=True, colour="target"))
+    note = (
+        "The band is the trend ± two standard deviations of one batch's measurement, taken from the differences of "
+        "neighbouring steps: what stays inside it may be noise. Units and kinds of each column are under Configuration."
+    )
+    return [_chart("entropy", "Policy entropy against its target", NATS, series, note, zero=True)]
+
+
+def controller(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
+    series = []
+    for index, (run, label) in enumerate(zip(runs, labels, strict=True)):
+        output = run["output"]
+        if not np.isfinite(output).any():
+            continue
+        series.append(_line(index, label if len(runs) > 1 else "output", *extremes(run.steps, output)))
+        for colour, (key, name) in enumerate(_PARTS.items(), 1):
+            values = run[f"entropy_control/{key}"]
+            if np.isfinite(values).any():
+                own = {"colour": colour} if len(runs) == 1 else {}
+                text = name if len(runs) == 1 else f"{label}: {name}"
+                series.append(_line(index, text, *extremes(run.steps, values), thin=True, hidden=len(runs) > 1, **own))
+        saturated = run["saturated"]
+        if (saturated > 0).any():
+            at = saturated > 0
+            x, y = _sampled(run.steps[at], output[at], 300)
+            text = "at its limit" if len(runs) == 1 else f"{label}: at its limit"
+            series.append(_line(index, text, x, y, dots="only", colour="alarm"))
+    note = "What the controller asks of the method, and its parts where it has any. Where it is at its limit it can do no more."
+    inner = []
+    for index, (run, label) in enumerate(zip(runs, labels, strict=True)):
+        for key, name in (("gain", "gain"), ("drift", "drift")):
+            values = run[f"entropy_control/{key}"]
+            if np.isfinite(values).any():
+                text = name if len(runs) == 1 else f"{label}: {name}"
+                colour = {"colour": 0 if key == "gain" else 1} if len(runs) == 1 else {}
+                inner.append(_line(index, text, *extremes(run.steps, values), hidden=len(runs) > 1 and key != "gain", **colour))
+    learnt = "Gain: nats per step and unit of drive. Drift: nats per step without control."
+    return [
+        _chart("controller", "The controller's output and its parts", "output", series, note),
+        _chart("learnt", "What the controller has learnt", "estimate", inner, learnt),
+    ]
+
+
+def flow(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
+    charts = []
+    for index, (run, label) in enumerate(zip(runs, labels, strict=True)):
+        columns = {name: run[f"token_entropy/flow_{name}"] for name in QUADRANTS}
+        if not all(np.isfinite(values).any() for values in columns.values()):
+            continue
+        x, stacked = means(run.steps, columns)
+        series = [
+            _line(index, text, x, stacked[name], colour=colour)
+            for colour, (name, text) in enumerate(QUADRANTS.items(), 2)
+        ]
+        series.append(_line(index, "total", x, sum(stacked.values()), colour="target"))
+        title = "Entropy flow by quadrant" + (f": {label}" if len(runs) > 1 else "")
+        note = (
+            "F = −r A D of each token, its first-order change of the entropy: mean per token and unit of step at the logits. "
+            "A is the advantage, D > 0 a token on the likely side of the watershed."
+        )
+        charts.append(_chart(f"flow-{index}", title, NATS, series, note, kind="stack"))
+    return charts
+
+
+def prediction(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
+    """Predicted against measured change: of the same tokens where the run predicted, else first order against the next step."""
+    over_time, points = [], []
+    loose = False
+    for index, (run, label) in enumerate(zip(runs, labels, strict=True)):
+        predicted, measured = run["entropy_prediction/predicted"], run["entropy_prediction/measured_same_batch"]
+        both = np.isfinite(predicted) & np.isfinite(measured)
+        name = "" if len(runs) == 1 else f"{label}: "
+        if both.any():
+            x = run.steps[both]
+            few = {"dots": len(x) < 60}
+            over_time.append(_line(index, f"{name}measured", *extremes(x, measured[both]), **few))
+            second = {"colour": 1} if len(runs) == 1 else {}
+            over_time.append(_line(index, f"{name}predicted", *extremes(x, predicted[both]), dash=True, **few, **second))
+            points.append(_line(index, label, *_sampled(predicted[both], measured[both], _POINTS)))
+        else:
+            values, change = run["predicted"], np.append(np.diff(run["entropy"]), np.nan)
+            pair = np.isfinite(values) & np.isfinite(change)
+            if pair.sum() > 2:
+                loose = True
+                points.append(_line(index, label, *_sampled(values[pair], change[pair], _POINTS)))
+    if loose:
+        note = (
+            "First order, per unit of step at the logits, against the change to the next step's batch. The cloud's slope is the "
+            "step's size; its height is mostly the noise of two batches. Train with predict.every to see both on the same tokens."
+        )
+    else:
+        note = "The gradient of the entropy times the optimizer's step, against the change measured on the same tokens. On the line they agree."
+    return [
+        _chart("prediction", "Predicted and measured change of the entropy", f"{NATS} and step", over_time, note),
+        _chart(
+            "predicted-measured",
+            "Predicted against measured change",
+            f"measured [{NATS}]",
+            points,
+            note,
+            kind="points",
+            x=f"predicted [{NATS}{', unit step at the logits' if loose else ''}]",
+            diagonal=not loose,
+        ),
+    ]
+
+
+def solved(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
+    rewards, judged = [], []
+    for index, (run, label) in enumerate(zip(runs, labels, strict=True)):
+        values = run["reward"]
+        here = np.isfinite(values)
+        if here.any():
+            name = label if len(runs) > 1 else "mean of 25 steps"
+            rewards.append(_line(index, f"{label}: each batch" if len(runs) > 1 else "each batch", *extremes(run.steps, values), thin=True))
+            rewards.append(_line(index, name, *extremes(run.steps[here], trend(values[here], _WINDOW))))
+        keys = [key for key in run.others if key.startswith("eval/") and _is_share(run[key]) and _judged(key)]
+        for place, key in enumerate(keys):
+            own = {"colour": place} if len(runs) == 1 else {}
+            text = key[5:] if len(runs) == 1 else f"{label}: {key[5:]}"
+            shown = place == 0 or len(runs) == 1
+            judged.append(_line(index, text, *extremes(run.steps, run[key]), dots=True, hidden=not shown, dash=place > 0 and len(runs) > 1, **own))
+    return [
+        _chart("reward", "Reward", "mean reward", rewards, "Of the training batches."),
+        _chart("solved", "Solved: greedy, average and pass@k", "share of problems", judged, "Evaluations, on held-out problems unless the name says train.", zero=True),
+    ]
+
+
+def training(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
+    asked = {
+        "length": ("Completion length", "tokens", "Mean over the batch."),
+        "grad_norm": ("Gradient norm", "norm", "Before clipping."),
+        "no_spread": ("Groups without spread", "share of groups", "Their rewards all agree: they teach nothing."),
+    }
+    charts = []
+    for key, (title, unit, note) in asked.items():
+        series = [
+            _line(index, label, *extremes(run.steps, run[key]))
+            for index, (run, label) in enumerate(zip(runs, labels, strict=True))
+            if np.isfinite(run[key]).any()
+        ]
+        charts.append(_chart(key, title, unit, series, note, zero=True))
+    return charts
+
+
+def plane(samples: Sequence[TokenSample], index: int, label: str, several: bool) -> Chart:
+    """Sampled tokens by probability and entropy, with the watershed p = exp(-H) between D > 0 and D < 0 (for S exactly)."""
+    logp = np.concatenate([sample.columns["logp"] for sample in samples])
+    entropy = np.concatenate([sample.columns["entropy"] for sample in samples])
+    signal = np.concatenate([-s.columns["ratio"] * s.columns["advantages"] * s.columns["centred"] for s in samples])
+    series = []
+    for name, chosen, colour in (
+        ("raises the entropy", signal > 0, "raises"),
+        ("lowers it", signal < 0, "lowers"),
+        ("does neither (A or D is 0)", signal == 0, "neutral"),
+    ):
+        if chosen.any():
+            x, y = _sampled(np.exp(logp[chosen]), entropy[chosen], _POINTS)
+            series.append(_line(index, name, x, y, colour=colour))
+    highest = max(float(entropy.max()), 0.1)
+    h = np.linspace(0, highest * 1.05, 80)
+    series.append(_line(index, "watershed p = exp(−H)", np.exp(-h), h, colour="target", line=True))
+    title = "Probability and entropy of sampled tokens" + (f": {label}" if several else "")
+    note = (
+        f"Recorded tokens, {len(logp):,} in all. Right of the watershed a token is likelier than a typical one there: with a positive "
+        "advantage it lowers the entropy, with a negative one it raises it; left of it the other way round."
+    )
+    return _chart(f"plane-{index}", title, "entropy H [nats]", series, note, kind="points", x="probability p", zero=True)
+
+
+def _chart(id: str, title: str, y: str, series: list[dict[str, Any]], note: str, **more: Any) -> Chart:
+    return {"id": id, "title": title, "note": note, "kind": "lines", "x": STEP, "y": y, "series": series} | more
+
+
+def _line(run: int, name: str, x: Any, y: Any, band: tuple[Any, Any] | None = None, **style: Any) -> dict[str, Any]:
+    drawn = {key: value for key, value in style.items() if value is not False}
+    found: dict[str, Any] = {"name": name, "run": run, "x": _numbers(x), **drawn}
+    if y is not None:
+        found["y"] = _numbers(y)
+    if band is not None:
+        found["band"] = [_numbers(band[0]), _numbers(band[1])]
+    return found
+
+
+def _numbers(values: Any) -> list[float | int | None]:
+    """Six significant digits; whole numbers without a point; null where JSON has no number."""
+    return [
+        None if not np.isfinite(value) else int(value) if value == int(value) and abs(value) < 1e15 else float(f"{value:.6g}")
+        for value in np.asarray(values, dtype=float).tolist()
+    ]
+
+
+def _sampled(x: Any, y: Any, most: int) -> tuple[Any, Any]:
+    """Every n-th point, where there are too many."""
+    every = max(1, -(-len(x) // most))
+    return x[::every], y[::every]
+
+
+def _judged(key: str) -> bool:
+    name = key.removeprefix("eval/").removeprefix("train/")
+    return name.startswith(("greedy", "avg@", "pass@", "accuracy", "score"))
+
+
+def _is_share(values: Any) -> bool:
+    here = values[np.isfinite(values)]
+    return bool(len(here)) and bool((here >= 0).all() and (here <= 1).all())

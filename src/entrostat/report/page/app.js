@@ -1,0 +1,137 @@
+"use strict";
+// The page from its data: verdict, charts, tokens, configuration; the theme; and, where a server is behind it, news.
+
+const SECTIONS = [["verdict", "Verdict"], ["charts", "Charts"], ["tokens", "Tokens"], ["configuration", "Configuration"]];
+const state = { tokens: null, version: null };
+
+function theme() {
+  const button = document.getElementById("theme"), root = document.documentElement;
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  const apply = (on) => { root.dataset.theme = on ? "dark" : "light"; button.setAttribute("aria-pressed", String(on)); };
+  apply(dark.matches);
+  let own = false;
+  dark.addEventListener("change", () => { if (!own) apply(dark.matches); });
+  button.addEventListener("click", () => { own = true; apply(root.dataset.theme !== "dark"); });
+}
+
+function last(content, id, run) {
+  const chart = content.charts.find((one) => one.id === id);
+  const series = chart?.series.filter((one) => one.run === run && one.y && !one.thin && one.colour !== "target").pop();
+  const values = series?.y.filter((value) => value !== null) || [];
+  return values.length ? [values[0], values[values.length - 1]] : null;
+}
+
+function head(content) {
+  const host = document.getElementById("head"), runs = content.runs;
+  const facts = el("div", { class: "facts" });
+  const fact = (value, text) => facts.append(el("div", { class: "fact" }, el("b", {}, value), el("span", {}, text)));
+  if (runs.length === 1) {
+    fact(number(runs[0].steps), `steps logged, ${number(runs[0].first)} to ${number(runs[0].last)}`);
+    const entropy = last(content, "entropy", 0), reward = last(content, "reward", 0);
+    const target = content.charts.find((c) => c.id === "entropy")?.series.find((s) => s.colour === "target");
+    if (entropy) fact(`${number(+entropy[0].toPrecision(3))} → ${number(+entropy[1].toPrecision(3))}`, "entropy, first and last [nats per token]");
+    if (target) fact(number(+target.y[target.y.length - 1].toPrecision(3)), "target at the end [nats per token]");
+    if (reward) fact(`${number(+reward[0].toPrecision(3))} → ${number(+reward[1].toPrecision(3))}`, "reward, first and last");
+  }
+  host.replaceChildren(el("h1", {}, runs.map((run) => run.label).join(" · ")),
+    el("p", { class: "sub" }, `${runs.length > 1 ? `${runs.length} runs` : `${runs[0].host}, ${runs[0].format}`} · made ${content.made} · entrostat ${content.entrostat}`), facts);
+}
+
+function verdict(content) {
+  const host = document.getElementById("verdict"), list = el("div", { class: "findings" });
+  for (const [index, run] of content.runs.entries()) {
+    if (!run.findings.length) {
+      list.append(el("article", { class: "card finding" }, el("div", { class: "title" }, el("span", { class: "badge fine" }, "nothing found"),
+        el("h3", {}, content.runs.length > 1 ? run.label : "No rule found a fault")),
+        el("p", {}, "None of the signatures of failure shows in the columns that this log has. That is no proof of health: a log without reward, length or gradient hides much.")));
+    }
+    for (const finding of run.findings) list.append(found(finding, content.runs.length > 1 ? run.label : "", index));
+    for (const text of run.problems) list.append(el("article", { class: "card finding remark" }, el("p", {}, text)));
+  }
+  host.replaceChildren(el("h2", { id: "verdict-title" }, "Verdict"), list);
+}
+
+function found(finding, label) {
+  const zoom = el("button", { type: "button", onclick: () => {
+    const [low, high] = finding.steps, room = Math.max((high - low) * .1, 1);
+    shared.setZoom([low - room, high + room]);
+    document.getElementById("charts").scrollIntoView();
+  } }, `steps ${number(finding.steps[0])} to ${number(finding.steps[1])}`);
+  return el("article", { class: `card finding ${finding.severity}` },
+    el("div", { class: "title" }, el("span", { class: `badge ${finding.severity}` }, finding.severity), el("h3", {}, label ? `${label}: ${finding.title}` : finding.title)),
+    el("p", {}, finding.text), el("p", {}, el("b", {}, "What to do: "), finding.advice),
+    el("div", { class: "meta" }, el("span", {}, finding.code), el("span", {}, `confidence ${Math.round(finding.confidence * 100)} %`), zoom));
+}
+
+function drawCharts(content) {
+  const host = document.getElementById("charts");
+  shared.charts.clear();
+  const grid = el("div", { class: "grid" });
+  host.replaceChildren(el("h2", {}, "Charts"), el("p", { class: "sub" }, "Drag to zoom into steps, double-click to see all of them again; a name in a legend hides its line."), grid);
+  const off = state.off || new Map();
+  for (const spec of content.charts) {
+    const chart = new Chart(spec);
+    if (off.has(spec.id)) { chart.off = off.get(spec.id); chart.legend.replaceChildren(); chart.makeLegend(); }
+    off.set(spec.id, chart.off);
+    grid.append(chart.figure);
+  }
+  state.off = off;
+}
+
+function configuration(content) {
+  const host = document.getElementById("configuration"), runs = content.runs;
+  const keys = [...new Set(runs.flatMap((run) => Object.keys(run.config)))];
+  const parts = [el("h2", { id: "configuration-title" }, "Configuration")];
+  if (keys.length) {
+    const table = dataTable(["setting", ...runs.map((run) => run.label)], keys.map((key) => [key, ...runs.map((run) => run.config[key] ?? "–")]), true);
+    if (runs.length > 1) [...table.tBodies[0].rows].forEach((row, i) => { if (new Set(runs.map((run) => run.config[keys[i]])).size > 1) row.classList.add("differs"); });
+    parts.push(el("div", { class: "card" }, el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Settings" }, table)));
+  }
+  for (const run of runs) {
+    const columns = dataTable(["quantity", "column of the log", "unit", "how it was computed"], run.columns.map((c) => [c.quantity, c.column, c.unit, c.kind]), true);
+    parts.push(el("details", { class: "card" }, el("summary", {}, `What was read from ${run.label}: ${run.path}`),
+      ...run.notes.map((text) => el("p", { class: "note" }, text)), el("div", { class: "scroll" }, columns)));
+  }
+  host.replaceChildren(...parts);
+}
+
+function render(content) {
+  head(content);
+  verdict(content);
+  drawCharts(content);
+  const signature = JSON.stringify(content.tokens.map((record) => [record.run, record.step, record.lengths]));
+  if (!state.tokens) state.tokens = new TokenView(content, document.getElementById("tokens"));
+  else if (signature !== state.signature) { state.tokens.read(content); state.tokens.build(); }
+  state.signature = signature;
+  configuration(content);
+}
+
+// A server of `entrostat watch --web` is asked every few seconds whether there is news.
+function follow() {
+  const footer = document.querySelector("footer");
+  const ask = async () => {
+    try {
+      const answer = await fetch("data.json" + (state.version ? `?since=${encodeURIComponent(state.version)}` : ""), { cache: "no-store" });
+      if (answer.status === 200) {
+        const news = await answer.json();
+        if (state.version !== null && news.version !== state.version) render(news.content);
+        state.version = news.version;
+      }
+      footer.textContent = `Live: last asked at ${new Date().toLocaleTimeString()}.`;
+    } catch { footer.textContent = "The server has stopped; this is the last that it told."; }
+    setTimeout(ask, 3000);
+  };
+  ask();
+}
+
+theme();
+document.querySelector("nav").append(...SECTIONS.map(([id, name]) => el("a", { href: `#${id}` }, name)));
+render(JSON.parse(document.getElementById("data").textContent));
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.closest("input, select, textarea")) { if (event.key === "Escape") event.target.blur(); return; }
+  if (state.tokens.key(event)) event.preventDefault();
+});
+if (document.body.dataset.live === "true") follow();
+else document.querySelector("footer").textContent = "One file, no network: everything shown here is also in the JSON file beside it.";
+document.documentElement.dataset.ready = "true";
