@@ -25,6 +25,7 @@ QUADRANTS = {
     "negative_unlikely": "A < 0, D < 0: lowers",
 }
 _PARTS = {"proportional": "proportional", "integral_part": "integral", "feed_forward": "feed-forward"}
+_COLOURS = {"positive_likely": 1, "positive_unlikely": 0, "negative_likely": 2, "negative_unlikely": 4}  # warm: lowers
 _WINDOW = 25
 _POINTS = 1_500
 
@@ -55,7 +56,10 @@ def entropy(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
                 x, low = extremes(steps, middle - 2 * sd, 400)
                 high = np.interp(x, steps, middle + 2 * sd)
                 series.append(_line(index, f"{label}: noise of a batch", x, None, band=(low, high)))
-            series.append(_line(index, label, *extremes(run.steps, values), dots=len(clean) < 10))
+            long = len(clean) > 300
+            series.append(_line(index, label, *extremes(run.steps, values), dots=len(clean) < 10, thin=long))
+            if long:
+                series.append(_line(index, f"{label}: trend", *extremes(steps, middle, 600)))
         target = run["target"]
         seen = np.isfinite(target)
         if seen.any() and not any(np.array_equal(target, other, equal_nan=True) for other in targets):
@@ -112,8 +116,7 @@ def flow(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
             continue
         x, stacked = means(run.steps, columns)
         series = [
-            _line(index, text, x, stacked[name], colour=colour)
-            for colour, (name, text) in enumerate(QUADRANTS.items(), 2)
+            _line(index, text, x, stacked[name], colour=_COLOURS[name]) for name, text in QUADRANTS.items()
         ]
         series.append(_line(index, "total", x, sum(stacked.values()), colour="target"))
         title = "Entropy flow by quadrant" + (f": {label}" if len(runs) > 1 else "")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from entrostat import __version__
-from entrostat.diagnose import diagnose
+from entrostat.diagnosis import diagnose
 from entrostat.errors import ConfigError, DataError
 from entrostat.logs import Run, read
 from entrostat.logs.read import CONFIG

@@ -11,13 +11,16 @@ import unicodedata
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 # Of category Lo, Mn or So, but drawn as nothing.
 _BLANK = frozenset("\u115f\u1160\u17b4\u17b5\u3164\uffa0\u2800\u034f\u180b\u180c\u180d\u180f")
+_CONTROLS = (
+    "NUL SOH STX ETX EOT ENQ ACK BEL BS TAB LF VT FF CR SO SI DLE DC1 DC2 DC3 DC4 NAK SYN ETB CAN EM SUB ESC FS GS RS US"
+).split()
 _MOST_MARKS = 3  # combining marks in a row: more climb over the lines above
 
 
 def visible(text: str, limit: int | None = None) -> str:
     """The text with every character that does not show itself as a placeholder; newlines and tabs stay.
 
-    Control characters become their pictures (`␛`), others their code point (`⟨U+202E⟩`).
+    Control characters become their names (`⟨ESC⟩`), others their code point (`⟨U+202E⟩`).
 
     Args:
         limit: characters of `text` that are looked at; how many were left out is said at the end.
@@ -43,11 +46,9 @@ def visible(text: str, limit: int | None = None) -> str:
 
 def one_line(text: str, limit: int | None = None) -> str:
     """As `visible`, on one line: for names, paths and messages."""
-    return visible(text, limit).replace("\n", "␊").replace("\t", "␉")
+    return visible(text, limit).replace("\n", "⟨LF⟩").replace("\t", "⟨TAB⟩")
 
 
 def _placeholder(character: str) -> str:
     code = ord(character)
-    if code < 0x20:
-        return chr(0x2400 + code)
-    return "␡" if code == 0x7F else f"⟨U+{code:04X}⟩"
+    return f"⟨{_CONTROLS[code]}⟩" if code < len(_CONTROLS) else f"⟨U+{code:04X}⟩"

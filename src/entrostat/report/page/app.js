@@ -21,6 +21,8 @@ function last(content, id, run) {
   return values.length ? [values[0], values[values.length - 1]] : null;
 }
 
+const short = (value) => String(+value.toPrecision(3)).replace("-", "−");
+
 function head(content) {
   const host = document.getElementById("head"), runs = content.runs;
   const facts = el("div", { class: "facts" });
@@ -29,9 +31,9 @@ function head(content) {
     fact(number(runs[0].steps), `steps logged, ${number(runs[0].first)} to ${number(runs[0].last)}`);
     const entropy = last(content, "entropy", 0), reward = last(content, "reward", 0);
     const target = content.charts.find((c) => c.id === "entropy")?.series.find((s) => s.colour === "target");
-    if (entropy) fact(`${number(+entropy[0].toPrecision(3))} → ${number(+entropy[1].toPrecision(3))}`, "entropy, first and last [nats per token]");
-    if (target) fact(number(+target.y[target.y.length - 1].toPrecision(3)), "target at the end [nats per token]");
-    if (reward) fact(`${number(+reward[0].toPrecision(3))} → ${number(+reward[1].toPrecision(3))}`, "reward, first and last");
+    if (entropy) fact(`${short(entropy[0])} → ${short(entropy[1])}`, "entropy, first and last [nats per token]");
+    if (target) fact(short(target.y[target.y.length - 1]), "target at the end [nats per token]");
+    if (reward) fact(`${short(reward[0])} → ${short(reward[1])}`, "reward, first and last");
   }
   host.replaceChildren(el("h1", {}, runs.map((run) => run.label).join(" · ")),
     el("p", { class: "sub" }, `${runs.length > 1 ? `${runs.length} runs` : `${runs[0].host}, ${runs[0].format}`} · made ${content.made} · entrostat ${content.entrostat}`), facts);
@@ -66,6 +68,8 @@ function found(finding, label) {
 function drawCharts(content) {
   const host = document.getElementById("charts");
   shared.charts.clear();
+  const steps = content.charts.filter((spec) => spec.kind !== "points").flatMap((spec) => spec.series.flatMap((series) => extent(series.x))).filter(Number.isFinite);
+  shared.steps = steps.length ? extent(steps) : null;
   const grid = el("div", { class: "grid" });
   host.replaceChildren(el("h2", {}, "Charts"), el("p", { class: "sub" }, "Drag to zoom into steps, double-click to see all of them again; a name in a legend hides its line."), grid);
   const off = state.off || new Map();

@@ -72,6 +72,7 @@ function nearest(sorted, value) {
 const shared = {
   charts: new Set(),
   zoom: null,
+  steps: null, // first and last step of all charts: they stand below each other
   cursor(step, source) { for (const chart of this.charts) chart.showCursor(step, chart === source); },
   setZoom(zoom) { this.zoom = zoom; for (const chart of this.charts) chart.draw(); },
 };
@@ -142,7 +143,7 @@ class Chart {
 
   limits() {
     const all = this.shown.length ? this.shown : this.spec.series;
-    const xs = this.spec.series.map((series) => extent(series.x));
+    const xs = this.overSteps && shared.steps ? [shared.steps] : this.spec.series.map((series) => extent(series.x));
     let x = this.zoom || [Math.min(...xs.map((e) => e[0])), Math.max(...xs.map((e) => e[1]))];
     if (!Number.isFinite(x[0])) x = [0, 1];
     if (x[0] === x[1]) x = [x[0] - 1, x[1] + 1];
@@ -173,7 +174,7 @@ class Chart {
     this.axes(x, y);
     const clip = `clip-${this.spec.id}`;
     const clipping = svg("clipPath", { id: clip });
-    clipping.append(svg("rect", { x: left, y: top - 2, width: Math.max(width - left - right, 0), height: height - top - bottom + 4 }));
+    clipping.append(svg("rect", { x: left - 5, y: top - 5, width: Math.max(width - left - right + 10, 0), height: height - top - bottom + 10 }));
     const body = svg("g", { "clip-path": `url(#${clip})` });
     this.plot.append(clipping, body);
     if (this.spec.diagonal) this.path(body, [Math.max(x[0], y[0]), Math.min(x[1], y[1])], [Math.max(x[0], y[0]), Math.min(x[1], y[1])], { colour: "neutral", dash: true });

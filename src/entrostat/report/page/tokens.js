@@ -73,16 +73,20 @@ class TokenView {
   token(completion, i) {
     const at = completion.start + i, c = completion.found.columns;
     const logp = c.logp[at], entropy = c.entropy[at], centred = c.centred[at], advantages = c.advantages[at], ratio = c.ratio[at];
-    const p = Math.exp(logp), quadrant = advantages === 0 || centred === 0 ? "" : `${advantages > 0 ? "positive" : "negative"}_${centred > 0 ? "likely" : "unlikely"}`;
+    const p = Math.exp(logp), quadrant = this.quadrant(advantages, centred);
     return { at, logp, entropy, centred, advantages, ratio, weight: c.weight[at], p, s: p * (entropy + Math.max(logp, -1e4)), flow: -ratio * advantages * centred, quadrant };
   }
 
+  quadrant(advantage, centred) {
+    return advantage === 0 || centred === 0 ? "" : `${advantage > 0 ? "positive" : "negative"}_${centred > 0 ? "likely" : "unlikely"}`;
+  }
+
   effectOf(completion) {
+    const { centred, advantages, ratio } = completion.found.columns, { start, length } = completion, wanted = this.choice.quadrant;
     let effect = 0, count = 0;
-    for (let i = 0; i < completion.length; i++) {
-      const token = this.token(completion, i);
-      if (this.choice.quadrant && token.quadrant !== this.choice.quadrant) continue;
-      effect += token.flow;
+    for (let at = start; at < start + length; at++) {
+      if (wanted && this.quadrant(advantages[at], centred[at]) !== wanted) continue;
+      effect -= ratio[at] * advantages[at] * centred[at];
       count++;
     }
     return [effect, count];
