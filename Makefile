@@ -6,12 +6,13 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 export MPLBACKEND := Agg
 
-.PHONY: help train test test-verl docs bench lint types ci clean
+.PHONY: help train test test-verl test-browser docs bench lint types ci clean
 
 help:
 	@echo "make train   train a small policy with its entropy held at a target, beside plain GRPO (about 3 minutes)"
 	@echo "make test    run the whole test suite"
 	@echo "make test-verl   the verl adapter's tests, in verl's own environment (Ray, FSDP2 on CPU; under 15 minutes)"
+	@echo "make test-browser   the report in headless Chromium (installed from the system's packages where absent, as root)"
 	@echo "make docs    build the pages into build/site"
 	@echo "make test-trl-versions   the TRL adapter's seam in an environment for each supported TRL (TRL_VERSIONS='0.25.1 1.16.0')"
 	@echo "make bench   measure again what benchmarks/ holds (hours; resumable)"
@@ -58,6 +59,11 @@ test: .venv/ready
 # VERL_TESTS=short leaves out the whole training runs but one, which it cuts short.
 test-verl: .venv-verl/ready
 	.venv-verl/bin/python -m pytest tests/hosts/verl -W default --disable-warnings
+
+# The report and `watch --web` in a real browser. Chromium comes from Debian's packages; without it the tests are skipped, in CI they fail.
+test-browser: .venv/ready
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } || true
+	$(BIN)/python -m pytest tests/browser -m browser
 
 # Two suites: quality (hours; resumable) and speed (ratios within one run; a quiet machine).
 bench: .venv/ready

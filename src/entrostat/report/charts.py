@@ -100,7 +100,9 @@ def controller(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
             if np.isfinite(values).any():
                 text = name if len(runs) == 1 else f"{label}: {name}"
                 colour = {"colour": 0 if key == "gain" else 1} if len(runs) == 1 else {}
-                inner.append(_line(index, text, *extremes(run.steps, values), hidden=len(runs) > 1 and key != "gain", **colour))
+                inner.append(
+                    _line(index, text, *extremes(run.steps, values), hidden=len(runs) > 1 and key != "gain", **colour)
+                )
     learnt = "Gain: nats per step and unit of drive. Drift: nats per step without control."
     return [
         _chart("controller", "The controller's output and its parts", "output", series, note),
@@ -115,9 +117,7 @@ def flow(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
         if not all(np.isfinite(values).any() for values in columns.values()):
             continue
         x, stacked = means(run.steps, columns)
-        series = [
-            _line(index, text, x, stacked[name], colour=_COLOURS[name]) for name, text in QUADRANTS.items()
-        ]
+        series = [_line(index, text, x, stacked[name], colour=_COLOURS[name]) for name, text in QUADRANTS.items()]
         series.append(_line(index, "total", x, sum(stacked.values()), colour="target"))
         title = "Entropy flow by quadrant" + (f": {label}" if len(runs) > 1 else "")
         note = (
@@ -141,7 +141,9 @@ def prediction(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
             few = {"dots": len(x) < 60}
             over_time.append(_line(index, f"{name}measured", *extremes(x, measured[both]), **few))
             second = {"colour": 1} if len(runs) == 1 else {}
-            over_time.append(_line(index, f"{name}predicted", *extremes(x, predicted[both]), dash=True, **few, **second))
+            over_time.append(
+                _line(index, f"{name}predicted", *extremes(x, predicted[both]), dash=True, **few, **second)
+            )
             points.append(_line(index, label, *_sampled(predicted[both], measured[both], _POINTS)))
         else:
             values, change = run["predicted"], np.append(np.diff(run["entropy"]), np.nan)
@@ -155,7 +157,10 @@ def prediction(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
             "step's size; its height is mostly the noise of two batches. Train with predict.every to see both on the same tokens."
         )
     else:
-        note = "The gradient of the entropy times the optimizer's step, against the change measured on the same tokens. On the line they agree."
+        note = (
+            "The gradient of the entropy times the optimizer's step, against the change measured on the same tokens. On the "
+            "line they agree."
+        )
     return [
         _chart("prediction", "Predicted and measured change of the entropy", f"{NATS} and step", over_time, note),
         _chart(
@@ -178,17 +183,41 @@ def solved(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
         here = np.isfinite(values)
         if here.any():
             name = label if len(runs) > 1 else "mean of 25 steps"
-            rewards.append(_line(index, f"{label}: each batch" if len(runs) > 1 else "each batch", *extremes(run.steps, values), thin=True))
+            rewards.append(
+                _line(
+                    index,
+                    f"{label}: each batch" if len(runs) > 1 else "each batch",
+                    *extremes(run.steps, values),
+                    thin=True,
+                )
+            )
             rewards.append(_line(index, name, *extremes(run.steps[here], trend(values[here], _WINDOW))))
         keys = [key for key in run.others if key.startswith("eval/") and _is_share(run[key]) and _judged(key)]
         for place, key in enumerate(keys):
             own = {"colour": place} if len(runs) == 1 else {}
             text = key[5:] if len(runs) == 1 else f"{label}: {key[5:]}"
             shown = place == 0 or len(runs) == 1
-            judged.append(_line(index, text, *extremes(run.steps, run[key]), dots=True, hidden=not shown, dash=place > 0 and len(runs) > 1, **own))
+            judged.append(
+                _line(
+                    index,
+                    text,
+                    *extremes(run.steps, run[key]),
+                    dots=True,
+                    hidden=not shown,
+                    dash=place > 0 and len(runs) > 1,
+                    **own,
+                )
+            )
     return [
         _chart("reward", "Reward", "mean reward", rewards, "Of the training batches."),
-        _chart("solved", "Solved: greedy, average and pass@k", "share of problems", judged, "Evaluations, on held-out problems unless the name says train.", zero=True),
+        _chart(
+            "solved",
+            "Solved: greedy, average and pass@k",
+            "share of problems",
+            judged,
+            "Evaluations, on held-out problems unless the name says train.",
+            zero=True,
+        ),
     ]
 
 
@@ -228,10 +257,12 @@ def plane(samples: Sequence[TokenSample], index: int, label: str, several: bool)
     series.append(_line(index, "watershed p = exp(−H)", np.exp(-h), h, colour="target", line=True))
     title = "Probability and entropy of sampled tokens" + (f": {label}" if several else "")
     note = (
-        f"Recorded tokens, {len(logp):,} in all. Right of the watershed a token is likelier than a typical one there: with a positive "
-        "advantage it lowers the entropy, with a negative one it raises it; left of it the other way round."
+        f"Recorded tokens, {len(logp):,} in all. Right of the watershed a token is likelier than a typical one there: with a "
+        "positive advantage it lowers the entropy, with a negative one it raises it; left of it the other way round."
     )
-    return _chart(f"plane-{index}", title, "entropy H [nats]", series, note, kind="points", x="probability p", zero=True)
+    return _chart(
+        f"plane-{index}", title, "entropy H [nats]", series, note, kind="points", x="probability p", zero=True
+    )
 
 
 def _chart(id: str, title: str, y: str, series: list[dict[str, Any]], note: str, **more: Any) -> Chart:
@@ -251,7 +282,11 @@ def _line(run: int, name: str, x: Any, y: Any, band: tuple[Any, Any] | None = No
 def _numbers(values: Any) -> list[float | int | None]:
     """Six significant digits; whole numbers without a point; null where JSON has no number."""
     return [
-        None if not np.isfinite(value) else int(value) if value == int(value) and abs(value) < 1e15 else float(f"{value:.6g}")
+        None
+        if not np.isfinite(value)
+        else int(value)
+        if value == int(value) and abs(value) < 1e15
+        else float(f"{value:.6g}")
         for value in np.asarray(values, dtype=float).tolist()
     ]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,7 +24,7 @@ def extremes(x: Values, y: Values, most: int = MOST) -> tuple[Values, Values]:
         return x, y
     edges = np.linspace(0, len(y), most // 2 - 1, dtype=int)  # the first and the last point stay too
     picked = {0, len(y) - 1}
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         picked |= {int(low + np.argmin(y[low:high])), int(low + np.argmax(y[low:high]))}
     chosen = np.array(sorted(picked))
     return x[chosen], y[chosen]

@@ -11,9 +11,10 @@ import unicodedata
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 # Of category Lo, Mn or So, but drawn as nothing.
 _BLANK = frozenset("\u115f\u1160\u17b4\u17b5\u3164\uffa0\u2800\u034f\u180b\u180c\u180d\u180f")
-_CONTROLS = (
-    "NUL SOH STX ETX EOT ENQ ACK BEL BS TAB LF VT FF CR SO SI DLE DC1 DC2 DC3 DC4 NAK SYN ETB CAN EM SUB ESC FS GS RS US"
-).split()
+_CONTROLS = (  # C0, by code
+    *("NUL", "SOH", "STX", "ETX", "EOT", "ENQ", "ACK", "BEL", "BS", "TAB", "LF", "VT", "FF", "CR", "SO", "SI"),
+    *("DLE", "DC1", "DC2", "DC3", "DC4", "NAK", "SYN", "ETB", "CAN", "EM", "SUB", "ESC", "FS", "GS", "RS", "US"),
+)
 _MOST_MARKS = 3  # combining marks in a row: more climb over the lines above
 
 
@@ -35,7 +36,9 @@ def visible(text: str, limit: int | None = None) -> str:
         marks = marks + 1 if category in ("Mn", "Me") else 0
         if category in _HIDDEN and character not in "\n\t":
             shown.append(_placeholder(character))
-        elif character in _BLANK or marks > _MOST_MARKS or "\ufe00" <= character <= "\ufe0f" or character >= "\U000e0000":
+        elif (
+            character in _BLANK or marks > _MOST_MARKS or "\ufe00" <= character <= "\ufe0f" or character >= "\U000e0000"
+        ):
             shown.append(f"⟨U+{ord(character):04X}⟩")
         else:
             shown.append(character)

@@ -133,7 +133,7 @@ document.querySelector("nav").append(...SECTIONS.map(([id, name]) => el("a", { h
 render(JSON.parse(document.getElementById("data").textContent));
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  if (event.target.closest("input, select, textarea")) { if (event.key === "Escape") event.target.blur(); return; }
+  if (event.target.closest("input, select, textarea")) { if (event.key === "Escape") { event.target.value = event.target.type === "search" ? "" : event.target.value; event.target.dispatchEvent(new Event("input")); event.target.blur(); } return; }
   if (state.tokens.key(event)) event.preventDefault();
 });
 if (document.body.dataset.live === "true") follow();

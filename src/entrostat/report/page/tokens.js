@@ -104,7 +104,10 @@ class TokenView {
       node.value = this.choice[name];
       return node;
     };
-    const typed = (name, type, width) => el("input", { id: `by-${name}`, type, step: "any", value: this.choice[name], size: width, oninput: (event) => { this.choice[name] = event.target.value; this.update(); } });
+    const typed = (name, type, width) => {
+      const take = (event) => { this.choice[name] = event.target.value; this.update(); };
+      return el("input", { id: `by-${name}`, type, step: "any", value: this.choice[name], size: width, oninput: take, onsearch: take });
+    };
     const steps = [...new Set(this.completions.map((c) => c.step))].sort((a, b) => a - b);
     const controls = el("div", { class: "controls" },
       input("Colour by", select("colouring", Object.entries(COLOURINGS).map(([value, c]) => [value, c.name]))),

@@ -1,0 +1,94 @@
+"""Headless Chromium of the system's packages, driven by Playwright; every test here fails on console errors and requests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report.report_case import write_run
+
+CHROMIUM = "chromium"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-default-apps",
+    "--disable-dev-shm-usage",
+    "--disable-sync",
+    "--no-first-run",
+]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "browser" in Path(str(item.fspath)).parts:
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    path = shutil.which(CHROMIUM)
+    if path is None:
+        if os.environ.get("CI"):
+            pytest.fail("chromium is not installed, and in CI these tests must run")
+        pytest.skip("chromium is not installed: apt-get install chromium")
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Watched:
+    """What a page did that it must not do."""
+
+    requests: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Opens an address; at the end nothing may have been fetched from elsewhere, nothing logged, no injected script run."""
+    opened: list[tuple[Any, Watched, str]] = []
+
+    def opener(url: str, **options: Any) -> Any:
+        context = browser.new_context(**({"viewport": {"width": 1240, "height": 900}} | options))
+        context.grant_permissions([])
+        page, seen = context.new_page(), Watched()
+        page.set_default_timeout(20_000)
+        page.on("request", lambda request: seen.requests.append(request.url))
+        page.on("console", lambda message: seen.errors.append(message.text) if message.type != "log" else None)
+        page.on("pageerror", lambda error: seen.errors.append(str(error)))
+        page.on("dialog", lambda dialog: seen.errors.append(f"dialog: {dialog.message}"))
+        page.goto(url)
+        page.wait_for_selector("html[data-ready=true]", state="attached")
+        opened.append((page, seen, url))
+        return page
+
+    yield opener
+    for page, seen, url in opened:
+        assert page.evaluate("typeof window.pwned") == "undefined"
+        assert page.locator("script").count() == 2 and page.locator("img, iframe, object").count() == 0
+        assert not seen.errors
+        assert [each for each in seen.requests if not each.startswith((url, "data:"))] == []
+        page.context.close()
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_run(tmp_path_factory.mktemp("browser") / "run")
+
+
+@pytest.fixture(scope="session")
+def report(run: Path) -> str:
+    from entrostat.report.content import content_of
+    from entrostat.report.page import write_report
+
+    return write_report(content_of([run]), run.parent / "report.html")[0].as_uri()

@@ -1,0 +1,66 @@
+"""`entrostat watch --web`: the same page, kept up to date by a server that tells nobody else anything."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report.report_case import write_run
+
+from entrostat.report.serve import Server
+
+expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[tuple[Server, Path]]:
+    run = write_run(tmp_path / "run")
+    with Server(run) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server, run
+        server.shutdown()
+
+
+def test_the_page_follows_the_log_and_keeps_what_was_chosen(
+    open_page: Callable[..., Any], served: tuple[Server, Path]
+) -> None:
+    server, run = served
+    page = open_page(server.url)
+    assert page.locator(".fact b").first.inner_text() == "60"
+    page.locator("#by-colouring").select_option("entropy")
+    page.locator("#chart-entropy .legend button", has_text="target").click()
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    more = [json.dumps(json.loads(lines[-1]) | {"step": step}) for step in range(61, 101)]
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write("".join(line + "\n" for line in more))
+    expect(page.locator(".fact b").first).to_have_text("100", timeout=30_000)
+    assert page.locator("#by-colouring").input_value() == "entropy"
+    hidden = page.locator("#chart-entropy .legend button", has_text="target")
+    assert hidden.get_attribute("aria-pressed") == "false"
+    assert "Live" in page.locator("footer").inner_text()
+
+
+def test_hover_and_dark_mode_work_here_too(open_page: Callable[..., Any], served: tuple[Server, Path]) -> None:
+    page = open_page(served[0].url, color_scheme="dark")
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    page.locator(".tok").nth(20).hover()
+    assert page.locator("#token-tip").is_visible()
+    page.keyboard.press("j")
+    assert page.locator(".list li[aria-selected=true]").get_attribute("id") == "completion-1"
+
+
+def test_a_stopped_server_is_said(open_page: Callable[..., Any], tmp_path: Path, browser: Any) -> None:
+    run = write_run(tmp_path / "other")
+    server = Server(run)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    page = browser.new_page()
+    page.goto(server.url)
+    page.wait_for_selector("html[data-ready=true]", state="attached")
+    server.shutdown()
+    server.server_close()
+    expect(page.locator("footer")).to_contain_text("stopped", timeout=30_000)
+    page.close()
