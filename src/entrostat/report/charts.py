@@ -83,7 +83,7 @@ def controller(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
         for colour, (key, name) in enumerate(_PARTS.items(), 1):
             values = run[f"entropy_control/{key}"]
             if np.isfinite(values).any():
-                own = {"colour": colour} if len(runs) == 1 else {}
+                own: dict[str, Any] = {"colour": colour} if len(runs) == 1 else {}
                 text = name if len(runs) == 1 else f"{label}: {name}"
                 series.append(_line(index, text, *extremes(run.steps, values), thin=True, hidden=len(runs) > 1, **own))
         saturated = run["saturated"]
@@ -99,10 +99,9 @@ def controller(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
             values = run[f"entropy_control/{key}"]
             if np.isfinite(values).any():
                 text = name if len(runs) == 1 else f"{label}: {name}"
-                colour = {"colour": 0 if key == "gain" else 1} if len(runs) == 1 else {}
-                inner.append(
-                    _line(index, text, *extremes(run.steps, values), hidden=len(runs) > 1 and key != "gain", **colour)
-                )
+                tint: dict[str, Any] = {"colour": 0 if key == "gain" else 1} if len(runs) == 1 else {}
+                style = tint | {"hidden": len(runs) > 1 and key != "gain"}
+                inner.append(_line(index, text, *extremes(run.steps, values), **style))
     learnt = "Gain: nats per step and unit of drive. Drift: nats per step without control."
     return [
         _chart("controller", "The controller's output and its parts", "output", series, note),
@@ -138,12 +137,10 @@ def prediction(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
         name = "" if len(runs) == 1 else f"{label}: "
         if both.any():
             x = run.steps[both]
-            few = {"dots": len(x) < 60}
+            few: dict[str, Any] = {"dots": len(x) < 60}
             over_time.append(_line(index, f"{name}measured", *extremes(x, measured[both]), **few))
-            second = {"colour": 1} if len(runs) == 1 else {}
-            over_time.append(
-                _line(index, f"{name}predicted", *extremes(x, predicted[both]), dash=True, **few, **second)
-            )
+            style = few | {"dash": True} | ({"colour": 1} if len(runs) == 1 else {})
+            over_time.append(_line(index, f"{name}predicted", *extremes(x, predicted[both]), **style))
             points.append(_line(index, label, *_sampled(predicted[both], measured[both], _POINTS)))
         else:
             values, change = run["predicted"], np.append(np.diff(run["entropy"]), np.nan)
@@ -194,7 +191,7 @@ def solved(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
             rewards.append(_line(index, name, *extremes(run.steps[here], trend(values[here], _WINDOW))))
         keys = [key for key in run.others if key.startswith("eval/") and _is_share(run[key]) and _judged(key)]
         for place, key in enumerate(keys):
-            own = {"colour": place} if len(runs) == 1 else {}
+            own: dict[str, Any] = {"colour": place} if len(runs) == 1 else {}
             text = key[5:] if len(runs) == 1 else f"{label}: {key[5:]}"
             shown = place == 0 or len(runs) == 1
             judged.append(
@@ -269,7 +266,7 @@ def _chart(id: str, title: str, y: str, series: list[dict[str, Any]], note: str,
     return {"id": id, "title": title, "note": note, "kind": "lines", "x": STEP, "y": y, "series": series} | more
 
 
-def _line(run: int, name: str, x: Any, y: Any, band: tuple[Any, Any] | None = None, **style: Any) -> dict[str, Any]:
+def _line(run: int, name: str, x: Any, y: Any, *, band: tuple[Any, Any] | None = None, **style: Any) -> dict[str, Any]:
     drawn = {key: value for key, value in style.items() if value is not False}
     found: dict[str, Any] = {"name": name, "run": run, "x": _numbers(x), **drawn}
     if y is not None:

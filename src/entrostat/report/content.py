@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from entrostat import __version__
 from entrostat.diagnosis import diagnose
 from entrostat.errors import ConfigError, DataError
 from entrostat.logs import Run, read
@@ -53,7 +53,7 @@ def content_of(paths: Sequence[str | Path], completions: int = COMPLETIONS) -> d
         shown.append(_run(run, label) | {"problems": problems, "recorded": len(samples), "records": len(picked)})
     return {
         "schema": 1,
-        "entrostat": __version__,
+        "entrostat": version("entrostat"),
         "made": time.strftime("%Y-%m-%d %H:%M"),
         "runs": shown,
         "charts": charts,
