@@ -134,7 +134,7 @@ def test_a_token_tells_everything_about_itself(open_page: Open, report: str) -> 
         "flow F",
     ):
         assert word in text
-    assert "nsr" in text and "entropy_bonus" in text and "+ bonus" in text
+    assert "nsr" in text and "entropy_bonus" in text and "+ a term" in text
     assert page.locator("#vocabulary tbody tr").count() == 10
 
 

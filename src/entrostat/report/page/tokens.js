@@ -236,7 +236,7 @@ class TokenView {
       ["advantage A", signed(token.advantages)], ["ratio r", number(token.ratio)], ["weight", number(token.weight)], ["flow F", signed(token.flow)]];
     const methods = Object.entries(c.found.would).map(([name, factors]) => {
       const terms = c.record.terms[name];
-      return [name, `× ${(factors[token.at] / 50).toFixed(2)}${terms ? " + bonus" : ""}`];
+      return [name, `× ${(factors[token.at] / 50).toFixed(2)}${terms ? " + a term" : ""}`];
     });
     const table = (pairs) => el("table", {}, el("tbody", {}, ...pairs.map(([name, value]) => el("tr", {}, el("td", {}, name), el("td", {}, value)))));
     const piece = el("span", { class: "piece" }, JSON.stringify(this.piece(c, i)));
