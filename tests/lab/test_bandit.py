@@ -13,7 +13,6 @@ from entrostat.control import PI, Initial, SelfTuning
 from entrostat.control.response import response
 from entrostat.errors import ConfigError
 from entrostat.lab import Event, TabularPolicy, group_advantages, random_bandit, train_bandit
-from entrostat.lab import bandit as bandit_training
 from entrostat.lab.bandit import _Training, sampled_batch, token_gradient
 from entrostat.methods import Chain, loss, make, ppo
 from entrostat.types import TokenBatch, TokenStats
@@ -77,15 +76,16 @@ def test_flow_holds_what_plain_training_loses(delay, off_policy) -> None:
 
 
 def test_without_delay_the_output_of_a_batch_acts_on_it_as_in_step_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    taken, outputs = bandit_training._objective, []
-
-    def objective(method: Chain, batch: TokenBatch, state: Any, *rest: Any) -> Any:
-        assert all(knob.delay == 0 for knob in method.links[0].knobs.values() if isinstance(knob, SelfTuning))
-        outputs.append(state[0].knobs["coef"].output)
-        return taken(method, batch, state, *rest)
-
-    monkeypatch.setattr(bandit_training, "_objective", objective)
     method = make("hold", target=0.5 * math.log(8), settling=10)
+    taken, outputs = Chain.step_on, []
+
+    def step_on(self: Chain, *given: Any, **named: Any) -> Any:
+        assert all(knob.delay == 0 for knob in self.links[0].knobs.values() if isinstance(knob, SelfTuning))
+        result = taken(self, *given, **named)
+        outputs.append(-result[0].terms[0].coef)
+        return result
+
+    monkeypatch.setattr(Chain, "step_on", step_on)
     trace = train_bandit(random_bandit(8, 4, group=8, delay=0), method, 5)
     assert outputs == trace.output and len(set(outputs)) == 5
 
