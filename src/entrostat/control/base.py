@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
+from entrostat.control.numbers import as_float
 from entrostat.errors import ConfigError, DataError, StateError
 
 Action = Literal["lower", "raise"]
@@ -54,10 +55,13 @@ def check_measured(measured: float) -> None:
 
 def check_limits(limits: tuple[float, float], start: float, what: str) -> tuple[float, float]:
     """The limits of an output as floats; `ConfigError` where they are out of order or do not hold its start."""
-    if len(limits) != 2 or not limits[0] <= limits[1]:
+    given = limits if isinstance(limits, Sequence) and not isinstance(limits, str) else ()
+    pair = [limit for each in given if (limit := as_float(each)) is not None]
+    if len(given) != 2 or len(pair) != 2 or not pair[0] <= pair[1]:
         raise ConfigError(f"limits must be (lowest, highest) {what}, got {limits!r}")
-    low, high = float(limits[0]), float(limits[1])
-    if not low <= start <= high:
+    low, high = pair
+    first = as_float(start)
+    if first is None or not low <= first <= high:
         raise ConfigError(f"start must lie within limits {(low, high)}, got {start!r}")
     return low, high
 
@@ -83,12 +87,16 @@ def to_dict(state: Any) -> dict[str, Any]:
 def from_dict(template: S, values: Mapping[str, Any]) -> S:
     """The inverse of `to_dict`; `template` is the controller's `init()`.
 
-    Raises `StateError` when a field is missing, unknown, of another type or not finite.
+    Raises `StateError` when a field is missing, unknown, of another type or not finite, or when the state is none that a
+    controller can be in (its own `check` says so).
     """
     fields = {field.name: getattr(template, field.name) for field in dataclasses.fields(template)}  # type: ignore[arg-type]
     if set(fields) != set(values):
         raise StateError(
-            f"the saved state of {type(template).__name__} has the fields {sorted(values)}, expected {sorted(fields)}"
+            f"the saved state of {type(template).__name__} does not fit this version: "
+            f"it lacks {sorted(set(fields) - set(values))} and has {sorted(map(str, set(values) - set(fields)))} beyond. "
+            "Resume with the version that wrote it, or go on from its weights with a new run: the controller finds its plant "
+            "again within a settling time or two"
         )
     for name, default in fields.items():
         value = values[name]
@@ -97,4 +105,11 @@ def from_dict(template: S, values: Mapping[str, Any]) -> S:
         if not number or not math.isfinite(value):
             kind = "a whole number" if whole else "a finite number"
             raise StateError(f"the saved state of {type(template).__name__} has {name} = {value!r}, expected {kind}")
-    return type(template)(**{n: type(default)(values[n]) for n, default in fields.items()})
+    state = type(template)(**{n: type(default)(values[n]) for n, default in fields.items()})
+    if (steps := getattr(state, "steps", 0)) < 0:
+        raise StateError(f"the saved state of {type(template).__name__} has steps = {steps}, expected zero or more")
+    if wrong := getattr(state, "impossible", None):
+        raise StateError(
+            f"the saved state of {type(template).__name__} cannot be right: {wrong}. Use an earlier checkpoint's"
+        )
+    return state

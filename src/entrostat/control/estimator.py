@@ -23,7 +23,8 @@ quiet steps.
   Stability of Adaptive Controllers, 1979): the only variation of a quiet output is the noise that the loop itself fed back.
 * **It finds its own pace.** Level and drift wander by so much that a change is followed within `memory` measurements. An optimal
   filter's innovations are white (Mehra, IEEE Trans. Automatic Control 15(2), 1970): where they lean to one side the
-  memory is too long, where each undoes the last one it is too short, and it moves accordingly.
+  memory is too long, where each undoes the last one it is too short, and it moves accordingly. Where none is short enough
+  it is the gain that is not as believed (or delay or momentum): its variance grows, which makes the feedback weaker.
 * **One measurement counts once.** Updates on one batch share its noise: between fresh batches the estimate is only carried on.
 """
 
@@ -88,6 +89,19 @@ class Estimate:
         """Standard error of `gain`."""
         return math.sqrt(self.gain_gain)
 
+    @property
+    def impossible(self) -> str | None:
+        """What no estimate can be, or None: read where a saved state comes back."""
+        for name in ("noise", "excess", "scale", "memory", "level_level", "drift_drift", "gain_gain"):
+            if getattr(self, name) < 0:
+                return f"{name} = {getattr(self, name)!r}, where it must be zero or more"
+        for one, other in (("level", "drift"), ("level", "gain"), ("drift", "gain")):
+            shared = getattr(self, f"{one}_{other}")
+            most = math.sqrt(getattr(self, f"{one}_{one}") * getattr(self, f"{other}_{other}"))
+            if abs(shared) > 1.01 * most:
+                return f"{one}_{other} = {shared!r} is more than the variances of {one} and {other} allow"
+        return None
+
 
 E = TypeVar("E", bound=Estimate)
 
@@ -151,7 +165,8 @@ def corrected(before: E, measured: float, noise: float | None, steps: int, memor
         known += (heard**2 - 1) * variance * (1 / (10 + steps) + 1 / 50)
         known = max(known, (_LEAST_NOISE * before.scale) ** 2)
     # White innovations neither go on as they went nor turn back: Mehra's test, one product at a time.
-    pace = min(max(before.memory * math.exp(-_PACE * heard * before.trend), memory[0]), memory[1])
+    wanted = before.memory * math.exp(-_PACE * heard * before.trend)
+    pace = min(max(wanted, memory[0]), memory[1])
     share = 1 / pace
     trend = (1 - share) * before.trend + math.sqrt(share * (2 - share)) * heard
     # What the gain learns it forgets as far as its standing variance.
@@ -160,6 +175,8 @@ def corrected(before: E, measured: float, noise: float | None, steps: int, memor
         drift -= before.lagged * gain  # of what moves both and leaves the rate as it is
         gain = learnt = 0.0
     forgot = learnt * (GAIN_SD * before.gain) ** 2 * distance**2
+    if wanted < memory[0]:  # no memory is short enough: then it is the gain that is not as believed
+        forgot += (math.sqrt(memory[0] / wanted) - 1) * before.gain_gain
     a = before.lagged
     return replace(
         before,

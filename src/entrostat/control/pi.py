@@ -5,12 +5,12 @@ Source: EntroPIC, 2511.15248, Algorithm 1 and its released controller.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
 from entrostat.control.base import Action, check_limits, check_measured
-from entrostat.control.targets import Target, aim, check_target
+from entrostat.control.numbers import flag, number
+from entrostat.control.targets import Target, aim, as_target
 from entrostat.errors import ConfigError
 
 
@@ -74,13 +74,13 @@ class PI:
     action: Action | None = None
 
     def __post_init__(self) -> None:
-        check_target(self.target)
+        object.__setattr__(self, "target", as_target(self.target))
         for name in ("kp", "ki", "feed_forward"):
-            gain = getattr(self, name)
-            if isinstance(gain, bool) or not isinstance(gain, int | float) or not math.isfinite(gain) or gain < 0:
-                raise ConfigError(
-                    f"{name} must be a finite gain, zero or more, got {gain!r}: the loop's sign comes from the actuator"
-                )
+            what = "a finite gain, zero or more (the loop's sign comes from the actuator)"
+            object.__setattr__(self, name, number(name, getattr(self, name), what, 0))
+        for name in ("anti_windup", "bumpless"):
+            object.__setattr__(self, name, flag(name, getattr(self, name)))
+        object.__setattr__(self, "start", number("start", self.start))
         object.__setattr__(self, "limits", check_limits(self.limits, self.start, "output"))
         if self.integral_read not in ("after", "before"):
             raise ConfigError(f"integral_read must be 'after' or 'before', got {self.integral_read!r}")

@@ -11,11 +11,15 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
+from entrostat.control.numbers import as_float, number, whole
 from entrostat.errors import ConfigError
+
+_FRACTION = re.compile(r"(?:([0-9.eE+-]+)\s*\*\s*)?initial")
 
 
 @dataclass(frozen=True)
@@ -32,10 +36,14 @@ class Initial:
     over: int = 1
 
     def __post_init__(self) -> None:
-        if _finite("fraction", self.fraction) < 0:
-            raise ConfigError(f"fraction must be a share of the initial entropy, zero or more, got {self.fraction!r}")
-        if isinstance(self.over, bool) or not isinstance(self.over, int) or self.over < 1:
-            raise ConfigError(f"over must be a whole number of optimizer steps, at least 1, got {self.over!r}")
+        share = number("fraction", self.fraction, "a share of the initial entropy, zero or more", 0)
+        object.__setattr__(self, "fraction", share)
+        object.__setattr__(self, "over", whole("over", self.over, "a whole number of optimizer steps, at least 1"))
+
+    def __mul__(self, factor: float) -> Initial:
+        return Initial(self.fraction * number("a factor of Initial()", factor), self.over)
+
+    __rmul__ = __mul__
 
 
 Level: TypeAlias = float | Initial
@@ -66,7 +74,7 @@ class Constant:
     value: Level
 
     def __post_init__(self) -> None:
-        _level("value", self.value)
+        object.__setattr__(self, "value", as_level("value", self.value))
 
     @property
     def levels(self) -> tuple[Level, ...]:
@@ -91,7 +99,9 @@ class _Between:
     steps: int
 
     def __post_init__(self) -> None:
-        _level("start", self.start), _level("end", self.end), _steps(self.steps)
+        for name in ("start", "end"):
+            object.__setattr__(self, name, as_level(name, getattr(self, name)))
+        object.__setattr__(self, "steps", whole("steps", self.steps, "a whole number of optimizer steps, at least 1"))
 
     @property
     def levels(self) -> tuple[Level, ...]:
@@ -184,8 +194,7 @@ class Oscillating(_Between):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.descents, bool) or not isinstance(self.descents, int) or self.descents < 1:
-            raise ConfigError(f"descents must be a whole number, at least 1, got {self.descents!r}")
+        object.__setattr__(self, "descents", whole("descents", self.descents, "a whole number, at least 1"))
 
     def at(self, step: int, initial: float | None = None) -> float:
         start, end = value_of(self.start, initial), value_of(self.end, initial)
@@ -196,26 +205,35 @@ class Oscillating(_Between):
 
 def as_schedule(value: float | Schedule) -> Schedule:
     """A number becomes a `Constant`; a schedule stays what it is."""
-    return value if isinstance(value, Schedule) else Constant(_finite("value", value))
+    return value if isinstance(value, Schedule) else Constant(number("value", value))
 
 
-def _finite(name: str, value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ConfigError(f"{name} must be a finite number, got {value!r}")
-    return float(value)
+def fraction_in(text: str) -> float | None:
+    """Of the initial entropy, as "initial" and "0.75 * initial" say it; None where the text speaks of no initial entropy.
+
+    Raises:
+        ConfigError: it does, but in other words.
+    """
+    if "initial" not in text:
+        return None
+    match = _FRACTION.fullmatch(text.strip())
+    if match is None:
+        raise ConfigError(f"write 'initial', or a fraction of it as '0.5 * initial'; got {text!r}")
+    try:
+        return float(match[1] or 1)
+    except ValueError as error:
+        raise ConfigError(f"{match[1]!r} in {text!r} is not a number") from error
 
 
-def _level(name: str, value: Level) -> Level:
-    return value if isinstance(value, Initial) else _finite(name, value)
-
-
-def _steps(value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(f"steps must be a whole number of optimizer steps, at least 1, got {value!r}")
-    return value
+def as_level(name: str, value: Any) -> Level:
+    """A number, or a fraction of the initial entropy, as an `Initial` or in words; `ConfigError` for anything else."""
+    if isinstance(value, Initial):
+        return value
+    fraction = fraction_in(value) if isinstance(value, str) else None
+    return number(name, value) if fraction is None else Initial(fraction)
 
 
 def _point(point: Sequence[Level]) -> tuple[int, Level]:
-    if not isinstance(point, Sequence) or len(point) != 2 or not isinstance(point[0], int):
+    if isinstance(point, str) or not isinstance(point, Sequence) or len(point) != 2 or as_float(point[0]) is None:
         raise ConfigError(f"points must be pairs of a whole step and a value, got {point!r}")
-    return int(point[0]), _level("value", point[1])
+    return whole("the step of a point", point[0], "a whole number", -(2**63)), as_level("value", point[1])

@@ -33,21 +33,24 @@ from entrostat.control.estimator import (
     predicted,
     wandered,
 )
-from entrostat.control.targets import Target, aim, check_target
+from entrostat.control.numbers import number
+from entrostat.control.targets import Target, aim, as_target
 from entrostat.errors import ConfigError, DataError
 
 SETTLED = 4.744
 """Time constants until a double pole stays within 5 %: the root of (1 + x) exp(-x) = 0.05."""
 
 _RANGE = 4.0  # drives between the limits, of any actuator: what a prior of the gain is worth does not hang on its units
-_HASTE = 0.75  # of the settling time asked for is the loop's own: the rest goes into finding out the plant
-_QUICKEST = 16.0  # steps that haste leaves the loop: with AdamW's momentum it only overshoots if it is asked for less
+_OWN_SHARE = 0.75  # of the settling time asked for is the loop's own: the rest goes into finding out the plant
+_SHORTEST_SETTLING = (
+    16.0  # steps that haste leaves the loop: with AdamW's momentum it only overshoots if it is asked for less
+)
 _SHORTEST_MEMORY = 2.0  # measurements within which a change is followed; the longest is the settling time
 _CAUTION = 1.5  # standard errors of the gain that the feedback reckons with
 _LEAST_GAIN = 0.1  # of the prior gain: below it the feedback would answer noise with all it has
 _KNOWN, _UNKNOWN = 2.0, 1.0  # standard errors by which a gain stands out of the noise, and within which it does not
-_MISSES = 2.0  # time constants of the loop over which misses are averaged
-_STRETCH = 12  # steps at a limit before it is judged what that limit can do
+_BIAS_MEMORY = 2.0  # time constants of the loop over which misses are averaged
+_AT_LIMIT = 12  # steps at a limit before it is judged what that limit can do
 _PATIENCE = 4.0  # settling times; a target that takes longer at full output counts as out of reach
 
 
@@ -56,13 +59,14 @@ class SelfTuningState(Estimate):
     """The controller after a number of steps: what it measured, what it believes (see `Estimate`), what it commands.
 
     `drive` is what the output is to do: u in the module's docstring. `unit` is the predicted change that a drive of 1 stands
-    for; 0 while no effect was known, when a drive is a quarter of the range of the output. `miss` is by how much more the
+    for; 0 while no effect was known, when a drive is a quarter of the range of the output. `bias` is by how much more the
     outputs drive on the batches that they act on than they were meant to, on average. `saturated` is -1 or 1 where the output
     sits at its lower or upper limit. `identified` is 1 while the gain stands two standard errors out of the noise with
-    the right sign, -1 where after two settling times it does not by one (the feedback keeps to gains that its uncertainty
-    allows), else 0. `reachable` is 0 while the output is at its limit, or by the theory no output drives towards the target,
-    and the entropy does not come nearer to it; `reach_low` and `reach_high` [nats] are where one settling time at the limits
-    would lead. The `stretch` fields add up the measurements since then: count, negative at the lowest drive, and sums of y
+    the right sign, -1 where it does with the wrong one, or after two settling times does not by one, else 0. `neutral` counts
+    the steps for which the output is yet back at its start: because its effect has the wrong sign, or to find out what it does.
+    `reachable` is 0 while the output is at its limit, or by the theory no output drives towards the target, and the entropy does
+    not come nearer to it; `reach_low` and `reach_high` [nats] are where one settling time at the limits
+    would lead. The `at_limit` fields add up the measurements since then: count, negative at the lowest drive, and sums of y
     and t y.
     """
 
@@ -74,15 +78,16 @@ class SelfTuningState(Estimate):
     output: float = 0.0
     drive: float = 0.0
     unit: float = 0.0
-    miss: float = 0.0
+    bias: float = 0.0
     saturated: int = 0
     identified: int = 0
     reachable: int = 1
     reach_low: float = 0.0
     reach_high: float = 0.0
-    stretch: int = 0
-    stretch_y: float = 0.0
-    stretch_ty: float = 0.0
+    at_limit: int = 0
+    limit_y: float = 0.0
+    limit_ty: float = 0.0
+    neutral: int = 0
 
 
 @dataclass(frozen=True)
@@ -122,23 +127,27 @@ class SelfTuning:
     reads_effect: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_target(self.target)
+        object.__setattr__(self, "target", as_target(self.target))
+        object.__setattr__(self, "start", number("start", self.start))
         object.__setattr__(self, "limits", check_limits(self.limits, self.start, "output"))
         low, high = self.limits
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise ConfigError(f"limits must be finite and apart, got {self.limits!r}: what they reach is reported")
-        _check("settling", self.settling, 3, math.inf, "a number of optimizer steps, at least 3")
-        _check("deadband", self.deadband, 0, math.inf, "a number of standard errors, zero or more")
-        _check("momentum", self.momentum, 0, 0.9999, "a number from 0 to 0.9999")
-        if self.rate is not None:
-            _check("rate", self.rate, 1e-12, math.inf, "a change of output per step above zero, or left out")
-        if self.delay not in (0, 1):
+        for name, least, most, what in (
+            ("settling", 3, math.inf, "a number of optimizer steps, at least 3"),
+            ("deadband", 0, math.inf, "a number of standard errors, zero or more"),
+            ("momentum", 0, 0.9999, "a number from 0 to 0.9999"),
+            ("rate", 1e-12, math.inf, "a change of output per step above zero, or left out"),
+        ):
+            if name != "rate" or self.rate is not None:
+                object.__setattr__(self, name, number(name, getattr(self, name), what, least, most))
+        if isinstance(self.delay, bool) or self.delay not in (0, 1):
             raise ConfigError(f"delay must be 0 or 1 steps, got {self.delay!r}")
 
     @property
     def time_constant(self) -> float:
         """Of the loop [optimizer steps]."""
-        return max(_HASTE * self.settling, min(self.settling, _QUICKEST)) / SETTLED
+        return max(_OWN_SHARE * self.settling, min(self.settling, _SHORTEST_SETTLING)) / SETTLED
 
     @property
     def pole(self) -> float:
@@ -175,12 +184,15 @@ class SelfTuning:
             acted = drives.acted(state.output)
             # What a limit cut off was not meant so, and a batch on which no output moves anything tells nothing.
             if state.unit and not state.saturated and drives.low < drives.high:
-                over = max(_MISSES * self.time_constant, 2.0)
-                known = replace(known, miss=known.miss + (acted - state.drive - known.miss) / over)
+                over = max(_BIAS_MEMORY * self.time_constant, 2.0)
+                known = replace(known, bias=known.bias + (acted - state.drive - known.bias) / over)
             known = self._predicted(known, acted, state.steps + 1)
         goal = aim(self.target, state.steps, measured, state.initial)
         drive, end = self._command(known, state, drives, goal.initial)
-        output = self._rate_limited(drives.output(drive, state.output), state.output)
+        neutral = self._neutral(known, state)
+        wanted = self.start if neutral else drives.output(drive, state.output)
+        end = 0 if neutral else end
+        output = self._rate_limited(wanted, state.output)
         drive = drives.of(output)
         if not self.delay:
             known = self._predicted(known, drive, state.steps + 1)
@@ -195,8 +207,22 @@ class SelfTuning:
             drive=drive,
             saturated=end * drives.direction,
             identified=self._identified(known, state.steps),
+            neutral=neutral,
         )
         return self._judged(moved, state, drives, end)
+
+    def _neutral(self, known: SelfTuningState, state: SelfTuningState) -> int:
+        """For how many steps, this one included, the output stays where it started.
+
+        For good where its effect has the wrong sign; for a settling time where it sits at a limit in vain and nobody knows
+        what it does: coming and going, it shows.
+        """
+        if known.gain < -_KNOWN * known.gain_sd:
+            return 1
+        in_vain = abs(state.at_limit) >= _AT_LIMIT and not state.reachable
+        if in_vain and known.gain < _KNOWN * known.gain_sd:
+            return math.ceil(self.settling)
+        return max(state.neutral - 1, 0)
 
     def _drives(self, unit: float, effect: Effect | None) -> Drives:
         if effect and unit:
@@ -214,9 +240,7 @@ class SelfTuning:
             return wandered(first_estimate(state, measured, standard_error, memory))
         if not (measured != state.measured if fresh is None else fresh):
             return state
-        return wandered(
-            corrected(state, measured, standard_error, state.steps, (_SHORTEST_MEMORY, float(self.settling)))
-        )
+        return wandered(corrected(state, measured, standard_error, state.steps, (_SHORTEST_MEMORY, self.settling)))
 
     def _predicted(self, now: SelfTuningState, drive: float, step: int) -> SelfTuningState:
         return predicted(now, drive, self._felt(step))
@@ -232,7 +256,8 @@ class SelfTuning:
         goal = aim(self.target, state.steps + self.delay, known.level, initial)
         ignored = self.deadband * math.sqrt(known.level_level)
         error = math.copysign(max(abs(goal.error) - ignored, 0.0), goal.error)
-        gain = max(known.gain, _CAUTION * known.gain_sd, _LEAST_GAIN * PRIOR_GAIN * known.scale)
+        least = PRIOR_GAIN * known.scale * (_LEAST_GAIN if known.gain > _KNOWN * known.gain_sd else 1.0)
+        gain = max(known.gain, _CAUTION * known.gain_sd, least)
         low, high = drives.low, drives.high
         most = 2 * max(abs(low), abs(high))
         # Drift and gain are known together, as the present rate of change, long before they are known apart.
@@ -241,11 +266,11 @@ class SelfTuning:
         rho, beta = self.pole, self._felt(state.steps + 1 + self.delay)
         k_e = (1 - rho) ** 2 / (gain * (1 - beta))
         k_w = (rho**2 - beta) / (1 - beta)
-        wanted = hold + k_e * error + k_w * (known.lagged - hold) - known.miss
+        wanted = hold + k_e * error + k_w * (known.lagged - hold) - known.bias
         if self.rate is None:
             # What proves too much is taken back at once: a limit on that would let a gain larger than believed overshoot.
             now, most = drives.of(state.output), (high - low) / 10
-            hold -= known.miss
+            hold -= known.bias
             wanted = min(max(wanted, min(now - most, hold)), max(now + most, hold))
         end = (wanted >= high) - (wanted <= low) if low < high else 0
         return min(max(wanted, low), high), end
@@ -256,6 +281,8 @@ class SelfTuning:
     def _identified(self, known: SelfTuningState, steps: int) -> int:
         if known.gain > _KNOWN * known.gain_sd:
             return 1
+        if known.gain < -_KNOWN * known.gain_sd:
+            return -1
         return -1 if steps >= 2 * self.settling and known.gain < _UNKNOWN * known.gain_sd else 0
 
     def _judged(self, moved: SelfTuningState, before: SelfTuningState, drives: Drives, end: int) -> SelfTuningState:
@@ -264,11 +291,13 @@ class SelfTuning:
         end = end or (drives.high < 0 < moved.error) - (drives.low > 0 > moved.error)
         ends = [moved.level + self.settling * (moved.drift - d * moved.gain) for d in (drives.low, drives.high)]
         reach_low, reach_high = sorted(max(level, 0.0) for level in ends)
-        count = max(before.stretch * end, 0) + 1 if end else 0
-        y = moved.measured + (before.stretch_y if count > 1 else 0.0) if count else 0.0
-        ty = count * moved.measured + (before.stretch_ty if count > 1 else 0.0) if count else 0.0
-        reachable = 1
-        if count >= _STRETCH:
+        count = max(before.at_limit * end, 0) + 1 if end else 0
+        y = moved.measured + (before.limit_y if count > 1 else 0.0) if count else 0.0
+        ty = count * moved.measured + (before.limit_ty if count > 1 else 0.0) if count else 0.0
+        # Once said, it is said until the entropy is at its target or seen to be on its way.
+        there = abs(moved.error) < 2 * math.sqrt(moved.noise)
+        reachable = int(before.reachable or there)
+        if count >= _AT_LIMIT:
             spread = count * (count**2 - 1) / 12
             slope = (ty - y * (count + 1) / 2) / spread
             toward = -math.copysign(slope, slope * moved.error)
@@ -279,13 +308,7 @@ class SelfTuning:
             reachable=reachable,
             reach_low=reach_low,
             reach_high=reach_high,
-            stretch=count * end,
-            stretch_y=y,
-            stretch_ty=ty,
+            at_limit=count * end,
+            limit_y=y,
+            limit_ty=ty,
         )
-
-
-def _check(name: str, value: float, least: float, most: float, what: str) -> None:
-    fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not (fits and least <= value <= most):
-        raise ConfigError(f"{name} must be {what}, got {value!r}")

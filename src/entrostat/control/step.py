@@ -5,11 +5,11 @@ Source: Skywork-OR1, 2505.22312, adaptive entropy control.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from entrostat.control.base import Action, check_limits, check_measured
-from entrostat.control.targets import Band, Target, aim, check_target
+from entrostat.control.numbers import flag, number
+from entrostat.control.targets import Band, Target, aim, as_target
 from entrostat.errors import ConfigError
 
 
@@ -55,9 +55,12 @@ class Step:
     action: Action | None = None
 
     def __post_init__(self) -> None:
-        check_target(self.target)
-        if not isinstance(self.delta, int | float) or not math.isfinite(self.delta) or self.delta <= 0:
+        object.__setattr__(self, "target", as_target(self.target))
+        for name in ("delta", "start"):
+            object.__setattr__(self, name, number(name, getattr(self, name)))
+        if self.delta <= 0:
             raise ConfigError(f"delta must be a finite step above zero, got {self.delta!r}")
+        object.__setattr__(self, "gated", flag("gated", self.gated))
         object.__setattr__(self, "limits", check_limits(self.limits, self.start, "level"))
 
     def init(self) -> StepState:

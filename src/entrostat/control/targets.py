@@ -11,7 +11,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from entrostat.control.schedules import Initial, Level, Schedule, value_of
+from entrostat.control.numbers import as_float
+from entrostat.control.schedules import Initial, Level, Schedule, as_level, value_of
 from entrostat.errors import ConfigError
 
 _LEVEL = (float, int, Initial)  # asked before whether a thing is a Schedule, which is far slower to tell
@@ -36,6 +37,7 @@ class Band:
         for name, edge in (("low", self.low), ("high", self.high)):
             if isinstance(edge, Band):
                 raise ConfigError(f"{name} must be one edge of the band, a number or a schedule, got {edge!r}")
+            object.__setattr__(self, name, _plain(name, edge))
         check_target(self)
         kinds = {isinstance(level, Initial) for level in levels(self)}
         if len(kinds) == 1:  # the size of the initial entropy cannot change which edge is above
@@ -116,6 +118,24 @@ def levels(target: Target) -> tuple[Level, ...]:
 def is_relative(target: Target) -> bool:
     """Whether a level is a fraction of the initial entropy."""
     return any(isinstance(level, Initial) for level in levels(target))
+
+
+def as_target(target: Any) -> Target:
+    """The target, its level as a float or an `Initial` where it came as another library's number or in words.
+
+    Raises:
+        ConfigError: no target, or one that leads below zero; see `check_target`.
+    """
+    target = _plain("target", target)
+    check_target(target)
+    return target
+
+
+def _plain(name: str, value: Any) -> Any:
+    if isinstance(value, str):
+        return as_level(name, value) if "initial" in value else value
+    found = as_float(value)
+    return value if found is None else found
 
 
 def check_target(target: Any) -> None:

@@ -11,7 +11,6 @@ fractions of the entropy that the policy starts with:
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -32,13 +31,10 @@ from entrostat.control import (
     increase_then_decrease,
     oscillating_decay,
 )
+from entrostat.control.schedules import fraction_in
 from entrostat.core.config import blame, did_you_mean
 from entrostat.errors import ConfigError
 from entrostat.methods import Chain, factory, names
-
-INITIAL = "initial"
-"""As a level of a target: the entropy that the policy starts with; `0.5 * initial` is half of it."""
-_FRACTION = re.compile(rf"(?:([0-9.eE+-]+)\s*\*\s*)?{INITIAL}")
 
 KINDS: dict[str, Callable[..., Any]] = {
     "constant": Constant,
@@ -77,7 +73,7 @@ def with_default_target(name: str, options: Mapping[str, Any]) -> dict[str, Any]
     if parameter is None or parameter.default is not inspect.Parameter.empty:
         return dict(options)
     # A controller brings its own target; the preset's is then not read.
-    return {"target": None if "controller" in options else INITIAL, **options}
+    return {"target": None if "controller" in options else "initial", **options}
 
 
 def _call(build: Callable[..., Any], options: Mapping[str, Any], where: str) -> Any:
@@ -117,13 +113,8 @@ def _value(value: Any, where: str) -> Any:
 
 def _level(text: str, where: str) -> Any:
     """A fraction of the initial entropy from its words; any other text is what it is."""
-    match = _FRACTION.fullmatch(text.strip())
-    if match is None:
-        if INITIAL in text:
-            raise ConfigError(f"{where}: write 'initial', or a fraction of it as '0.5 * initial'; got {text!r}")
-        return text
     try:
-        fraction = float(match[1] or 1)
-    except ValueError as error:
-        raise ConfigError(f"{where}: {match[1]!r} in {text!r} is not a number") from error
-    return _call(Initial, {"fraction": fraction}, where)
+        fraction = fraction_in(text)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    return text if fraction is None else _call(Initial, {"fraction": fraction}, where)

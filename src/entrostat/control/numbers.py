@@ -1,0 +1,49 @@
+"""Settings as they come in: numbers of any library become floats, and what is no number is refused by name."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from typing import Any
+
+from entrostat.errors import ConfigError
+
+
+def as_float(value: Any) -> float | None:
+    """A Python, NumPy or torch scalar as a float; None for anything else: a bool, a text, a tensor of several values."""
+    if isinstance(value, bool | str | bytes):
+        return None
+    if not isinstance(value, numbers.Real):
+        # Arrays and tensors of no dimension, which are not registered as numbers.
+        if getattr(value, "shape", None) != () or "bool" in str(getattr(value, "dtype", "")):
+            return None
+        try:
+            return float(value)
+        except (TypeError, ValueError, RuntimeError):
+            return None
+    return float(value)
+
+
+def number(
+    name: str, value: Any, what: str = "a finite number", least: float = -math.inf, most: float = math.inf
+) -> float:
+    """The value as a finite float from `least` to `most`; `ConfigError` that names the setting and says what it must be."""
+    found = as_float(value)
+    if found is None or not (math.isfinite(found) and least <= found <= most):
+        raise ConfigError(f"{name} must be {what}, got {value!r}")
+    return found
+
+
+def flag(name: str, value: Any) -> bool:
+    """The value as a bool; texts and numbers are refused, since 'false' and '0' would count as true."""
+    if isinstance(value, bool) or type(value).__name__ in ("bool_", "bool"):
+        return bool(value)
+    raise ConfigError(f"{name} must be true or false, got {value!r}")
+
+
+def whole(name: str, value: Any, what: str, least: int = 1) -> int:
+    """The value as an int of at least `least`; whole floats are refused, as a typing error."""
+    fits = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not fits or int(value) < least:
+        raise ConfigError(f"{name} must be {what}, got {value!r}")
+    return int(value)
