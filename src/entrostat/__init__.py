@@ -108,6 +108,8 @@ _HOMES = {
     # any log
     "diagnose": "entrostat.diagnosis",
     "Finding": "entrostat.diagnosis",
+    # alerts
+    "Alerts": "entrostat.diagnosis.alerts",
     # errors
     "EntrostatError": "entrostat.errors",
     "ConfigError": "entrostat.errors",

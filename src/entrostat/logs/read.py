@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from entrostat.logs.records import EXACT, KINDS, SUM, UNKNOWN, Column, Note, Run
 
 if TYPE_CHECKING:
     from entrostat.logs.records import Values
+    from entrostat.logs.sources import Source
 
 CONFIG, METRICS = "config.yaml", "metrics.jsonl"
 """What a run folder holds."""
@@ -45,10 +46,25 @@ def read(path: str | Path, columns: Mapping[str, str] | None = None, every: bool
         DataError: it cannot be read, or holds nothing of a training run; with the reason.
     """
     from entrostat.logs.sources import source_of
+
+    return _runs_of(source_of(Path(path)), Path(path), _checked(columns or {}), every)
+
+
+def from_rows(rows: Iterable[Mapping[str, Any]], name: str = "run", every: bool = False) -> list[Run]:
+    """As `read`, of rows in memory: a mapping of metrics for each step, as trainers log them.
+
+    Raises:
+        DataError: they hold nothing of a training run.
+    """
+    from entrostat.logs.sources import Source
+
+    source = Source(name, "rows", lambda: ((dict(row), "") for row in rows))
+    return _runs_of(source, Path(name), {}, every)
+
+
+def _runs_of(source: Source, path: Path, wanted: Mapping[str, str], every: bool) -> list[Run]:
     from entrostat.logs.table import Table, parts_of
 
-    wanted = _checked(columns or {})
-    source = source_of(Path(path))
     named = set(wanted.values())
     table = Table(_keeper(named, every))
     try:
@@ -77,7 +93,7 @@ def read(path: str | Path, columns: Mapping[str, str] | None = None, every: bool
         others = {key: Column(key, key, part.take(table.values(key))) for key in table.columns} if every else {}
         runs.append(
             Run(
-                path=Path(path),
+                path=path,
                 name=part.label or source.name,
                 host=host,
                 form=source.form,
