@@ -16,12 +16,13 @@ from rich.text import Text
 from entrostat.diagnosis import Finding, diagnose
 from entrostat.errors import EntrostatError
 from entrostat.logs import Run, read
-from entrostat.report.thinning import extremes
 from entrostat.report.visible import one_line
 
 Stamp = tuple[tuple[str, int, int], ...]
 _STYLES = {"severe": "bold red", "warning": "yellow", "remark": "cyan"}
 _SHOWN = 6
+_MARGIN = 10
+_DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))  # of a braille cell, by column and row
 
 
 def changes(path: Path, every: float, sleep: Callable[[float], None] = time.sleep) -> Iterator[Stamp]:
@@ -80,7 +81,7 @@ def frame(runs: list[tuple[Run, list[Finding]]], width: int, height: int) -> Gro
     parts: list[Any] = []
     room = max(height // max(len(runs), 1) - 8, 8)
     for run, findings in runs[-3:]:
-        parts += [headline(run), Text.from_ansi(plot(run, min(width, 110), min(room, 18))), *told(findings)]
+        parts += [headline(run), plot(run, min(width, 110), min(room, 16)), *told(findings)]
     return Group(*parts)
 
 
@@ -103,23 +104,36 @@ def headline(run: Run) -> Text:
     return line
 
 
-def plot(run: Run, width: int, height: int) -> str:
-    """Entropy (points) and target (line) over steps, in characters."""
-    import plotext
-
-    figure = plotext
-    figure.clear_figure()
-    figure.plot_size(width, height)
-    figure.theme("clear")
-    x, y = extremes(run.steps, run["entropy"], 2 * width)
-    if not len(x):
-        return "no entropy yet\n"
-    figure.plot(x.tolist(), y.tolist(), marker="braille", color="blue", label="entropy")
-    at, target = extremes(run.steps, run["target"], 2 * width)
-    if len(at):
-        figure.plot(at.tolist(), target.tolist(), marker="braille", color="orange", label="target")
-    figure.xlabel("optimizer step")
-    return str(figure.build())
+def plot(run: Run, width: int, height: int) -> Text:
+    """Entropy and, in another colour, its target over steps, in braille dots; the axis starts at 0 nats."""
+    curves = [(run["entropy"], "bold blue"), (run["target"], "dark_orange")]
+    curves = [(values, style) for values, style in curves if np.isfinite(values).any()]
+    if not curves:
+        return Text("no entropy yet", style="dim")
+    columns, rows = max(width - _MARGIN, 10), height
+    highest = max(float(np.nanmax(values[np.isfinite(values)])) for values, _ in curves) * 1.05 or 1.0
+    first, last = float(run.steps[0]), float(run.steps[-1])
+    cells: dict[tuple[int, int], tuple[int, str]] = {}
+    for values, style in curves:
+        here = np.isfinite(values)
+        at = np.linspace(first, last, 2 * columns)
+        shown = np.interp(at, run.steps[here], values[here])
+        for x, value in enumerate(shown.tolist()):
+            y = min(max(round((1 - value / highest) * (4 * rows - 1)), 0), 4 * rows - 1)
+            place = y // 4, x // 2
+            dots, _ = cells.get(place, (0, ""))
+            cells[place] = dots | _DOTS[x % 2][y % 4], style
+    text = Text()
+    for row in range(rows):
+        label = {0: f"{highest:.3g}", rows // 2: f"{highest / 2:.3g}", rows - 1: "0"}.get(row, "")
+        text.append(f"{label:>{_MARGIN - 3}} │ ", style="dim")
+        for column in range(columns):
+            dots, style = cells.get((row, column), (0, ""))
+            text.append(chr(0x2800 + dots) if dots else " ", style=style)
+        text.append("\n")
+    ends = f"step {first:g}", f"{last:g}"
+    text.append(" " * _MARGIN + ends[0] + f"{ends[1]:>{max(columns - len(ends[0]), 1)}}", style="dim")
+    return text
 
 
 def told(findings: list[Finding]) -> list[Text]:
