@@ -42,8 +42,8 @@ a settling time of {settling} optimizer steps.
 * overshoot: how far the smoothed error goes to the other side of the target, as a share of the target, and of the way from
   the first entropy to it; where the target is the start itself there is no such thing.
 * at a limit: the share of steps whose output is.
-* reward, avg@8, pass@8: at the training temperature, where a held policy loses score to the noise that was kept. Greedy decoding and
-  longer runs tell another story: [quality/long](../long/README.md).
+* reward, avg@8, pass@8: at the training temperature, where a held policy loses score to the noise that was kept. Greedy decoding
+  and longer runs tell another story: [quality/long](../long/README.md).
 
 Machine: {machine}
 """
