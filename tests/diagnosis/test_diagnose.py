@@ -14,6 +14,7 @@ import pytest
 from entrostat.diagnosis import REGISTER, diagnose
 from entrostat.diagnosis.advice import ADVICE, advice_for
 from entrostat.diagnosis.findings import SEVERITIES
+from entrostat.diagnosis.page import page
 from entrostat.diagnosis.plot import plot
 from entrostat.diagnosis.rules import RULES
 from entrostat.logs import read
@@ -77,6 +78,11 @@ def test_every_kind_of_fault_has_a_run_a_rule_and_advice() -> None:
     labels = {label for label, *_ in synthetic.KINDS.values() if label}
     assert labels == set(REGISTER) == set(RULES) == set(ADVICE)
     assert all(entry.severity in SEVERITIES for entry in REGISTER.values())
+
+
+def test_the_page_of_symptoms_is_the_register() -> None:
+    assert (ROOT / "docs" / "troubleshooting.md").read_text() == page(), "python -m "
+    "entrostat.diagnosis.page > docs/troubleshooting.md"
 
 
 def test_low_entropy_alone_is_no_fault(tmp_path: Path) -> None:

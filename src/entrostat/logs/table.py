@@ -71,9 +71,12 @@ class Table:
             self.labels.append(label)
 
     def _numbers(self, row: Mapping[Any, Any], prefix: str, depth: int) -> Iterator[tuple[str, float]]:
+        known = self.keys
         for key, value in row.items():
             name = prefix + key if isinstance(key, str) else f"{prefix}{key}"
             kind = type(value)
+            if kind is float and known.get(name) is False and value - value == 0.0:
+                continue  # most of a row: finite, and not needed
             if kind is float:
                 number = value
             elif kind is int or kind is bool:
