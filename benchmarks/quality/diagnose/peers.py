@@ -2,8 +2,8 @@
 
     python -m venv peers && peers/bin/pip install rldoctor==0.2.0 rlprobe==0.1.0
 
-Each line of the input is a list of rows under TRL's keys. Each line of the output says how many alarms (severity warning and above)
-each tool raised.
+Each line of the input is a list of rows under TRL's keys. Each line of the output says how many alarms, of severity warning and
+above, each tool raised.
 """
 
 from __future__ import annotations

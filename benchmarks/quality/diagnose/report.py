@@ -20,13 +20,13 @@ GROUPS = {
 
 INTRODUCTION = """# How often `entrostat diagnose` is right
 
-Runs whose fault is known. The synthetic ones (`synthetic.py`) are drawn from seeds, ten kinds that are healthy and twenty with a fault,
-one for each code; thresholds were set on one half and the other was kept aside. The public logs are other people's; only their labels
-are here (`labels.json`): what the owner or the reward says of each. A run in doubt is left out. An alarm is a finding of severity
-warning or above; it is false where the label does not hold its code.
+Runs whose fault is known. The synthetic ones (`synthetic.py`) are drawn from seeds, ten kinds that are healthy and twenty
+with a fault, one for each code; thresholds were set on one half and the other was kept aside. The public logs are other
+people's; only their labels are here (`labels.json`): what the owner or the reward says of each. A run in doubt is left out.
+An alarm is a finding of severity warning or above; it is false where the label does not hold its code.
 
-The synthetic runs and the rules have one author, so their figures are an upper bound. The public logs are few, and were looked at while
-the rules were written. Judge the rules by your own runs, and send us the one that they got wrong."""
+The synthetic runs and the rules have one author, so their figures are an upper bound. The public logs are few, and were
+looked at while the rules were written. Judge the rules by your own runs, and send us the one that they got wrong."""
 
 
 def page(record: dict[str, Any]) -> str:
@@ -38,7 +38,7 @@ def page(record: dict[str, Any]) -> str:
                 [
                     name,
                     str(each["runs"]),
-                    f"{each['false_alarms_per_healthy_run']:.2f} ({each['healthy_runs_with_an_alarm']} of {each['healthy']} runs)",
+                    _of_healthy(each, "false_alarms_per_healthy_run"),
                     f"{each['recall']:.1%}",
                     f"{each['precision']:.1%}",
                 ]
@@ -69,6 +69,10 @@ command. The reader alone: {speed["rows_per_second"]:,.0f} rows a second."""
     return "\n\n".join(parts) + "\n"
 
 
+def _of_healthy(each: dict[str, Any], key: str) -> str:
+    return f"{each[key]:.2f} ({each['healthy_runs_with_an_alarm']} of {each['healthy']} runs)"
+
+
 def _beside(beside: dict[str, Any]) -> str:
     rows = []
     for group, tools in beside.items():
@@ -77,16 +81,16 @@ def _beside(beside: dict[str, Any]) -> str:
                 [
                     GROUPS[group],
                     tool,
-                    f"{each['alarms_per_healthy_run']:.2f} ({each['healthy_runs_with_an_alarm']} of {each['healthy']} runs)",
+                    _of_healthy(each, "alarms_per_healthy_run"),
                     f"{each['faulty_runs_with_an_alarm']} of {each['faulty']}",
                 ]
             )
     head = ["runs", "tool", "alarms per healthy run", "runs with a fault of the policy that raise any alarm"]
     text = """## Beside other tools
 
-rldoctor 0.2.0 and rlprobe 0.1.0 on the same rows, under TRL's keys, by `peers.py`, so that only the judgement is compared. Any alarm
-counts as finding a fault of the policy (codes 1xx and 3xx); faults of a controller or of the measurement are not theirs to find. They
-look for things that are not in these runs, too, and rlprobe for more where it records the run itself."""
+rldoctor 0.2.0 and rlprobe 0.1.0 on the same rows, under TRL's keys, by `peers.py`, so that only the judgement is compared.
+Any alarm counts as finding a fault of the policy (codes 1xx and 3xx); faults of a controller or of the measurement are not
+theirs to find. They look for things that are not in these runs, too, and rlprobe for more where it records the run itself."""
     return f"{text}\n\n{table(head, rows)}"
 
 
