@@ -6,7 +6,7 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 export MPLBACKEND := Agg
 
-.PHONY: help train test test-verl test-browser docs bench lint types ci clean
+.PHONY: help train test test-verl test-browser docs bench gpu gpu-rehearsal lint types ci clean
 
 help:
 	@echo "make train   train a small policy with its entropy held at a target, beside plain GRPO (about 3 minutes)"
@@ -16,6 +16,7 @@ help:
 	@echo "make docs    build the pages into build/site"
 	@echo "make test-trl-versions   the TRL adapter's seam in an environment for each supported TRL (TRL_VERSIONS='0.25.1 1.16.0')"
 	@echo "make bench   measure again what benchmarks/ holds (hours; resumable)"
+	@echo "make gpu     measure what needs a GPU, on one (docs/gpu.md);  make gpu-rehearsal   the same, small, on the CPU"
 	@echo "make lint    ruff;  make types    mypy"
 
 # A CPU build of torch that pip finds on this machine's disk is taken first; where there is none, the second line gets the
@@ -80,6 +81,17 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/speed/overhead.py
 	$(BIN)/python benchmarks/speed/startup.py
 	$(BIN)/python benchmarks/speed/scoring.py
+
+# Everything that needs a GPU, on one: no environment is made, since such a machine has no network (docs/gpu.md).
+gpu:
+	$(PYTHON) benchmarks/gpu/run.py
+
+# The same on the CPU with small sizes, from an environment that has only what would travel.
+gpu-rehearsal: .venv/ready
+	rm -rf build/gpu-rehearsal
+	$(BIN)/python benchmarks/gpu/pack.py --installed --out build/gpu-rehearsal/packed
+	$(BIN)/python benchmarks/gpu/unpack.py build/gpu-rehearsal/packed/* --into build/gpu-rehearsal
+	$(BIN)/python benchmarks/gpu/run.py --rehearse
 
 lint: .venv/ready
 	$(BIN)/ruff check .

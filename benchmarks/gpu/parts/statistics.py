@@ -1,0 +1,230 @@
+"""Part 2: all statistics from hidden states beside full logits, TRL's fused head, Liger and cut-cross-entropy.
+
+`forward` has no gradient, `step` is forward and backward of a policy-gradient loss, with an entropy term where the side has
+entropies. Sides that give log-probabilities alone (`liger`, `cce`, and `trl-logp`) are what "no more than 1.05 times the plain
+fused log-prob" is about. Sides of one case run in turn; `seconds` is the median, `extra_mb` the peak beyond the inputs.
+`share_of_peak` is that of the two (step: six) N d V products that nobody gets around, at the card's dense bf16 rate.
+`tiles` sweeps our tiles and the kernels' warps: what the defaults should be on this card.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+import torch
+from record import Results
+from torch import Tensor
+
+from entrostat.stats import reference_stats, token_stats_from_hidden
+from entrostat.types import STATISTICS
+
+PEAK = {
+    "H100 PCIe": 756e12,
+    "H100 NVL": 835e12,
+    "H100": 989e12,
+    "H200": 989e12,
+}  # FLOP/s, from the vendor's data sheets
+OURS = ("triton", "torch")
+SIDES = (*OURS, "full", "full-compiled", "trl", "trl-logp", "liger", "cce")
+
+
+def sizes(rehearse: bool) -> list[tuple[int, int, int]]:
+    """(N, d, V), the most telling first: what a time limit cuts off are the corners."""
+    if rehearse:
+        return [(64, 32, 1000)]
+    first = [(8192, 1024, 151_936), (8192, 4096, 151_936), (32_768, 2048, 151_936), (65_536, 4096, 262_144)]
+    every = itertools.product((8192, 16_384, 65_536), (1024, 2048, 4096), (49_152, 151_936, 262_144))
+    return first + [size for size in every if size not in first]
+
+
+def inputs(tokens: int, width: int, vocabulary: int, device: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    generator = torch.Generator(device).manual_seed(0)
+    new = dict(generator=generator, device=device)
+    hidden = torch.randn(tokens, width, **new).bfloat16()  # type: ignore[call-overload]
+    weight = torch.randn(vocabulary, width, **new).mul_(2 / width**0.5).bfloat16()  # type: ignore[call-overload]
+    targets = torch.randint(0, vocabulary, (tokens,), **new)  # type: ignore[call-overload]
+    return hidden, weight, targets, torch.randn(tokens, **new)  # type: ignore[call-overload]
+
+
+def full_logits(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    logp = torch.log_softmax((hidden @ weight.t()).float(), -1)
+    return logp.gather(1, targets.unsqueeze(1)).squeeze(1), -(logp.exp() * logp).sum(-1)
+
+
+def side(name: str, device: str) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor | None]]:
+    """(hidden, weight, targets) to log-probabilities and entropies; None where the side has none."""
+    if name in OURS:
+
+        def ours(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+            want = ("logp", "entropy") if hidden.requires_grad else STATISTICS
+            stats = token_stats_from_hidden(hidden, weight, targets, want, implementation=name)  # type: ignore[arg-type]
+            return stats.need("logp"), stats.need("entropy")
+
+        return ours
+    if name.startswith("full"):
+        # Without a GPU the compiled side is rehearsed as far as it goes without a C++ compiler.
+        backend = "inductor" if device == "cuda" else "aot_eager"
+        return torch.compile(full_logits, backend=backend) if name == "full-compiled" else full_logits
+    if name.startswith("trl"):
+        from trl.kernels.chunked_logprob import ChunkedLogProbFunction
+        from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE as CHUNK
+
+        more = ("entropy",) if name == "trl" else ()
+
+        def trl(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None]:
+            logp, entropy, *_ = ChunkedLogProbFunction.apply(hidden, weight, None, targets, 1.0, CHUNK, None, 1.0, more)
+            return logp, entropy if more else None
+
+        return trl
+    if name == "liger":
+        from liger_kernel.transformers.functional import liger_fused_linear_cross_entropy
+
+        # The sum over tokens: this kernel makes its gradient in the forward, for that sum alone.
+        return lambda hidden, weight, targets: (
+            -liger_fused_linear_cross_entropy(hidden, weight, targets, reduction="sum"),
+            None,
+        )
+    from cut_cross_entropy import linear_cross_entropy
+
+    return lambda hidden, weight, targets: (-linear_cross_entropy(hidden, weight, targets, reduction="none"), None)
+
+
+def runner(kind: str, name: str, size: tuple[int, int, int], device: str) -> Callable[[], None]:
+    hidden, weight, targets, advantages = inputs(*size, device)
+    of = side(name, device)
+    if kind == "forward":
+
+        @torch.no_grad()
+        def forward() -> None:
+            of(hidden, weight, targets)
+
+        return forward
+    hidden.requires_grad_(), weight.requires_grad_()
+
+    def step() -> None:
+        logp, entropy = of(hidden, weight, targets)
+        loss = -(advantages * logp).mean() - (0 if entropy is None else 0.01 * entropy.mean())
+        torch.autograd.grad(loss, (hidden, weight))
+
+    return step
+
+
+def clock(device: str) -> float:
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def compare(kind: str, size: tuple[int, int, int], device: str, repeats: int, results: Results) -> None:
+    """Every side of a case: its memory alone, then its times in turn with the others."""
+    works: dict[str, Callable[[], None]] = {}
+    memory: dict[str, float | None] = {}
+    for name in SIDES:
+        key = {"case": kind, "size": size, "side": name}
+
+        def ready(name: str = name) -> dict[str, Any]:
+            if device == "cpu" and name in ("triton", "liger", "cce"):
+                return {"skipped": "needs CUDA"}
+            work = runner(kind, name, size, device)
+            work()  # compiles
+            if device == "cuda":
+                torch.cuda.synchronize()
+                torch.cuda.reset_peak_memory_stats()
+                before = torch.cuda.memory_allocated()
+                work()
+                torch.cuda.synchronize()
+                memory[name] = round((torch.cuda.max_memory_allocated() - before) / 2**20, 1)
+            works[name] = work
+            return {"extra_mb": memory.get(name), "ready": True}
+
+        results.measure(key | {"of": "memory"}, ready)
+        if name not in works and json_key(key | {"of": "seconds"}) not in results.done:
+            try:  # its memory is known from before; its time is not
+                works[name] = runner(kind, name, size, device)
+            except Exception:
+                continue
+    turns: dict[str, list[float]] = {name: [] for name in works}
+    for turn in range(repeats + 1):
+        for name in list(works):
+            began = clock(device)
+            try:
+                works[name]()
+            except Exception:  # out of memory beside the others' inputs: the row of its memory says why
+                del works[name]
+                continue
+            if turn:  # the first warms up
+                turns[name].append(clock(device) - began)
+    tokens, width, vocabulary = size
+    products = 2 * tokens * width * vocabulary * (1 if kind == "forward" else 3)
+    card = torch.cuda.get_device_name() if device == "cuda" else ""
+    peak = next((rate for name, rate in PEAK.items() if name in card), None)
+    for name, seconds in turns.items():
+        if seconds:
+            row = {"seconds": median(seconds), "least": min(seconds), "turns": len(seconds)}
+            row["share_of_peak"] = round(products / median(seconds) / peak, 4) if peak else None
+            results.measure({"case": kind, "size": size, "side": name, "of": "seconds"}, lambda row=row: row)
+
+
+def json_key(key: dict[str, Any]) -> str:
+    import json
+
+    return json.dumps(key)
+
+
+def sweep(device: str, rehearse: bool, results: Results) -> None:
+    """Our tiles, and with Triton the kernels' warps."""
+    size = sizes(rehearse)[0]
+    tiles = [(32, 256), (64, 512)] if rehearse else itertools.product((2048, 4096, 8192), (2048, 4096, 8192, 16_384))
+    for (tokens, vocabulary), warps in itertools.product(tiles, (4, 8, 16) if device == "cuda" else (0,)):
+
+        def work(tokens: int = tokens, vocabulary: int = vocabulary, warps: int = warps) -> dict[str, Any]:
+            hidden, weight, targets, advantages = inputs(*size, device)
+            hidden.requires_grad_(), weight.requires_grad_()
+            if warps:
+                import triton
+
+                from entrostat.stats import triton_kernel
+
+                triton_kernel._block = lambda columns: {"BLOCK": triton.next_power_of_2(columns), "num_warps": warps}
+            seconds = []
+            for turn in range(2 if rehearse else 6):
+                began = clock(device)
+                stats = token_stats_from_hidden(hidden, weight, targets, tile_tokens=tokens, tile_vocabulary=vocabulary)
+                loss = (advantages * stats.need("logp")).mean() + stats.need("entropy").mean()
+                torch.autograd.grad(loss, (hidden, weight))
+                if turn:
+                    seconds.append(clock(device) - began)
+            return {"seconds": median(seconds), "size": size}
+
+        results.measure({"case": "tiles", "tile": [tokens, vocabulary], "warps": warps}, work)
+
+
+def exact(device: str, rehearse: bool, results: Results) -> None:
+    """The largest error of our statistics against fp64 on the device, beside that of full bf16 logits."""
+
+    def work() -> dict[str, Any]:
+        size = (256, 64, 5000) if rehearse else (2048, 2048, 151_936)
+        hidden, weight, targets, _ = inputs(*size, device)
+        truth = reference_stats(hidden.double() @ weight.double().t(), targets)
+        ours = token_stats_from_hidden(hidden, weight, targets, STATISTICS)
+        full = reference_stats((hidden @ weight.t()).float(), targets)
+        return {
+            name: {side: float((each.need(name) - truth.need(name)).abs().max()) for side, each in pair.items()}
+            for name in STATISTICS
+            for pair in [{"ours": ours, "full": full}]
+        }
+
+    results.measure({"case": "error"}, work)
+
+
+def main(device: str, results: Results, rehearse: bool) -> None:
+    exact(device, rehearse, results)
+    for number, size in enumerate(sizes(rehearse)):
+        for kind in ("forward", "step"):
+            compare(kind, size, device, 2 if rehearse else 7, results)
+        if number == 0:
+            sweep(device, rehearse, results)

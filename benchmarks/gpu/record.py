@@ -1,0 +1,92 @@
+"""What the parts share: where a result was measured, and results that are on disk as soon as they are there."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import time
+import traceback
+from collections.abc import Callable
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = (
+    "torch",
+    "triton",
+    "transformers",
+    "trl",
+    "accelerate",
+    "peft",
+    "liger-kernel",
+    "cut-cross-entropy",
+    "verl",
+    "numpy",
+)
+
+
+def _said(*command: str) -> str | None:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout.strip() or None
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+@cache
+def place() -> dict[str, Any]:
+    """The card, its driver, and every version that a number depends on."""
+    found: dict[str, str | None] = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    cuda = torch.cuda.is_available()
+    return {
+        "card": torch.cuda.get_device_name() if cuda else None,
+        "card_gib": round(torch.cuda.get_device_properties(0).total_memory / 2**30, 1) if cuda else None,
+        "driver": _said("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") if cuda else None,
+        "cuda": torch.version.cuda,
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+        "packages": found,
+        "commit": _said("git", "rev-parse", "HEAD"),
+    }
+
+
+class Results:
+    """Rows in a file, one JSON object a line, each with its key and its place; a key that succeeded is not measured again."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        self.done = {json.dumps(row["key"]) for row in rows if "error" not in row}
+
+    def add(self, key: dict[str, Any], row: dict[str, Any]) -> None:
+        with self.path.open("a") as stream:
+            stream.write(json.dumps({"key": key, **row, "place": place()}) + "\n")
+        if "error" not in row:
+            self.done.add(json.dumps(key))
+        print(key, row, flush=True)
+
+    def measure(self, key: dict[str, Any], work: Callable[[], dict[str, Any]]) -> bool:
+        """One row; a failure is a row too, with its last lines, and does not stop the next. Whether it is there."""
+        if json.dumps(key) in self.done:
+            return True
+        began = time.perf_counter()
+        try:
+            row = work()
+        except Exception as error:
+            where = "".join(traceback.format_exc().splitlines(keepends=True)[-8:])
+            row = {"error": f"{type(error).__name__}: {error}"[:500], "where": where[-1500:]}
+        self.add(key, row | {"took_seconds": round(time.perf_counter() - began, 2)})
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return "error" not in row

@@ -1,0 +1,109 @@
+"""Every part that needs a GPU, one after the other: `python3 benchmarks/gpu/run.py [--parts 1 2 3 4 5] [--minutes 9]`.
+
+Each part is a process with a time limit of its own and writes `build/gpu/results/PART.jsonl` as it goes. What is there is not
+measured again: call it until no row is new. A failure in one part, or in one row, does not stop the next.
+
+The path holds this tree, the wheels that were unpacked into `build/gpu/site-packages`, and what the Python had before.
+`--rehearse` is the same on the CPU with small sizes: from a bare environment whose path has, beside those wheels, only what
+`have.txt` says that the target has.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+BUILD = ROOT / "build"
+PARTS = {1: "contract", 2: "statistics", 3: "training", 4: "long", 5: "verl"}
+MINUTES = {1: 4.0, 2: 7.0, 3: 8.0, 4: 5.5, 5: 1.0}  # of 25 and a half; each below the ten of one command
+
+
+def bare(folder: Path) -> tuple[str, Path]:
+    """A Python without any package, and a folder with links to what `have.txt` lists: what a target would have."""
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    from closure import read_have
+
+    python = folder / "bare" / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder / "bare")], check=True)
+    have = folder / "have"
+    have.mkdir(parents=True, exist_ok=True)
+    for name in read_have((HERE / "have.txt").read_text()):
+        try:
+            package = distribution(name)
+        except PackageNotFoundError:
+            continue
+        for top in {file.parts[0] for file in package.files or [] if file.parts[0] != ".."} - {"__pycache__"}:
+            if not (have / top).exists():
+                (have / top).symlink_to(Path(str(package.locate_file(top))).resolve())
+    return str(python), have
+
+
+def run(part: int, python: str, path: list[Path], limit: float, out: Path, device: str, rehearse: bool) -> str:
+    """One part in a process of its own; a line that says how it ended."""
+    command = [python, str(HERE / "part.py"), PARTS[part], "--out", str(out), "--device", device]
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(map(str, path)),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "HF_HUB_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
+    began = time.monotonic()
+    process = subprocess.Popen(
+        [*command, *(["--rehearse"] if rehearse else [])], env=environment, cwd=ROOT, start_new_session=True
+    )
+    try:
+        ended = f"ended with {process.wait(limit)}"
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, 9)  # with whatever it started itself
+        process.wait()
+        ended = "ran out of its time"
+    return f"part {part} ({PARTS[part]}) {ended} after {time.monotonic() - began:.0f} s"
+
+
+def errors(out: Path, part: int) -> list[str]:
+    """The keys whose last row is an error."""
+    path, last = out / f"{PARTS[part]}.jsonl", {}
+    for line in path.read_text().splitlines() if path.exists() else []:
+        row = json.loads(line)
+        last[json.dumps(row["key"])] = row
+    if not last:
+        return ["no result at all"]
+    return [f"{key}: {row['error']}\n{row.get('where', '')}" for key, row in last.items() if "error" in row]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", type=int, nargs="+", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument("--minutes", type=float, help="time limit of each part, in place of its own")
+    parser.add_argument("--out", type=Path, help="where results go; by default build/gpu/results")
+    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
+    parser.add_argument("--rehearse", action="store_true", help="small sizes on the CPU, from a bare environment")
+    options = parser.parse_args()
+    kit = BUILD / ("gpu-rehearsal" if options.rehearse else "gpu")
+    out = options.out or kit / "results"
+    python, path = sys.executable, [ROOT / "src", kit / "site-packages"]
+    if options.rehearse:
+        python, have = bare(kit)
+        path.append(have)
+        options.device = "cpu"
+    failures = 0
+    for part in options.parts:
+        limit = 60 * (options.minutes or MINUTES[part])
+        print(run(part, python, path, limit, out, options.device, options.rehearse), flush=True)
+        for line in errors(out, part):
+            failures += 1
+            print(f"  {line}", flush=True)
+    return 1 if failures and options.rehearse else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

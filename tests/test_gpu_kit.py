@@ -1,0 +1,96 @@
+"""The GPU kit: pieces travel and come together whole, results are kept. The parts themselves run in `make gpu-rehearsal`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+GPU = Path(__file__).parents[1] / "benchmarks" / "gpu"
+
+
+@pytest.fixture
+def kit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kit's modules by their own names, and gone afterwards."""
+    before = set(sys.modules)
+    monkeypatch.syspath_prepend(str(GPU))
+    yield
+    for name in set(sys.modules) - before:
+        if name in ("pack", "unpack", "closure", "record"):
+            del sys.modules[name]
+
+
+def wheels(folder: Path) -> list[Path]:
+    folder.mkdir()
+    made = []
+    for name, size in (("large", 5000), ("small", 100), ("other", 900)):
+        path = folder / f"{name}-1.0-py3-none-any.whl"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr(f"{name}/data.bin", bytes(range(250)) * (size // 250 + 1))
+            archive.writestr(f"{name}-1.0.data/purelib/{name}_more.py", "x = 1\n")
+            archive.writestr(f"{name}-1.0.data/scripts/run", "never")
+        made.append(path)
+    return made
+
+
+def test_pieces_come_together_in_any_order(kit: None, tmp_path: Path) -> None:
+    from pack import fill
+    from unpack import unpack
+
+    folders = fill(wheels(tmp_path / "wheels"), tmp_path / "packed", 2000)
+    assert len(folders) > 3
+    for folder in folders:
+        files = [file for file in folder.iterdir() if file.name != "manifest.json"]
+        assert sum(file.stat().st_size for file in files) <= 2000
+    into = tmp_path / "kit"
+    found = [name for folder in reversed(folders) for name in unpack(folder, into)]
+    assert sorted(found) == [f"{name}-1.0-py3-none-any.whl" for name in ("large", "other", "small")]
+    assert [name for folder in folders for name in unpack(folder, into)] == []  # once is enough
+    assert (into / "site-packages" / "large" / "data.bin").stat().st_size == 5250
+    assert (into / "site-packages" / "small_more.py").read_text() == "x = 1\n"
+    assert not list(into.rglob("run")) and not list((into / "pieces").iterdir())
+
+
+def test_a_damaged_piece_is_named(kit: None, tmp_path: Path) -> None:
+    from pack import fill
+    from unpack import unpack
+
+    folders = fill(wheels(tmp_path / "wheels"), tmp_path / "packed", 2000)
+    entry = json.loads((folders[0] / "manifest.json").read_text())[0]
+    piece = folders[0] / entry["stored"]
+    piece.write_bytes(piece.read_bytes()[:-1] + b"!")
+    with pytest.raises(SystemExit, match=rf"{entry['stored']} has sha256 .* send its folder again"):
+        unpack(folders[0], tmp_path / "kit")
+
+
+def test_what_the_target_has_is_not_carried(kit: None) -> None:
+    from closure import closure, read_have
+
+    have = read_have("torch==2.11.0  # with CUDA\n\ntriton @ file:///somewhere\nnumpy\n")
+    assert have == ["torch", "triton", "numpy"]
+    names = {package.metadata["Name"].lower() for package in closure(have, "3.12")}
+    assert {"trl", "transformers", "pytest", "peft"} <= names
+    assert not names & {"torch", "triton", "numpy", "entrostat", "reasoning-gym"}
+
+
+def test_results_are_kept_and_failures_tried_again(kit: None, tmp_path: Path) -> None:
+    from record import Results
+
+    path, calls = tmp_path / "part.jsonl", []
+
+    def work(fails: bool) -> dict[str, int]:
+        calls.append(fails)
+        if fails:
+            raise RuntimeError("out of memory")
+        return {"value": 1}
+
+    assert not Results(path).measure({"case": 1}, lambda: work(True))
+    assert Results(path).measure({"case": 1}, lambda: work(False))
+    assert Results(path).measure({"case": 1}, lambda: work(False))
+    assert calls == [True, False]
+    first, second = (json.loads(line) for line in path.read_text().splitlines())
+    assert first["error"] == "RuntimeError: out of memory" and second["value"] == 1
+    assert {"card", "driver", "packages", "commit"} <= second["place"].keys()
