@@ -77,6 +77,7 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/quality/prediction/run.py tiny smollm2
 	$(BIN)/python benchmarks/quality/prediction/report.py
 	$(BIN)/python benchmarks/quality/stability.py
+	$(BIN)/python benchmarks/quality/plants.py
 	$(BIN)/python benchmarks/speed/token_statistics.py
 	$(BIN)/python benchmarks/speed/overhead.py
 	$(BIN)/python benchmarks/speed/startup.py

@@ -1,0 +1,93 @@
+"""The self-tuning controller over 10,000 steps of simulated plants: `python benchmarks/quality/plants.py`.
+
+Each plant starts at 1 nat, is to be held at 0.75 within 30 steps, and answers with AdamW's lag and noise of 1 %. In shares of
+the noise of one batch: the largest mean error of a tenth of the run, the rms error in its second and in its last tenth (growing
+swings would show); and what gain was believed at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from entrostat.control import SelfTuning
+from entrostat.run.environment import environment
+
+HERE = Path(__file__).parent
+TARGET, SETTLING, MOMENTUM = 0.75, 30.0, 0.86
+Course = Callable[[float], float]
+
+
+@dataclass(frozen=True)
+class Case:
+    """Gain, drift and noise as functions of the share of the run that is over; steps of delay; updates on one batch."""
+
+    gain: Course = lambda _: 0.015
+    drift: Course = lambda _: -0.003
+    noise: Course = lambda _: 0.01
+    delay: int = 1
+    updates: int = 1
+
+
+CASES = {
+    "quiet": Case(),
+    "quiet, no delay": Case(delay=0),
+    "gain times 10, slowly": Case(gain=lambda x: 0.005 * 10**x),
+    "gain times 10, at once": Case(gain=lambda x: 0.005 if x < 0.5 else 0.05),
+    "gain a tenth, slowly": Case(gain=lambda x: 0.05 / 10**x),
+    "gain a tenth, at once": Case(gain=lambda x: 0.05 if x < 0.5 else 0.005),
+    "drift changes its sign": Case(drift=lambda x: -0.003 if x < 0.5 else 0.003),
+    "drift changes its sign, slowly": Case(drift=lambda x: -0.003 * math.cos(math.pi * x)),
+    "noise times 5": Case(noise=lambda x: 0.01 if x < 0.5 else 0.05),
+    **{f"{updates} updates a batch": Case(updates=updates) for updates in (4, 6, 8, 16)},
+}
+
+
+def run(case: Case, steps: int, seed: int) -> dict[str, Any]:
+    """One loop, its record."""
+    draw, controller = random.Random(seed).gauss, SelfTuning(TARGET, SETTLING, action="lower", delay=case.delay)
+    state, level, velocity, measured = controller.init(), 1.0, 0.0, 0.0
+    waiting = deque([state.output] * case.delay)
+    errors, noises = [], []
+    for step in range(steps):
+        share = step / steps
+        if step % case.updates == 0:
+            measured = max(level + draw(0.0, case.noise(share)), 0.0)
+        state = controller.step(state, measured)
+        waiting.append(state.output)
+        push = case.drift(share) - case.gain(share) * waiting.popleft()
+        velocity += (1 - MOMENTUM) / (1 - MOMENTUM ** (step + 1)) * (push - velocity)
+        errors.append(level - TARGET), noises.append(case.noise(share))
+        level = max(level + velocity, 0.0)
+    size = max(steps // 10, 1)
+    starts = range(100, steps - size + 1, size)
+    means = [abs(sum(errors[i : i + size])) / size / noises[i] for i in starts]
+    swings = [math.sqrt(sum(e * e for e in errors[i : i + size]) / size) / noises[i] for i in starts]
+    return {
+        "offset_over_noise": round(max(means[1:]), 3),
+        "rms_over_noise_second_window": round(swings[1], 3),
+        "rms_over_noise_last_window": round(swings[-1], 3),
+        "gain_true": case.gain(1 - 1 / steps),
+        "gain_believed": round(state.gain, 5),
+    }
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--steps", type=int, default=10_000)
+    options.add_argument("--seeds", type=int, default=2)
+    given = options.parse_args()
+    found = {name: [run(case, given.steps, seed) for seed in range(given.seeds)] for name, case in CASES.items()}
+    record = {"environment": environment(), "steps": given.steps, "cases": found}
+    (HERE / "plants.json").write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
