@@ -182,3 +182,26 @@ def test_a_rival_can_be_measured(tmp_path, settings):
     run = trainer(tmp_path, wrap=controlled(es.observe()), max_steps=2, **settings)
     run.train()
     assert len(history(run, "entropy_control/measured")) == 2
+
+
+class SwiftLike(GRPOTrainer):
+    """The signatures of ms-swift 4.6, whose batch is an object of its own."""
+
+    def _get_per_token_logps_and_entropies(
+        self, model, model_inputs, grpo_batch, compute_entropy=False, origin_data=None
+    ):
+        raise NotImplementedError
+
+    def _compute_loss(self, model, model_inputs, grpo_batch, origin_data=None):
+        raise NotImplementedError
+
+
+class _UnslothGRPOTrainer(GRPOTrainer):
+    """The name under which Unsloth 2026.10 compiles its replacement."""
+
+
+def test_trainers_of_other_tools_are_refused_with_the_reason():
+    with pytest.raises(HostError, match=r"(?s)SwiftLike.*model_inputs.*ms-swift"):
+        es.trl.controlled(SwiftLike, es.observe())
+    with pytest.raises(HostError, match=r"(?s)_UnslothGRPOTrainer is Unsloth's.*compute_loss"):
+        es.trl.controlled(_UnslothGRPOTrainer, es.observe())

@@ -14,6 +14,7 @@ from entrostat.models.tokenizer import char_tokenizer
 
 PROMPTS = ["1 2>3:", "4 5>9:", "2 7>14:", "3 3>0:", "9 8>1:", "6 2>8:", "5 5>25:", "7 1>6:"]
 TOKENIZER = char_tokenizer()
+TOKENIZER.model_input_names = ["input_ids", "attention_mask"]  # transformers 4 would send token_type_ids to generate
 
 
 def policy(seed: int = 0) -> LlamaForCausalLM:

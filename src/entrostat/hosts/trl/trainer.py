@@ -107,6 +107,26 @@ def _check_class(trainer_class: Any) -> None:
                 f"{trainer_class.__name__} (TRL {trl.__version__}) has no {name}: entropy control works with "
                 "GRPOTrainer, RLOOTrainer and their subclasses"
             )
+    _check_seam(trainer_class)
+
+
+def _check_seam(trainer_class: type) -> None:
+    """The seam is known by its signatures, not by a version number; other tools' replacements are refused by what they do."""
+    forward = inspect.signature(trainer_class._get_per_token_logps_and_entropies).parameters  # type: ignore[attr-defined]
+    loose = any(each.kind is inspect.Parameter.VAR_POSITIONAL for each in forward.values())
+    if not loose and list(forward)[1:5] != ["model", "input_ids", "attention_mask", "logits_to_keep"]:
+        raise HostError(
+            f"{trainer_class.__name__}._get_per_token_logps_and_entropies takes {list(forward)[1:5]}, expected model, "
+            "input_ids, attention_mask, logits_to_keep: which tokens it scores cannot be told (ms-swift's trainer, whose batch "
+            "is an object of its own, is such a one). Use TRL's GRPOTrainer, or a subclass that keeps TRL's signature"
+        )
+    unsloth = [cls.__name__ for cls in trainer_class.__mro__ if cls.__name__.lstrip("_").startswith("Unsloth")]
+    if unsloth:
+        raise HostError(
+            f"{unsloth[0]} is Unsloth's replacement of TRL's trainer: its compute_loss computes hidden states and the loss "
+            "itself, in one compiled function, so that neither log-probabilities nor statistics can be had. Use TRL's "
+            "GRPOTrainer, imported before Unsloth patches it"
+        )
 
 
 def _check_settings(args: Any, acts: bool) -> None:
