@@ -97,21 +97,45 @@ def test_loading_forgets_pending_micro_batches(tmp_path: Path) -> None:
     assert bandit.control.steps == 2
 
 
-def test_a_step_that_fails_leaves_the_controller_where_it_was() -> None:
+def test_steps_without_a_finite_entropy_are_left_out_and_ten_in_a_row_end_the_run() -> None:
     bandit = Bandit(EntropyControl(es.flow(1.2)))
     bandit.run(3)
-    before = bandit.control.state
+    control, before = bandit.control, bandit.control.state
     states, actions, advantages = bandit.micro_batches()[0]
     logits = torch.full((*actions.shape, 8), math.nan)
-    batch = TokenBatch(
-        token_stats(logits, actions, bandit.control.method.requires), advantages, torch.ones(actions.shape)
-    )
-    bandit.control.observe(batch)
-    with pytest.raises(DataError, match="go on from the last checkpoint"):
-        bandit.control.step()
-    assert bandit.control.state is before
+    stats = token_stats(logits, actions, control.method.requires)
+    batch = TokenBatch(stats, advantages, torch.ones(actions.shape))
+    control.observe(batch)
+    with pytest.warns(UserWarning, match="hold NaN or infinity in this step"):
+        assert control.step() == {"entropy_control/skipped_steps": 1.0}
+    assert control.state is before
     bandit.step()
-    assert bandit.control.steps == 4 and len(states) == 8
+    assert control.steps == 4 and len(states) == 8
+    for count in range(9):
+        control.observe(batch)
+        assert control.step() == {"entropy_control/skipped_steps": 2.0 + count}
+    control.apply(es.ppo(batch), batch)
+    with pytest.raises(DataError, match=r"10 steps in a row.*go on from the last checkpoint"):
+        control.step()
+
+
+def test_a_sampler_that_cuts_the_tail_is_told() -> None:
+    """top_k=2 sampling is on average less surprising than the entropy of the whole softmax; honest sampling is not."""
+    draw = torch.Generator().manual_seed(0)
+    for kept, told in ((8, False), (2, True)):
+        control = EntropyControl(es.observe(account=False))
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            for _ in range(6):
+                logits = torch.randn(16, 20, 8, generator=draw)
+                cut = logits.masked_fill(logits < logits.topk(kept).values[..., -1:], -math.inf)
+                tokens = torch.multinomial(cut.softmax(-1).flatten(0, 1), 1, generator=draw).view(16, 20)
+                batch = TokenBatch(token_stats(logits, tokens), torch.ones(16), torch.ones(16, 20))
+                control.observe(batch)
+                metrics = control.step()
+        assert [str(w.message) for w in seen if "drawn from another distribution" in str(w.message)] != [] or not told
+        assert len(seen) == told
+        assert (metrics["entropy_control/sampling_gap_errors"] < -8) == told
 
 
 def test_observing_counts_but_changes_nothing() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -405,6 +406,19 @@ def test_flow_moves_entropy_by_the_rms_of_its_gain(u: float) -> None:
         assert metrics["flow/flow_rms"] == pytest.approx(rms, rel=1e-9)
 
 
+@pytest.mark.parametrize("name", ["nsr", "psr", "w_reinforce"])
+def test_a_row_that_nothing_scored_is_not_a_wrong_one(name: str) -> None:
+    step = data(0)
+    rewards = step.rewards_B.clone()
+    rewards[2:4] = math.nan
+    surrogate = apply(EntropyControl(es.make(name)), step.replace(rewards_B=rewards))
+    assert not surrogate.advantages_BT[2:4].any() and not surrogate.keep_BT[2:4].any()
+    scored = apply(EntropyControl(es.make(name)), step)
+    others = [0, 1, 4, 5, 6, 7]
+    assert torch.equal(surrogate.advantages_BT[others], scored.advantages_BT[others])
+    assert torch.equal(surrogate.keep_BT[others], scored.keep_BT[others])
+
+
 def test_flow_defaults_are_those_of_its_source() -> None:
     link = es.flow(0.3).links[0]
     assert isinstance(link.u, SelfTuning)
@@ -448,6 +462,109 @@ def test_chained_links_keep_their_own_accounts() -> None:
     assert both["entropy_control/predicted"] != metrics["entropy_control/predicted"]
     assert both["entropy_control/clip_tokens/dropped_share"] > 0
     assert surrogate.weight_BT is not None
+
+
+# -- KL-Cov, entropy-advantage shaping -----------------------------------------------------------------------------------
+
+
+def kl_cov_loss(x: Numbers, share: float, coef: float) -> tuple[float, np.ndarray]:
+    """2505.22617 and verl's kl_cov: -A r, and coef |log r| on the top max(1, int(share N)) tokens of the covariance."""
+    covariance = (x.a - x.mean(x.a)) * (x.logp - x.mean(x.logp))
+    count = max(1, int(share * x.n))
+    chosen = np.zeros_like(x.mask)
+    chosen.flat[np.argsort(-np.where(x.mask, covariance, -np.inf), axis=None)[:count]] = True
+    log_ratio = np.log(x.r)
+    slope = -x.a * x.r + coef * np.sign(log_ratio) * chosen
+    return x.mean(-x.a * x.r + coef * np.abs(log_ratio) * chosen), slope * x.mask / x.n
+
+
+@pytest.mark.parametrize("share", [0.002, 0.1, 0.5])
+@pytest.mark.parametrize("coef", [1.0, 0.1])
+@pytest.mark.parametrize("scope", ["micro", "step"])
+def test_kl_cov_is_the_released_loss(share: float, coef: float, scope: Any) -> None:
+    for seed in range(4):
+        step = data(seed)
+        batch = leaf_batch(step)
+        control = EntropyControl(es.kl_cov(share, coef, scope), delay=0)
+        surrogate = control.step_on(es.ppo(batch, dual_clip=3.0), batch)[0]  # the whole step is at hand
+        value, slope = kl_cov_loss(Numbers(step), share, coef)
+        assert es.loss(surrogate, batch).item() == pytest.approx(value, rel=1e-9)
+        np.testing.assert_allclose(logp_gradient(surrogate, batch), slope, rtol=1e-8, atol=1e-13)
+
+
+def test_kl_cov_of_the_last_step_where_this_one_is_not_at_hand() -> None:
+    """Means and threshold of the step before, over both of its micro-batches."""
+    control = EntropyControl(es.kl_cov(0.1))
+    first, second, third = (data(seed) for seed in (1, 2, 3))
+    for step in (first, second):
+        for micro in split(step, 2):
+            surrogate = apply(control, micro)
+            assert step is second or not surrogate.terms[0].factor_BT.any(), "nothing is known before the first step"
+        control.step()
+    x, y, z = Numbers(first), Numbers(second), Numbers(third)
+    pooled = ((y.a - x.mean(x.a)) * (y.logp - x.mean(x.logp)))[y.mask]
+    threshold = np.sort(pooled.astype(np.float32))[::-1][max(1, int(0.1 * y.n)) - 1]
+    covariance = (z.a - y.mean(y.a)) * (z.logp - y.mean(y.logp))
+    expected = z.mask & (covariance.astype(np.float32) >= threshold)
+    assert np.array_equal(apply(control, third).terms[0].factor_BT.numpy().astype(bool), expected)
+    assert control.step()["entropy_control/kl_cov/chosen_share"] == pytest.approx(expected.sum() / z.n)
+
+
+@pytest.mark.parametrize(("alpha", "kappa"), [(0.4, 2.0), (3.0, 1.5)])
+def test_entropy_advantage_is_the_paper_s(alpha: float, kappa: float) -> None:
+    """2506.14758: A + min(alpha H, |A| / kappa), the entropy without gradient."""
+    step = data(5)
+    x, batch = Numbers(step), leaf_batch(step)
+    surrogate = es.chain(es.entropy_advantage(alpha, kappa)).apply(
+        es.ppo(batch), batch, (es.entropy_advantage(alpha).init(),)
+    )
+    shaped = x.a + np.minimum(alpha * x.entropy, np.abs(x.a) / kappa)
+    assert (np.sign(shaped) == np.sign(x.a)).all()
+    np.testing.assert_allclose(surrogate.advantages_BT.numpy(), shaped, rtol=1e-12)
+    np.testing.assert_allclose(
+        logp_gradient(surrogate, batch), ppo_slope(x, shaped) * x.mask / x.n, rtol=1e-10, atol=1e-14
+    )
+
+
+# -- what the clip has stopped -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dual", [None, 1.2])
+@pytest.mark.parametrize("objective", ["ppo", "grpo", "gspo", "cispo"])
+def test_flow_counts_what_the_clip_lets_through(objective: str, dual: float | None) -> None:
+    """sum (dL/dlogp) D with the loss differentiated by autograd, half of the tokens clipped."""
+    for seed in range(4):
+        step = data(seed)
+        step = step.replace(
+            old_logp_BT=step.old_logp_BT + 0.4 * torch.randn(8, 6, generator=torch.Generator().manual_seed(seed))
+        )
+        batch = leaf_batch(step)
+        objectives: dict[str, Any] = {"ppo": es.ppo, "grpo": es.grpo, "gspo": es.gspo, "cispo": es.cispo}
+        plain = objectives[objective](batch)
+        plain = dataclasses.replace(plain, dual_clip=dual if objective in ("ppo", "grpo") else None)
+        x = Numbers(step)
+        (slope,) = torch.autograd.grad(
+            es.methods.token_loss(plain, batch).masked_fill(~batch.mask, 0).sum(), batch.stats.logp
+        )
+        if objective == "gspo":  # of a row's mean over tokens: the sequence's ratio spreads over all of them
+            assert torch.allclose(slope[batch.mask], -es.methods.token_push(plain, batch)[batch.mask])
+        expected = x.mean(slope.numpy() * x.d)
+        control = EntropyControl(es.observe())
+        control.apply(plain, batch)
+        metrics = control.step()
+        for name in ("token_entropy/flow", "entropy_control/predicted", "entropy_control/uncontrolled"):
+            assert metrics[name] == pytest.approx(expected, rel=1e-9), name
+        quadrants = [v for k, v in metrics.items() if k.startswith("token_entropy/flow_")]
+        assert sum(quadrants) == pytest.approx(expected, rel=1e-9)
+        if objective == "ppo":
+            assert expected != pytest.approx(-x.mean(x.r * x.a * x.d), rel=0.01)  # the clip is active
+
+
+def test_log_ratios_are_clamped_as_in_verl_and_trinity() -> None:
+    step = data(0)
+    batch = step.replace(old_logp_BT=step.old_logp_BT - 90).batch()
+    assert batch.ratio[batch.mask].detach() == pytest.approx(torch.full((int(batch.mask.sum()),), math.exp(20)))
+    es.loss(es.cispo(batch), batch)
 
 
 def test_a_loss_that_is_not_finite_is_refused() -> None:

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from entrostat.errors import ConfigError, DataError
+from entrostat.stats import token_stats, token_stats_from_hidden
 from entrostat.stats.truncated import FILTERED_OUT, parameterised_stats
-from entrostat.types import Clamped, LogpAt, MinP, Nucleus, Reheated, Statistic, TopKEntropy, TopLogp, Varentropy
+from entrostat.types import Clamped, LogpAt, MinP, Nucleus, Old, Reheated, Statistic, TopKEntropy, TopLogp, Varentropy
 
 V = 9
 
@@ -132,3 +133,36 @@ def test_what_is_none_of_them_is_refused() -> None:
         parameterised_stats(torch.zeros(1, V), torch.zeros(1, dtype=torch.long), [Statistic()])
     with pytest.raises(DataError, match="targets must have shape"):
         parameterised_stats(torch.zeros(2, V), torch.zeros(1, dtype=torch.long), [Varentropy()])
+
+
+@pytest.mark.parametrize(
+    "of", [Nucleus(0.7, gradient=True), Clamped(0.4, gradient=True), TopLogp(2), Varentropy()], ids=str
+)
+def test_both_ways_to_the_statistics_give_them(of: Statistic) -> None:
+    """From logits and from hidden states, a slice at a time, with the gradient of one piece."""
+    draw = torch.Generator().manual_seed(3)
+    hidden = torch.randn(2, 70, 5, generator=draw, dtype=torch.float64)
+    weight = torch.randn(V, 5, generator=draw, dtype=torch.float64)
+    targets = torch.randint(V, (2, 70), generator=draw)
+    mask = torch.rand(2, 70, generator=draw) < 0.8
+    leaves = [hidden.clone().requires_grad_() for _ in range(3)]
+    whole = parameterised_stats(leaves[0] @ weight.t(), targets, [of], 0.8)[of]
+    chunked = token_stats(leaves[1] @ weight.t(), targets, ("logp", of), 0.8, chunk_tokens=32).need(of)
+    direct = token_stats_from_hidden(leaves[2], weight, targets, ("logp", of), 0.8, mask_BT=mask).need(of)
+    torch.testing.assert_close(chunked, whole)
+    torch.testing.assert_close(direct[mask], whole[mask])
+    assert not direct[~mask].any()
+    if getattr(of, "gradient", False):
+        gradients = [
+            torch.autograd.grad(v[mask].sum(), leaf)[0]
+            for v, leaf in zip((whole, chunked, direct), leaves, strict=True)
+        ]
+        torch.testing.assert_close(gradients[1], gradients[0])
+        torch.testing.assert_close(gradients[2], gradients[0])
+    else:
+        assert not chunked.requires_grad and not direct.requires_grad
+
+
+def test_a_statistic_of_the_old_policy_is_refused() -> None:
+    with pytest.raises(ConfigError, match="in the pass through that policy"):
+        token_stats(torch.zeros(1, V), torch.zeros(1, dtype=torch.long), ("logp", Old("entropy")))

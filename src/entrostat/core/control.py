@@ -24,6 +24,7 @@ from entrostat.control.targets import levels
 from entrostat.core.host import LOOP, Host
 from entrostat.core.state_file import AFRESH, load_state, save_state
 from entrostat.core.totals import Pending
+from entrostat.core.watch import Watch
 from entrostat.errors import ConfigError
 from entrostat.methods import Chain, Link, chain
 from entrostat.methods.authority import predicted_change
@@ -80,7 +81,7 @@ class EntropyControl:
         self.state = self.method.init()
         self.steps = 0
         self._pending = Pending(self.method)
-        self._warned: set[str] = set()
+        self._watch = Watch(self.method.name)
         self.recorder: Recorder | None = None
         if vocabulary is not None:
             self.check_reachable(vocabulary)
@@ -168,10 +169,11 @@ class EntropyControl:
 
         Returns:
             Metrics `entropy_control/...` and `token_entropy/...`. A step whose mask is empty everywhere moves nothing and
-            returns `entropy_control/empty_step` = 1 alone.
+            returns `entropy_control/empty_step` = 1 alone; one whose entropy is not a finite number moves nothing either, warns
+            once, and returns `entropy_control/skipped_steps`, how many there have been.
 
         Raises:
-            DataError: the measured entropy is not finite; the state has not moved, the micro-batches are forgotten.
+            DataError: the tenth step in a row whose entropy is not finite.
         """
         if all_reduce is None and torch.distributed.is_available() and torch.distributed.is_initialized():
             all_reduce = self._sum_over_ranks
@@ -179,15 +181,22 @@ class EntropyControl:
         totals = pending.totals(all_reduce)
         if not totals.standard.tokens:
             return {"entropy_control/empty_step": 1.0}
+        if self._watch.unmeasured(totals.standard):
+            return self._skipped()
         self.state, metrics = self.method.update(self.state, totals)
-        self._end_step(metrics)
-        return self._named(metrics, totals.standard)
+        return self._named(self._end_step(metrics, totals.standard), totals.standard)
 
-    def _end_step(self, metrics: dict[str, float]) -> None:
+    def _skipped(self) -> dict[str, float]:
+        if self.recorder is not None:
+            self.recorder.discard()
+        return {"entropy_control/skipped_steps": float(self._watch.skipped)}
+
+    def _end_step(self, metrics: dict[str, float], standard: Summary) -> dict[str, float]:
         self.steps += 1
-        self._warn(metrics)
+        metrics = metrics | self._watch.judged(metrics, standard)
         if self.recorder is not None:
             self.recorder.finish(self.steps)
+        return metrics
 
     def _sum_over_ranks(self, vector: Tensor) -> Tensor:
         group = self.process_group
@@ -195,27 +204,6 @@ class EntropyControl:
             vector = vector.cuda()  # of a rank that had no micro-batch
         torch.distributed.all_reduce(vector, group=group)
         return vector
-
-    def _warn(self, metrics: dict[str, float]) -> None:
-        """Say, once each, what a self-tuning controller has found to be impossible."""
-        texts = {}
-        if metrics.get("reachable") == 0:
-            texts["reachable"] = (
-                f"{self.method.name!r}: no output brings the entropy, {metrics['measured']:.4f} nats, to its target, "
-                f"{metrics['target']:.4f}, or it takes far too long (output now {metrics['output']:.4g}). Within one settling "
-                f"time the limits reach {metrics['reach_low']:.4f} to {metrics['reach_high']:.4f} nats: "
-                "choose a target there, wider limits, a higher learning rate or another method"
-            )
-        if metrics.get("identified") == -1:
-            texts["identified"] = (
-                f"{self.method.name!r}: what its output does to the entropy cannot be told from noise (gain "
-                f"{metrics['gain']:.2g}, standard error {metrics['gain_sd']:.2g} nats per step and unit of drive); "
-                "cautious gains stay in use. Larger batches make the measurement less noisy"
-            )
-        for name, text in texts.items():
-            if name not in self._warned:
-                warnings.warn(text, stacklevel=3)
-        self._warned |= texts.keys()
 
     @staticmethod
     def _named(metrics: dict[str, float], summary: Summary) -> dict[str, float]:
@@ -240,12 +228,13 @@ class EntropyControl:
         standard = self._standard(surrogate, batch).reduced()
         if not standard.tokens:
             return surrogate, {"entropy_control/empty_step": 1.0}
+        if self._watch.unmeasured(standard):
+            return surrogate, self._skipped()
         # What raises leaves the state where it was.
-        changed, self.state, totals, metrics = self.method.step_on(surrogate, batch, self.state, standard)
+        changed, self.state, _, metrics = self.method.step_on(surrogate, batch, self.state, standard)
         if self.recorder is not None:
             self.recorder.add(self.steps + 1, batch, changed)
-        self._end_step(metrics)
-        return changed, self._named(metrics, totals.standard)
+        return changed, self._named(self._end_step(metrics, standard), standard)
 
     def discard(self) -> None:
         """Forget the micro-batches since the last step, as when a step is abandoned."""

@@ -212,6 +212,9 @@ output -
     "knob": """
 entropy_control/u entrostat
 entropy_control/coef entrostat
+entropy_control/flow/u entrostat
+entropy_control/entropic/u entrostat
+entropy_control/entropy_bonus/coef entrostat
 u -
 coef -
 entropy_coef -

@@ -9,17 +9,22 @@ import torch
 from torch import Tensor
 
 from entrostat.errors import ConfigError, DataError
-from entrostat.types import STATISTICS
+from entrostat.types import STATISTICS, Old, Statistic, Want
 
 DEFAULT_WANT = ("logp", "entropy")
 
 
-def check_want(want: Iterable[str]) -> frozenset[str]:
-    """The wanted statistics as a set, or `ConfigError` for a name that is none."""
-    names = frozenset({want} if isinstance(want, str) else want)
+def check_want(want: Iterable[Want] | Want) -> tuple[frozenset[str], tuple[Statistic, ...]]:
+    """The wanted statistics, named and parameterised, or `ConfigError` for a name that is none."""
+    every = {want} if isinstance(want, str | Statistic) else set(want)
+    if old := [each for each in every if isinstance(each, Old)]:
+        raise ConfigError(
+            f"{old[0]} is of the policy that sampled: ask for {old[0].of!r} in the pass through that policy"
+        )
+    names = frozenset(each for each in every if isinstance(each, str))
     if unknown := names - set(STATISTICS):
-        raise ConfigError(f"unknown statistics {sorted(unknown)}: choose from {list(STATISTICS)}")
-    return names
+        raise ConfigError(f"unknown statistics {sorted(unknown)}: choose from {list(STATISTICS)}, or a Statistic")
+    return names, tuple(sorted((each for each in every if isinstance(each, Statistic)), key=str))
 
 
 def check_temperature(temperature: float) -> float:

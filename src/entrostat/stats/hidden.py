@@ -26,7 +26,8 @@ from entrostat.stats.gradient import LogitGradient, active
 from entrostat.stats.online import normaliser_and_logp, stats_of
 from entrostat.stats.reference import reference_stats
 from entrostat.stats.tiles import Head, Kept, TileOps, Tiling, TorchOps
-from entrostat.types import STATISTICS, TokenStats
+from entrostat.stats.truncated import in_chunks
+from entrostat.types import STATISTICS, TokenStats, Want
 
 Implementation = Literal["auto", "torch", "triton", "reference"]
 IMPLEMENTATIONS = ("auto", "torch", "triton", "reference")
@@ -41,7 +42,7 @@ def token_stats_from_hidden(
     hidden_BTd: Tensor,
     weight_Vd: Tensor,
     targets_BT: Tensor,
-    want: Iterable[str] = DEFAULT_WANT,
+    want: Iterable[Want] = DEFAULT_WANT,
     temperature: float = 1.0,
     bias_V: Tensor | None = None,
     logit_scale: float = 1.0,
@@ -89,7 +90,7 @@ def token_stats_from_hidden(
 
     Source: docs/theory.md; discriminator and baseline from 2602.03392, Eqs. 5 to 8.
     """
-    wanted = check_want(want)
+    wanted, more = check_want(want)
     if softcap is not None and not softcap > 0:
         raise ConfigError(f"softcap must be above zero, or None, got {softcap!r}")
     head = Head(weight_Vd, bias_V, check_temperature(temperature), float(logit_scale), softcap)
@@ -116,11 +117,16 @@ def token_stats_from_hidden(
 
     def placed(value: Tensor | None) -> Tensor | None:
         if value is not None and rows is not None:
-            value = value.new_zeros(shape.numel()).index_copy(0, rows, value)
-        return None if value is None else value.view(shape)
+            value = value.new_zeros(shape.numel(), *value.shape[1:]).index_copy(0, rows, value)
+        return None if value is None else value.view(*shape, *value.shape[1:])
 
     found: dict[str, Any] = {name: placed(value) for name, value in zip(STATISTICS, values, strict=True)}
-    return TokenStats(**found)
+    extra: dict[Any, Tensor] = {}
+    if more:
+        temperature = head.temperature
+        extra = dict(in_chunks(lambda part: _logits(hidden_Nd[part], head, tiling), targets_N, more, temperature))
+        extra = {name: value for name, each in extra.items() if (value := placed(each)) is not None}
+    return TokenStats(**found, extra=extra)
 
 
 def _tiling(hidden: Tensor, tokens: int | None, vocabulary: int | None, kept_mb: float) -> Tiling:
@@ -153,15 +159,19 @@ def _reference(
 ) -> list[Tensor | None]:
     """The docstring's two lines, written down."""
     with torch.autocast(hidden_Nd.device.type, enabled=False):
+        stats = reference_stats(_logits(hidden_Nd, head, tiling), targets_N, head.temperature)
+    return [stats.need(name) if name in want else None for name in STATISTICS]
+
+
+def _logits(hidden_Nd: Tensor, head: Head, tiling: Tiling) -> Tensor:
+    """The logits before the temperature, (N, V)."""
+    with torch.autocast(hidden_Nd.device.type, enabled=False):
         factors = [factor.to(tiling.compute).to(tiling.dtype) for factor in (hidden_Nd, head.weight_Vd)]
         logits = factors[0] @ factors[1].t()
         if head.bias_V is not None:
             logits = logits + head.bias_V.to(tiling.dtype)
         logits = head.scale * logits
-        if head.softcap is not None:
-            logits = head.softcap * torch.tanh(logits / head.softcap)
-        stats = reference_stats(logits, targets_N, head.temperature)
-    return [stats.need(name) if name in want else None for name in STATISTICS]
+        return logits if head.softcap is None else head.softcap * torch.tanh(logits / head.softcap)
 
 
 class _HiddenStats(torch.autograd.Function):

@@ -22,13 +22,14 @@ from entrostat.stats.arguments import (
 )
 from entrostat.stats.gradient import LogitGradient, active
 from entrostat.stats.online import OnlineSoftmax, normaliser_and_logp, stats_of
-from entrostat.types import STATISTICS, TokenStats
+from entrostat.stats.truncated import in_chunks
+from entrostat.types import STATISTICS, TokenStats, Want
 
 
 def token_stats(
     logits_BTV: Tensor,
     targets_BT: Tensor,
-    want: Iterable[str] = DEFAULT_WANT,
+    want: Iterable[Want] = DEFAULT_WANT,
     temperature: float = 1.0,
     chunk_tokens: int = 256,
 ) -> TokenStats:
@@ -42,7 +43,8 @@ def token_stats(
     Args:
         logits_BTV: (B, T, V), or any leading shape; any floating dtype.
         targets_BT: the sampled token ids, the leading shape.
-        want: of "logp", "entropy", "baseline", "collision"; nothing else is computed.
+        want: of "logp", "entropy", "baseline", "collision", and those with a parameter (`types.Statistic`); nothing else is
+            computed.
         temperature: what the logits are divided by; the sampling temperature.
         chunk_tokens: tokens worked on at once; bounds the extra memory to chunk_tokens x V numbers.
 
@@ -58,7 +60,7 @@ def token_stats(
 
     Source: docs/theory.md; discriminator and baseline from 2602.03392, Eqs. 5 to 8.
     """
-    wanted = check_want(want)
+    wanted, more = check_want(want)
     temperature = check_temperature(temperature)
     check_size("chunk_tokens", chunk_tokens)
     if logits_BTV.dim() < 1 or not logits_BTV.is_floating_point():
@@ -67,9 +69,11 @@ def token_stats(
     check_whole(logits=logits_BTV, targets=targets_BT)
     targets_N = token_ids(targets_BT, shape).reshape(-1)
     check_in_vocabulary(targets_N, vocabulary)
-    values = _LogitStats.apply(logits_BTV.reshape(-1, vocabulary), targets_N, wanted, temperature, chunk_tokens)
+    logits_NV = logits_BTV.reshape(-1, vocabulary)
+    values = _LogitStats.apply(logits_NV, targets_N, wanted, temperature, chunk_tokens)
+    extra = in_chunks(lambda rows: logits_NV[rows], targets_N, more, temperature, chunk_tokens) if more else {}
     found: dict[str, Any] = {n: None if v is None else v.view(shape) for n, v in zip(STATISTICS, values, strict=True)}
-    return TokenStats(**found)
+    return TokenStats(**found, extra={name: value.view(*shape, *value.shape[1:]) for name, value in extra.items()})
 
 
 class _LogitStats(torch.autograd.Function):

@@ -15,6 +15,8 @@ from entrostat.types import Summary, TokenBatch, Want
 # batch itself.
 _POSITIONS = 1 << 17
 
+_SAME = 1e-3  # log ratios of an unchanged policy, whatever the rounding of two forward passes
+
 PROBABILITY_EDGES = (0.05, 0.2, 0.5, 0.8, 0.95, 0.99, 0.999)
 """Edges of the histogram of the sampled tokens' probabilities; bin i holds edges[i-1] < p <= edges[i]."""
 
@@ -40,6 +42,8 @@ def summary_names(want: Iterable[Want]) -> tuple[str, ...]:
         names += ["entropy", "entropy_sq", "entropy/positive", "entropy/negative", *CLUSTER_SUMS]
     if "logp" in have:
         names += ["surprisal", *(f"probability/{i}" for i in range(len(PROBABILITY_EDGES) + 1))]
+    if {"logp", "entropy"} <= have:
+        names += ["on_policy/tokens", "on_policy/gap", "on_policy/gap_sq"]
     if {"logp", "entropy", "baseline"} <= have:
         names += ["discriminator", "centred", "centred_sq", "flow_sq", "flow", *(f"flow/{name}" for name in QUADRANTS)]
     return tuple(sorted(names))
@@ -53,6 +57,8 @@ def summarise(batch: TokenBatch, push_BT: Tensor | None = None) -> Summary:
 
     * entropy: `entropy`, `entropy_sq`; and split by the sign of the advantage `entropy/positive`, `tokens/positive`,
       `entropy/negative`, `tokens/negative`; and over sequences or prompts those of `stats.clusters`
+    * both, over the sequences whose importance ratios are all 1: `on_policy/tokens`, and of surprisal - entropy
+      `on_policy/gap` and `on_policy/gap_sq`
     * logp: `surprisal`, histogram `probability/0` to `probability/7` over `PROBABILITY_EDGES`
     * with the baseline: `discriminator` (S), `centred` (D) and its square `centred_sq`, `flow_sq` (A D)^2, the
       first-order change of entropy `flow` = -push D per unit of step at the logits, and its four parts `flow/<quadrant>`
@@ -99,6 +105,11 @@ def _sums(batch: TokenBatch, push_BT: Tensor | None) -> Summary:
         }
     if "logp" in have:
         columns["surprisal"] = stats.surprisal
+    if {"logp", "entropy"} <= have:
+        # Only where the policy is the one that sampled does the surprisal tell its entropy.
+        same = (batch.log_ratio.detach().abs().amax(1, keepdim=True) < _SAME) & mask
+        gap = (stats.surprisal - stats.need("entropy")).masked_fill(~same, 0)
+        columns |= {"on_policy/tokens": same, "on_policy/gap": gap, "on_policy/gap_sq": gap.square()}
     if {"logp", "entropy", "baseline"} <= have:
         centred = stats.centred
         gain = advantages * centred

@@ -6,10 +6,11 @@ better. They need the whole row of the vocabulary, most of them sorted, so a hos
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from entrostat.errors import ConfigError, DataError
 from entrostat.types import (
@@ -54,6 +55,34 @@ def parameterised_stats(
         with torch.set_grad_enabled(torch.is_grad_enabled() and getattr(each, "gradient", False)):
             found[each] = _value(each, wide / temperature, targets)
     return found
+
+
+def in_chunks(
+    logits_of: Callable[[slice], Tensor],
+    targets_N: Tensor,
+    want: Iterable[Statistic],
+    temperature: float,
+    chunk_tokens: int = 64,
+) -> dict[Statistic, Tensor]:
+    """`parameterised_stats`, a slice of tokens at a time; the backward makes the logits of a slice again.
+
+    Args:
+        logits_of: the logits (n, V) of some of the tokens.
+        targets_N: token ids.
+    """
+    names = list(want)
+    parts: list[tuple[Tensor, ...]] = []
+
+    def some(rows: slice) -> tuple[Tensor, ...]:
+        found = parameterised_stats(logits_of(rows), targets_N[rows], names, temperature)
+        return tuple(found[name] for name in names)
+
+    graph = torch.is_grad_enabled() and any(getattr(name, "gradient", False) for name in names)
+    for first in range(0, max(len(targets_N), 1), chunk_tokens):
+        rows = slice(first, first + chunk_tokens)
+        with torch.set_grad_enabled(graph):
+            parts.append(checkpoint(some, rows, use_reentrant=False) if graph else some(rows))
+    return {name: torch.cat(values) for name, values in zip(names, zip(*parts, strict=True), strict=True)}
 
 
 def _value(of: Statistic, z: Tensor, targets: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from entrostat.errors import DataError
+from entrostat.errors import ConfigError, DataError
 from entrostat.stats.arguments import (
     DEFAULT_WANT,
     check_in_vocabulary,
@@ -50,7 +50,9 @@ def vocab_parallel_stats(
         ConfigError: an unknown statistic, an empty chunk.
         DataError: shapes that do not fit, token ids outside the vocabulary.
     """
-    wanted = check_want(want)
+    wanted, more = check_want(want)
+    if more:
+        raise ConfigError(f"{more[0]} needs whole rows of the vocabulary, and this one is split over ranks")
     check_size("chunk_tokens", chunk_tokens)
     shape, width = logits_BTV.shape[:-1], logits_BTV.shape[-1]
     targets_N = token_ids(targets_BT, shape).reshape(-1)

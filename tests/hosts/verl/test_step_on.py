@@ -95,6 +95,7 @@ def test_a_batch_with_nan_leaves_the_state_as_it_was() -> None:
     step = data(1)
     logits = step.logits_BTV.detach().clone()
     logits[0, 0] = torch.nan
-    with pytest.raises(es.DataError, match="measured entropy"):
-        step_on(control, step.replace(logits_BTV=logits))
+    with pytest.warns(UserWarning, match="measured entropy is nan"):
+        changed, metrics = step_on(control, step.replace(logits_BTV=logits))
+    assert metrics == {"entropy_control/skipped_steps": 1.0} and changed.weight_BT is None
     assert plain(control) == before and control.steps == 1

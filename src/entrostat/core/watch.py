@@ -1,0 +1,102 @@
+"""What is said of a run while it goes on: once each, and never more than a warning until nothing can be measured any more."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+
+from entrostat.errors import DataError
+from entrostat.types import Summary
+
+UNMEASURED = 10
+"""Steps in a row without a finite entropy that end a run."""
+
+# A standing gap of so many standard errors, and of so much of the entropy, is no chance and no rounding.
+_ERRORS, _SHARE = 8.0, 0.03
+
+
+class Watch:
+    """The warnings of one run."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.skipped = 0
+        self._in_a_row = 0
+        self._said: set[str] = set()
+        self._gap = self._variance = self._tokens = self._entropy = 0.0
+
+    def unmeasured(self, standard: Summary) -> bool:
+        """Whether the step has no finite entropy, so that the controller must leave it out.
+
+        Raises:
+            DataError: it is the tenth in a row.
+        """
+        measured = standard.mean("entropy")
+        if math.isfinite(measured):
+            self._in_a_row = 0
+            return False
+        self.skipped += 1
+        self._in_a_row += 1
+        if self._in_a_row >= UNMEASURED:
+            raise DataError(
+                f"the measured entropy was {measured} in {self._in_a_row} steps in a row: the policy's logits hold NaN or "
+                "infinity. The controller's state was left as it was; go on from the last checkpoint with a lower learning "
+                "rate or gradient clipping"
+            )
+        self._say(
+            "unmeasured",
+            f"the measured entropy is {measured}: the policy's logits hold NaN or infinity in this step. The controller leaves "
+            f"it out, and ends the run after {UNMEASURED} in a row (metric entropy_control/skipped_steps)",
+        )
+        return True
+
+    def judged(self, metrics: Mapping[str, float], standard: Summary) -> dict[str, float]:
+        """Say what the step shows to be impossible; metrics of the watch itself."""
+        if metrics.get("reachable") == 0:
+            self._say(
+                "reachable",
+                f"{self.name!r}: no output brings the entropy, {metrics['measured']:.4f} nats, to its target, "
+                f"{metrics['target']:.4f}, or it takes far too long (output now {metrics['output']:.4g}). Within one settling "
+                f"time the limits reach {metrics['reach_low']:.4f} to {metrics['reach_high']:.4f} nats: "
+                "choose a target there, wider limits, a higher learning rate or another method",
+            )
+        if metrics.get("identified") == -1:
+            self._say(
+                "identified",
+                f"{self.name!r}: what its output does to the entropy cannot be told from noise (gain "
+                f"{metrics['gain']:.2g}, standard error {metrics['gain_sd']:.2g} nats per step and unit of drive); "
+                "cautious gains stay in use. Larger batches make the measurement less noisy",
+            )
+        return self._sampled(standard)
+
+    def _sampled(self, standard: Summary) -> dict[str, float]:
+        """On-policy, surprisal is the entropy in expectation: a standing gap says that something else was sampled from.
+
+        Token by token the difference has no mean given what came before, so its sums have the variance of their squares.
+        """
+        if not standard.get("on_policy/tokens"):
+            return {}
+        self._gap += standard.get("on_policy/gap")
+        self._variance += standard.get("on_policy/gap_sq")
+        self._tokens += standard.get("on_policy/tokens")
+        self._entropy += standard.get("on_policy/tokens") * standard.mean("entropy")
+        errors = self._gap / math.sqrt(self._variance) if self._variance else 0.0
+        if abs(errors) > _ERRORS and abs(self._gap) > _SHARE * self._entropy:
+            gap, entropy = self._gap / self._tokens, self._entropy / self._tokens
+            self._say(
+                "sampled",
+                f"the sampled tokens are {abs(gap):.4f} nats {'more' if gap > 0 else 'less'} surprising than the measured "
+                f"entropy of {entropy:.4f} nats says ({abs(errors):.0f} standard errors): they were drawn from another "
+                "distribution than the one that is measured. Look for top_p, top_k, min_p, a repetition penalty, another "
+                "temperature, or weights that the sampler has not got yet",
+            )
+        return {
+            "sampling_gap": standard.get("on_policy/gap") / standard.get("on_policy/tokens"),
+            "sampling_gap_errors": errors,
+        }
+
+    def _say(self, name: str, text: str) -> None:
+        if name not in self._said:
+            self._said.add(name)
+            warnings.warn(text, stacklevel=5)

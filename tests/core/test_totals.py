@@ -1,0 +1,152 @@
+"""What an optimizer step adds up to: the same places on every rank, and thresholds that are exact over all of them."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from methods.cases import apply, data, together
+
+import entrostat as es
+from entrostat.core.control import EntropyControl
+from entrostat.errors import ConfigError
+from entrostat.methods.base import Card, Link
+from entrostat.methods.scopes import Top, in_top, threshold, thresholds
+from entrostat.types import TokenBatch, TokenStats
+
+
+def ranks(values: list[torch.Tensor], top: Top) -> list[dict[str, float]]:
+    """`thresholds` on several ranks at once."""
+    import threading
+    from concurrent.futures import ThreadPoolExecutor
+
+    meeting, vectors = threading.Barrier(len(values), timeout=30), [torch.zeros(0)] * len(values)
+
+    def one(rank: int) -> dict[str, float]:
+        def all_reduce(vector: torch.Tensor) -> torch.Tensor:
+            vectors[rank] = vector
+            meeting.wait()
+            total = torch.stack(vectors).sum(0)
+            meeting.wait()
+            return total
+
+        return thresholds({"x": values[rank]}, {"x": top}, all_reduce)
+
+    with ThreadPoolExecutor(len(values)) as pool:
+        return list(pool.map(one, range(len(values))))
+
+
+@pytest.mark.parametrize("share", [1e-4, 0.02, 0.2, 0.5, 1.0])
+@pytest.mark.parametrize("rounding", ["up", "down"])
+def test_a_threshold_is_exact_over_ranks(share: float, rounding: str) -> None:
+    draw = torch.Generator().manual_seed(0)
+    top = Top(share, rounding)  # type: ignore[arg-type]
+    for scale in (1e-30, 1.0, 1e30):
+        values = scale * torch.randn(997, generator=draw)
+        values[:40] = values[40]  # ties
+        values[41:45] = torch.tensor([0.0, -0.0, 1e-40, -1e-40])
+        expected = threshold(values, top)
+        assert expected == values.sort(descending=True).values[top.count(997) - 1]
+        for found in ranks([values[:100], values[:0], values[100:]], top):
+            assert found == {"x": expected}
+    assert ranks([values[:0], values[:0]], top) == [{}, {}]
+    assert thresholds({"x": values[:0]}, {"x": top}) == {}
+
+
+def test_counts_of_a_share() -> None:
+    assert [Top(0.2).count(n) for n in (10, 11, 1)] == [2, 3, 1]
+    assert [Top(0.2, "down").count(n) for n in (10, 14, 1)] == [2, 2, 1]
+    for share in (0.0, 20.0, -1.0):
+        with pytest.raises(ConfigError, match="a percentage is divided by 100"):
+            Top(share)
+
+
+def test_scopes_of_a_top_fraction() -> None:
+    values = torch.tensor([[1.0, 2.0, 3.0, 9.0], [4.0, 5.0, 6.0, 7.0], [8.0, 0.0, 0.5, 0.25]])
+    mask = torch.ones(3, 4).bool()
+    mask[0, 3] = False
+    batch = TokenBatch(TokenStats(logp=values), torch.ones(3), mask, groups_B=torch.tensor([0, 1, 1]))
+    whole = TokenBatch(TokenStats(logp=values), torch.ones(3), mask, whole_step=True)
+
+    def inside(scope: str, of: TokenBatch = batch, remembered: float | None = None) -> list[float]:
+        return values[in_top(values, mask, Top(0.25), scope, of, remembered)].tolist()  # type: ignore[arg-type]
+
+    assert inside("micro") == [6.0, 7.0, 8.0]
+    assert (
+        inside("step") == []
+        and inside("step", remembered=5.5) == [6.0, 7.0, 8.0]
+        and inside("step", whole) == [6.0, 7.0, 8.0]
+    )
+    assert inside("sequence") == [3.0, 7.0, 8.0]
+    assert inside("group") == [3.0, 7.0, 8.0]
+
+
+def test_a_rank_without_a_micro_batch_takes_part() -> None:
+    for method in (es.observe(), es.kl_cov(share=0.2), es.flow(0.3, kp=1.0), es.clip_b(0.5)):
+        both = EntropyControl(method), EntropyControl(method)
+        alone = EntropyControl(method)
+        for step in range(3):
+            apply(both[0], data(step))
+            apply(alone, data(step))
+            first, second = together(both)
+            assert first == second == alone.step()
+        assert both[0].state == both[1].state == alone.state
+
+
+def test_an_undeclared_sum_is_refused() -> None:
+    class Stray(Link):
+        card = Card("stray")
+
+        def measure(self, surrogate, batch, state):  # type: ignore[no-untyped-def]
+            return {"stray": batch.mask.sum()}
+
+    with pytest.raises(ConfigError, match="'stray' adds up 'stray', which its card does not declare"):
+        apply(EntropyControl(Stray()), data(0))
+
+
+def test_two_controllers_on_one_signal_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"entropy_bonus\.coef and flow\.u are both moved"):
+        es.chain(es.hold(0.3), es.flow(0.3))
+    with pytest.raises(ConfigError, match="composes nothing"):
+        es.chain()
+    with pytest.raises(ConfigError, match="twice"):
+        es.chain(es.observe(), es.observe())
+    for mu in (-1, es.Linear(-1.0, 2.0, 3), es.PI(0.3, limits=(-1.0, 1.0))):
+        with pytest.raises(ConfigError, match="mu must be a number of standard deviations of zero or more"):
+            es.clip_v(mu=mu)
+
+
+def test_a_processes_idle_step_hangs_nobody() -> None:
+    """Two gloo processes; one has no micro-batch in its second step, and no step ends by a timeout."""
+    with subprocess.Popen([sys.executable, __file__, "1"], stdout=subprocess.PIPE, text=True) as other:
+        mine = subprocess.run([sys.executable, __file__, "0"], capture_output=True, text=True, timeout=120)
+        theirs, _ = other.communicate(timeout=60)
+    assert mine.returncode == 0, mine.stderr
+    assert mine.stdout == theirs
+    assert len(mine.stdout.splitlines()) == 4
+
+
+def _process(rank: int) -> None:
+    torch.set_num_threads(1)
+    address = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29681", "RANK": str(rank), "WORLD_SIZE": "2"}
+    os.environ.update(address)
+    torch.distributed.init_process_group("gloo", timeout=datetime.timedelta(seconds=40))
+    group = torch.distributed.new_group([0, 1])
+    control = EntropyControl(es.chain(es.hold(0.3, kp=1.0), es.kl_cov(0.3)), process_group=group)
+    for step in range(4):
+        if not (rank == 1 and step == 1):
+            apply(control, data(10 * step + rank))
+        print(control.step())
+
+
+if __name__ == "__main__":
+    _process(int(sys.argv[1]))
