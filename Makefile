@@ -6,13 +6,14 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 export MPLBACKEND := Agg
 
-.PHONY: help train test test-verl test-browser docs bench gpu gpu-rehearsal lint types ci clean
+.PHONY: help train test fuzz test-verl test-browser docs bench gpu gpu-rehearsal lint types ci clean
 
 help:
 	@echo "make train   train a small policy with its entropy held at a target, beside plain GRPO (about 3 minutes)"
 	@echo "make test    run the whole test suite"
 	@echo "make test-verl   the verl adapter's tests, in verl's own environment (Ray, FSDP2 on CPU; under 15 minutes)"
 	@echo "make test-browser   the report in headless Chromium (installed from the system's packages where absent, as root)"
+	@echo "make fuzz    break it on purpose, from recorded seeds; the figures go into docs/limits.md"
 	@echo "make docs    build the pages into build/site"
 	@echo "make test-trl-versions   the TRL adapter's seam in an environment for each supported TRL (TRL_VERSIONS='0.25.1 1.16.0')"
 	@echo "make bench   measure again what benchmarks/ holds (hours; resumable)"
@@ -65,6 +66,11 @@ test-verl: .venv-verl/ready
 test-browser: .venv/ready
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } || true
 	$(BIN)/python -m pytest tests/browser -m browser
+
+# Break it on purpose: 1,000 configurations, logs and state files, 3,000 tensors, 500 plants, 20 kills (about ten minutes).
+fuzz: .venv/ready
+	$(BIN)/python tests/fuzz/campaign.py
+	$(BIN)/python tests/fuzz/table.py
 
 # Two suites: quality (hours; resumable) and speed (ratios within one run; a quiet machine).
 bench: .venv/ready

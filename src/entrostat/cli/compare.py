@@ -35,9 +35,8 @@ def command(
 
     Stopped with Ctrl-C, or by anything else, the same command goes on where it was.
     """
-    from rich.console import Console
-
     from entrostat.cli._settings import for_new_run
+    from entrostat.cli._text import console as make_console
     from entrostat.core.specification import build_method, with_default_target
     from entrostat.errors import ConfigError
     from entrostat.run.compare import Arm, cases, check_settings, collect
@@ -52,7 +51,7 @@ def command(
         named = for_new_run([*words, *arm.settings]).method
         build_method(named.name, with_default_target(named.name, named.options))
     folder = out or default_path("compare")
-    console = Console(soft_wrap=True)
+    console = make_console()
     with claim(folder):
         check_settings(folder, base.model_dump(exclude={"method", "seed"}))
         wanted = cases(folder, arms, range(base.seed, base.seed + seeds))
@@ -121,8 +120,9 @@ def _figure(folder: Path, record: dict[str, Any]) -> None:
 def _table(record: dict[str, Any]) -> Any:
     """A column a method: mean ± half-width, and below it the difference to the first method, paired by seed."""
     from rich.box import SIMPLE_HEAD
-    from rich.markup import escape
     from rich.table import Table
+
+    from entrostat.cli._text import shown
 
     arms = record["arms"]
     table = Table(
@@ -132,9 +132,9 @@ def _table(record: dict[str, Any]) -> Any:
     )
     table.add_column("")
     for name, arm in arms.items():
-        table.add_column(f"{escape(name)} ({len(arm['seeds'])})", justify="right")
+        table.add_column(f"{shown(name)} ({len(arm['seeds'])})", justify="right")
     for key in dict.fromkeys(key for arm in arms.values() for key in arm["numbers"]):
-        table.add_row(escape(key), *(_cell(arm["numbers"].get(key)) for arm in arms.values()))
+        table.add_row(shown(key), *(_cell(arm["numbers"].get(key)) for arm in arms.values()))
         if any(key in arm["beside the first"] for arm in arms.values()):
             table.add_row("  Δ", *(_cell(arm["beside the first"].get(key), "+") for arm in arms.values()), style="dim")
     return table

@@ -50,6 +50,9 @@ for _module in pkgutil.iter_modules(entrostat.cli.__path__):
         app.command(_module.name)(importlib.import_module(f"entrostat.cli.{_module.name}").command)
 
 
+LONGEST = 2_000  # characters of an error, which may repeat what it was given
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line.
 
@@ -89,7 +92,8 @@ def _say(text: str) -> None:
     from entrostat.cli._text import shown
 
     with contextlib.suppress(OSError):
-        typer.echo(" ".join(shown(text).split("\n")), err=True)
+        line = " ".join(shown(text).split("\n"))
+        typer.echo(line if len(line) <= LONGEST else f"{line[:LONGEST]}...", err=True)
 
 
 def _kept(error: Exception) -> str:

@@ -27,7 +27,9 @@ def command(
     ] = False,
     amplitude: Annotated[float | None, typer.Option(help="Of the probe's output [default: half its limit].")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder of the probe [default: runs/<time>-probe].")] = None,
-    delay: Annotated[int | None, typer.Option(help="1: outputs act on the next step (TRL); 0: at once (verl).")] = None,
+    delay: Annotated[
+        int | None, typer.Option(min=0, max=1000, help="1: outputs act on the next step (TRL); 0: at once (verl).")
+    ] = None,
     momentum: Annotated[float | None, typer.Option(help="Of the optimizer, where it shall not be estimated.")] = None,
     damping: Annotated[float, typer.Option(help="Of the loop: 1 without swing, 0.7 the quickest to settle.")] = 0.7,
     entropy: Annotated[str | None, typer.Option(help="Column of the entropy.")] = None,
@@ -39,8 +41,7 @@ def command(
 
     Any run whose output moved will do. Where the gain cannot be told from noise, that is said, with exit code 1.
     """
-    from rich.console import Console
-
+    from entrostat.cli._text import console as make_console
     from entrostat.errors import ConfigError
     from entrostat.lab.tune import tune
     from entrostat.logs.stretch import read_log
@@ -56,7 +57,7 @@ def command(
         path = Path(words[0])
     log = read_log(path, entropy, output, delay)
     found = tune(log, settling, delay=1 if delay is None else delay, momentum=momentum, damping=damping)
-    console = Console(soft_wrap=True)
+    console = make_console()
     console.print(_table(found))
     for line in _verdicts(found):
         console.print(line, highlight=False, markup=False)

@@ -54,6 +54,9 @@ class Event:
         return {name: value for name, value in vars(self).items() if name != "at" and value is not None}
 
 
+LONGEST_DELAY = 1_000  # steps; a loop with more has no use, and its poles are as many
+
+
 @dataclass(frozen=True)
 class LinearPlant:
     """See the module's docstring. Gain and drift are those of one learning rate, and proportional to it.
@@ -79,7 +82,7 @@ class LinearPlant:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e12:
                 raise ConfigError(f"{name} of the plant must be a finite number, got {value!r}")
             if value < 0 and name != "drift":
                 raise ConfigError(f"{name} of the plant must be zero or more, got {value!r}")
@@ -89,6 +92,8 @@ class LinearPlant:
             raise ConfigError(f"momentum of the plant must be below 1, got {self.momentum!r}")
         if not isinstance(self.delay, int):
             raise ConfigError(f"delay of the plant must be a whole number of steps, got {self.delay!r}")
+        if self.delay > LONGEST_DELAY:
+            raise ConfigError(f"delay of the plant must be at most {LONGEST_DELAY:,} steps, got {self.delay!r}")
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -40,7 +40,8 @@ def rows_of(lines: Iterable[str], delimiter: str, tag: str) -> Iterator[tuple[di
         tag: the key of a file that holds the steps and values of one scalar, as TensorBoard exports it.
     """
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
-    reader = csv.reader((line.replace("\0", "") for line in lines), delimiter=delimiter)
+    # A NUL, or the end of a line of another system within one, as damage leaves it, is nothing to the reader.
+    reader = csv.reader((line.replace("\0", "").replace("\r", "") for line in lines), delimiter=delimiter)
     heading = [cell.strip().lstrip("\ufeff") for cell in next(reader, [])]
     lower = [cell.lower() for cell in heading]
     charts = _charts(heading)

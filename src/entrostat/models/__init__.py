@@ -60,12 +60,20 @@ def load_policy(name_or_path: str) -> Policy:
     return Policy(model, tokenizer, name_or_path)
 
 
+def is_folder(name_or_path: str) -> bool:
+    """Whether there is a folder of that name; a name that no file system takes is none."""
+    try:
+        return Path(name_or_path).is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def _load_pretrained(name_or_path: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     choices = "use 'tiny', 'tiny-hard', 'smollm2', a folder with a transformers model, or a hub id 'owner/name'"
-    if not Path(name_or_path).is_dir() and name_or_path.count("/") != 1:
+    if not is_folder(name_or_path) and name_or_path.count("/") != 1:
         raise ConfigError(f"no policy is called {name_or_path!r}; {choices}")
     try:
         model = AutoModelForCausalLM.from_pretrained(name_or_path, dtype=torch.float32)

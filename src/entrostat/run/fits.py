@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from entrostat.errors import ConfigError
+from entrostat.models import is_folder
+from entrostat.run.arguments import BUILT_IN
 
 if TYPE_CHECKING:
     from entrostat.run.config import RunConfig
@@ -26,18 +27,18 @@ def alphabet_of(problems: Sequence[Problem], config: RunConfig) -> None:
     strange = sorted({letter for problem in problems for letter in problem.prompt} - set(ALPHABET))
     if strange:
         raise ConfigError(
-            f"model: 'tiny' reads only its own alphabet, {ALPHABET!r}, and the prompts of {config.task.name!r} hold "
+            f"model: {config.model!r} reads only its own alphabet, {ALPHABET!r}, and the prompts of {config.task.name!r} hold "
             f"{strange[0]!r}: take model=smollm2, or a folder with a transformers model"
         )
 
 
 def vocabulary(model: str) -> int | None:
     """The size of a policy's vocabulary where that is known without loading it."""
-    if model == "tiny":
+    if model in BUILT_IN:
         from entrostat.models.tokenizer import COUNTDOWN_ALPHABET as ALPHABET
 
         return len(ALPHABET) + 2  # padding and end
-    if not Path(model).is_dir():
+    if not is_folder(model):
         return None
     from transformers import AutoConfig
 

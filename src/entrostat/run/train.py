@@ -63,7 +63,7 @@ def resolve(config: RunConfig) -> RunConfig:
     options = with_default_target(config.method.name, config.method.options)
     chain = build_method(config.method.name, options)
     task = checked_task(config)
-    if config.model == "tiny":
+    if config.model in BUILT_IN:
         fits.alphabet(task, config)
     if (vocabulary := fits.vocabulary(config.model)) is not None:
         fits.target(chain, vocabulary)
@@ -164,12 +164,13 @@ def _train(
     import torch
 
     from entrostat.core.specification import build_method
+    from entrostat.run.arguments import BUILT_IN
     from entrostat.run.callbacks import Evaluate, Record, StopOnSignal
     from entrostat.run.failure import explained
 
     method = build_method(config.method.name, config.method.options)
     problems = training_problems(config, folder, task)
-    if config.model == "tiny":
+    if config.model in BUILT_IN:
         fits.alphabet_of(problems, config)
     changed = _changes(config, found, problems, policy, progress, allow)
     with saving(folder):  # nothing is written before all of this fits together

@@ -1,0 +1,174 @@
+"""Whatever is wrong, a person reads one sentence, and nothing in it acts on the terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cli.test_main import call
+from run.small_run import SMALL, THIRD_PARTY
+
+from entrostat.cli import _text, env
+from entrostat.cli._progress import Plain
+from entrostat.cli._text import Forgiving, console, shown
+
+pytestmark = [pytest.mark.filterwarnings(each) for each in THIRD_PARTY]
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("seed=4294967296", "seed: "),
+        ("steps=12:30:45", "steps: "),
+        ("trainer.temperature=0", "trainer.temperature: must be above 0, got 0"),
+        ("trainer.num_generations=0", "trainer.num_generations: "),
+        ("trainer.num_generations=1", "trainer.num_generations: "),
+        ("trainer.loss_type=x", "trainer.loss_type: TRL has no loss 'x'"),
+        ("trainer.min_p=2", "trainer.min_p: "),
+        ("trainer.report_to=nonsense", "trainer.report_to: "),
+        ("trainer.learning_rate=-1", "trainer.learning_rate: must be 0 or more, got -1"),
+        ("trainer.learning_rate=.nan", "trainer.learning_rate: must be a finite number"),
+        ("trainer.use_vllm=true", "trainer.use_vllm: vllm is not installed"),
+        ("trainer.entropy_coef=0.1", "trainer.entropy_coef: "),
+        (
+            "trainer.save_only_model=true",
+            "trainer.save_only_model: is set by the run: a run could then not go on exactly",
+        ),
+        ("trainer.save_strategy=no", "trainer.save_strategy: "),
+        ("trainer.per_device_train_batch_size=1000000000000", "trainer.per_device_train_batch_size: must be at most"),
+        ("method.target=9", "method.target: target entropy 9 is above log V"),
+        ("task={name: rg:chain_sum}", "model: 'tiny' reads only its own alphabet"),
+        ("model=${oc.env:HOME}", "model: "),
+    ],
+)
+def test_what_would_fail_later_is_refused_by_a_dry_run(
+    word: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("train", word, "--dry-run") == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {message}") and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words", [("train", "--out", ""), ("train", "--out="), ("simulate", "--out", " "), ("train", "")]
+)
+def test_an_empty_word_is_refused(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(*words) == 2
+    assert "is empty" in capsys.readouterr().err
+
+
+def test_a_file_of_letters_names_a_model_that_reads_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "task.jsonl"
+    file.write_text("".join(json.dumps({"prompt": f"What is {i}?", "answer": str(i)}) + "\n" for i in range(30)))
+    assert call("train", f"task={file}", "--dry-run") == 2
+    said = capsys.readouterr().err
+    assert "reads only its own alphabet" in said and "model=smollm2" in said
+
+
+def test_an_error_that_nobody_foresaw_is_a_sentence_and_a_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import entrostat.run.environment as environment
+
+    def broken() -> None:
+        raise ZeroDivisionError("by the\nmoon")
+
+    monkeypatch.setattr(environment, "environment", broken)
+    assert env.command.__module__ == "entrostat.cli.env"
+    assert call("env") == 70
+    said = capsys.readouterr().err
+    assert (
+        said.startswith("error: this should not happen: ZeroDivisionError: by the moon. The traceback is in ")
+        and said.count("\n") == 1
+    )
+    path = Path(said.split("The traceback is in ")[1].split(": please")[0])
+    assert "ZeroDivisionError" in path.read_text()
+    path.unlink()
+
+
+def test_escape_sequences_are_shown_as_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert shown("a\x1b[31mb\x07\u202ec\n") == "a\\x1b[31mb\\x07\\u202ec\n"
+    file = tmp_path / "run.yaml"
+    file.write_text('"\\e[31mstepz": 1\n')
+    assert call("train", str(file), "--dry-run") == 2
+    said = capsys.readouterr().err
+    assert "\x1b" not in said and "\\x1b[31mstepz" in said
+
+
+def test_markup_in_names_is_text(capsys: pytest.CaptureFixture[str]) -> None:
+    view = Plain(console(), 3, "[bold]x[/] [/nothing]")
+    view.note("[red]a[/red] :smile: [/]")
+    view.step(1, {"reward": 1.0})
+    printed = capsys.readouterr().out
+    assert "[red]a[/red] :smile: [/]" in printed and "[bold]x[/] [/nothing]" in printed
+
+
+def test_training_outlives_the_reader_of_its_output(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "entrostat",
+        "train",
+        *SMALL,
+        "steps=2",
+        "eval.problems=0",
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as closed:
+        done = subprocess.run(command, stdout=closed, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Broken pipe" not in done.stderr and (tmp_path / "run" / "summary.json").exists()
+
+
+def test_a_stream_that_cannot_be_written_is_dropped() -> None:
+    class Gone:
+        encoding = "ascii"
+
+        def write(self, text: str) -> int:
+            if not text.isascii():
+                raise UnicodeEncodeError("ascii", text, 0, 1, "no")
+            raise BrokenPipeError
+
+        def flush(self) -> None:
+            raise BrokenPipeError
+
+    stream = Forgiving(Gone())  # type: ignore[arg-type]
+    assert stream.write("x") == 1
+    stream.flush()
+    assert stream.write("y") == 1
+    stream._stream.close()
+    assert _text.__doc__
+
+
+def test_ctrl_c_while_modules_are_loaded_is_quiet() -> None:
+    script = """
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "typer":
+            os.kill(os.getpid(), signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, where the suite runs in the background of a shell
+sys.meta_path.insert(0, Finder())
+from entrostat.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, ""), signal.SIGINT
+
+
+def test_tasks_and_models_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("tasks") == 0
+    listed = capsys.readouterr().out
+    assert "countdown" in listed and "chain_sum" in listed and "only with task.run_answers=true" in listed
+    assert call("models") == 0
+    assert "smollm2" in capsys.readouterr().out
+    assert call("train", "--help") == 0
+    assert "eval.every" in capsys.readouterr().out
