@@ -239,8 +239,8 @@ def test_a_narrow_screen_has_no_sideways_scroll(open_page: Open, report: str) ->
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
 
 
-def test_a_large_report_is_small_and_quick(open_page: Open, tmp_path: Path) -> None:
-    """5,000 steps and 200 completions of 500 tokens; the quickest of three, for a machine with other work."""
+def test_a_large_report_is_small_and_quick(browser: Any, tmp_path: Path) -> None:
+    """5,000 steps and 200 completions of 500 tokens. Its own thread's CPU time, so that other work does not count."""
     from entrostat.report.content import content_of
     from entrostat.report.page import write_report
 
@@ -249,11 +249,13 @@ def test_a_large_report_is_small_and_quick(open_page: Open, tmp_path: Path) -> N
     assert sum(sum(record["lengths"]) for record in content["tokens"]) == 100_000
     path, _ = write_report(content, tmp_path / "page.html")
     assert path.stat().st_size < 8e6
-    best = []
-    for _ in range(3):
-        page = open_page(path.as_uri())
-        timing = "performance.getEntriesByType('navigation')[0].loadEventEnd"
-        best.append(page.evaluate(timing) / 1000)
-        assert page.locator("figure svg.plot path").count() > 20 and page.locator(".tok").count() == 500
-    print(f"opens in {min(best):.2f} s, {path.stat().st_size / 1e6:.1f} MB")
-    assert min(best) < 2
+    page = browser.new_page(viewport={"width": 1240, "height": 900})
+    tools = page.context.new_cdp_session(page)
+    tools.send("Performance.enable", {"timeDomain": "threadTicks"})
+    page.goto(path.as_uri())
+    page.wait_for_selector("html[data-ready=true]", state="attached")
+    assert page.locator("figure svg.plot path").count() > 20 and page.locator(".tok").count() == 500
+    spent = {each["name"]: each["value"] for each in tools.send("Performance.getMetrics")["metrics"]}
+    page.close()
+    print(f"opens in {spent['TaskDuration']:.2f} s of CPU, {path.stat().st_size / 1e6:.1f} MB")
+    assert 0 < spent["TaskDuration"] < 2
