@@ -59,12 +59,12 @@ def page(record: dict[str, Any]) -> str:
     parts.append(f"Codes found in less than all of their runs that were kept aside: {said}.")
     if "beside" in record:
         parts.append(_beside(record["beside"]))
-    speed = record["speed"]
+    seconds, rate = record["speed"]["command_5000_rows_seconds"], record["speed"]["rows_per_second"]
     parts.append(
         f"""## Speed
 
-`entrostat diagnose` on JSON lines of 5,000 rows and 40 keys: {speed["command_5000_rows_seconds"]:.2f} s of processor time, the whole
-command. The reader alone: {speed["rows_per_second"]:,.0f} rows a second."""
+`entrostat diagnose` on JSON lines of 5,000 rows and 40 keys: {seconds:.2f} s of processor time, the whole command. The reader
+alone: {rate:,.0f} rows a second."""
     )
     return "\n\n".join(parts) + "\n"
 

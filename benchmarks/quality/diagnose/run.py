@@ -4,9 +4,9 @@ Writes `results.json`, from which `report.py` makes the page.
 
     python benchmarks/quality/diagnose/run.py [--public FOLDER] [--peers PYTHON]
 
-* synthetic runs (`synthetic.py`): seeds 0 to 5 of each kind, on which thresholds were set, and 2000 to 2005, which were kept aside;
-* public logs, where their folder is given: `labels.json` holds the codes of each (none: healthy; null: in doubt, left out), by what
-  its owner or its reward says. A finding of any of the codes counts. The data itself is not part of the project;
+* synthetic runs (`synthetic.py`): seeds 0 to 5 of each kind, on which thresholds were set; 2000 to 2005 were kept aside;
+* public logs, where their folder is given: `labels.json` holds the codes of each (none: healthy; null: in doubt, left out),
+  by what its owner or its reward says. A finding of any of the codes counts. The data itself is not part of the project;
 * beside it the tools of `peers.py`, where the interpreter of their environment is given.
 
 An alarm is a finding of severity warning or above.

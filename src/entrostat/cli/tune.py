@@ -134,8 +134,10 @@ def _table(found: Tuning) -> Any:
 def _verdicts(found: Tuning) -> list[str]:
     """What a reader has to know about the numbers, a sentence each."""
     from entrostat.lab import gains_for
+    from entrostat.logs.console import shown
 
     lines = [f"columns: entropy {found.log.columns[0]!r}, output {found.log.columns[1]!r}"]
+    lines += [f"log: {shown(note)}" for note in found.log.notes]
     if found.log.skipped:
         lines.append(f"{found.log.skipped} steps lie apart from the longest stretch and were left out")
     gains = found.gains
