@@ -131,7 +131,7 @@ ADVICE: Mapping[str, Mapping[str, str]] = {
     },
     "E404": {_ANY: "Nothing, if you meant it. Check that learning rate, data and controller went on where they were"},
     "E405": {
-        _ANY: "Log it, or name its column with --entropy",
+        _ANY: "Log it, or name its column with `--column entropy=KEY`",
         "trl": "TRL's `GRPOTrainer` logs `entropy` from 0.20 on; Unsloth's replacement does not",
         "verl": "`actor_rollout_ref.actor.calculate_entropy=True` (or an `entropy_coeff` above 0) logs `actor/entropy`",
     },

@@ -190,7 +190,11 @@ def _notes(table: Any, choice: Mapping[str, str], host: str, source: Any) -> lis
     notes = list(source.notes())
     if "entropy" not in choice:
         close = near(table.keys)
-        hint = f"; nearest are {', '.join(map(repr, close))}: name one with --entropy" if close else ""
+        hint = (
+            f"; nearest are {', '.join(map(repr, close))}: name one with --column entropy=KEY (tune: --entropy KEY)"
+            if close
+            else ""
+        )
         notes.append(Note("no-entropy", f"the log holds no entropy{hint}"))
     else:
         role = role_of(choice["entropy"])

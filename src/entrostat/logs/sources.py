@@ -56,7 +56,7 @@ class Source:
         shown = ", ".join(map(repr, list(keys)[:12])) + (" ..." if len(keys) > 12 else "")
         return (
             f"holds numbers (read as {self.form}) but none of them is an entropy, a reward, a length or a gradient by its name; "
-            f"name the columns, for instance --entropy KEY. There are {shown}"
+            f"name the columns, for instance --column entropy=KEY (tune: --entropy KEY). There are {shown}"
         )
 
 
