@@ -36,9 +36,9 @@ help:
 	.venv-verl/bin/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
-# The TRL of the last twelve months, one of each kind of seam: oldest, first 1.x, last with full logits, fused head. TRL below 1.0
-# was written for transformers 4.
-TRL_VERSIONS ?= 0.25.1 1.0.0 1.14.2 1.15.0 1.16.0
+# The TRL of the last twelve months, one of each kind of seam: oldest, first 1.x, last with full logits, fused head (1.15's runs on a GPU alone).
+# TRL below 1.0 was written for transformers 4.
+TRL_VERSIONS ?= 0.25.1 1.0.0 1.14.2 1.16.0
 
 .venv-trl/%/ready: pyproject.toml
 	$(PYTHON) -m venv .venv-trl/$*

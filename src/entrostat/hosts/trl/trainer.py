@@ -343,7 +343,7 @@ class _Controlled:
             tokens = inputs["num_items_in_batch"].clamp(min=1.0) / host.accelerator.num_processes
             tokens = tokens * accumulation / host.args.steps_per_generation
             return term.sum(batch) / tokens
-        return term.loss(batch) / (accumulation if host.loss_is_scaled_for_ga else 1)
+        return term.loss(batch) / (accumulation if _scales_itself(host) else 1)
 
     # -- temperature ---------------------------------------------------------------------------------------------------
 
@@ -435,6 +435,12 @@ def _identity(inputs: dict[str, Any]) -> dict[str, Any]:
         return {}
     prompts = zip(inputs["prompt_ids"], inputs["prompt_mask"].bool(), strict=True)
     return {"ids_BT": inputs["completion_ids"], "prompts_B": [ids[mask] for ids, mask in prompts]}
+
+
+def _scales_itself(host: Any) -> bool:
+    """Whether TRL's loss is divided by the number of micro-batches already; transformers 4 says so in another way."""
+    said = getattr(host, "loss_is_scaled_for_ga", None)
+    return host.compute_loss_func is not None if said is None else bool(said)
 
 
 class _Watch(TrainerCallback):
