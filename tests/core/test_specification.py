@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from methods.cases import needed
 
 from entrostat.control import PI, Band, Cosine, Initial, Linear, Piecewise, Step, oscillating_decay
 from entrostat.core.specification import build_method, with_default_target
@@ -25,8 +26,8 @@ def test_schedules_and_controllers_are_written_as_mappings() -> None:
 
 
 @pytest.mark.parametrize("name", names())
-def test_every_method_can_be_built_from_its_name_alone(name: str) -> None:
-    assert build_method(name, with_default_target(name, {})).name == name
+def test_every_method_can_be_built_from_its_name_and_what_it_insists_on(name: str) -> None:
+    assert build_method(name, with_default_target(name, needed(name))).name == name
 
 
 def test_what_the_policy_starts_with_is_the_target_where_none_is_given() -> None:

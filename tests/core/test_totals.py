@@ -18,6 +18,7 @@ from methods.cases import apply, data, together
 
 import entrostat as es
 from entrostat.core.control import EntropyControl
+from entrostat.core.totals import Pending
 from entrostat.errors import ConfigError
 from entrostat.methods.base import Card, Link
 from entrostat.methods.scopes import Top, in_top, threshold, thresholds
@@ -150,3 +151,15 @@ def _process(rank: int) -> None:
 
 if __name__ == "__main__":
     _process(int(sys.argv[1]))
+
+
+def test_a_prompt_cut_between_micro_batches_is_one_cluster() -> None:
+    """The noise of a measurement is that between prompts, however a step comes in parts."""
+    whole = data(0).batch()
+    together, parts = Pending(es.observe()), Pending(es.observe())
+    together.add(es.summarise(whole), (), whole)
+    for rows in (torch.tensor([0, 2, 4, 6]), torch.tensor([1, 3, 5, 7])):  # a row of every pair in each
+        part = whole.rows(rows)
+        parts.add(es.summarise(part), (), part)
+    one, two = (each.totals(None).standard for each in (together, parts))
+    assert two.values == pytest.approx(one.values)

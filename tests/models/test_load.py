@@ -21,7 +21,7 @@ def test_a_saved_policy_loads_from_its_folder(tmp_path):
 
 @pytest.mark.parametrize("name", ["", "large", "a/b/c"])
 def test_an_unknown_name_lists_the_choices(name):
-    with pytest.raises(ConfigError, match=r"'tiny', 'smollm2'"):
+    with pytest.raises(ConfigError, match=r"'tiny', 'tiny-hard', 'smollm2'"):
         load_policy(name)
 
 

@@ -125,7 +125,7 @@ class EntropyControl:
         """The loss stage: the objective as the method changes it on one micro-batch, which joins the step's account."""
         self._check(batch)
         changed, sums = self.method.account(surrogate, batch, self.state)
-        self._pending.add(self._standard(surrogate, batch), sums)
+        self._pending.add(self._standard(surrogate, batch), sums, batch)
         if self.recorder is not None:
             self.recorder.add(self.steps + 1, batch, changed)
         return changed
@@ -148,7 +148,7 @@ class EntropyControl:
             # No clip is known of a loss that is not seen.
             change = predicted_change(Surrogate("ppo", batch.advantages_BT, eps_low=1.0, eps_high=math.inf), batch)
             own = dict.fromkeys(PREDICTED, change)
-        self._pending.add(summarise(batch), (*sums, own))
+        self._pending.add(summarise(batch), (*sums, own), batch)
 
     def _check(self, batch: TokenBatch) -> None:
         for name in sorted(self.method.requires, key=str):

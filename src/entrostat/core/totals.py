@@ -9,8 +9,9 @@ from torch import Tensor
 
 from entrostat.methods.chain import Chain, Sums
 from entrostat.methods.scopes import thresholds
-from entrostat.stats.summarise import summary_names
-from entrostat.types import Summary, Totals
+from entrostat.stats.clusters import rows_of, sums_of_clusters
+from entrostat.stats.summarise import sum_dtype, summary_names
+from entrostat.types import Summary, TokenBatch, Totals
 
 
 class Pending:
@@ -27,9 +28,13 @@ class Pending:
         self.tops = tuple(link.record.tops for link in method.links)
         self._sums: dict[tuple[int, str], Tensor] = {}
         self._pools: dict[tuple[int, str], list[Tensor]] = {}
+        self._rows: list[tuple[Tensor, Tensor, Tensor]] = []
 
-    def add(self, standard: Summary, links: Sums) -> None:
-        """Add a micro-batch."""
+    def add(self, standard: Summary, links: Sums, batch: TokenBatch | None = None) -> None:
+        """Add a micro-batch; with `batch`, prompts that are cut between micro-batches are clusters as a whole."""
+        if batch is not None and batch.groups_B is not None and batch.stats.entropy is not None:
+            tokens, entropy = rows_of(batch.stats.entropy, batch.mask, sum_dtype(batch.mask.device))
+            self._rows.append((tokens, entropy, batch.groups_B))
         for name in self.names:
             if name in standard.values:
                 self._add((-1, name), torch.as_tensor(standard.values[name]))
@@ -45,6 +50,10 @@ class Pending:
 
     def vector(self) -> Tensor:
         """The sums in their places."""
+        if len(self._rows) > 1:
+            tokens, entropy, groups = (torch.cat(each) for each in zip(*self._rows, strict=True))
+            whole = sums_of_clusters(tokens, entropy, groups)
+            self._sums |= {(-1, name): value for name, value in whole.items()}
         places = [(-1, name) for name in self.names]
         places += [(index, name) for index, names in enumerate(self.declared) for name in names]
         like = next(iter(self._sums.values()), torch.zeros((), dtype=torch.float64))

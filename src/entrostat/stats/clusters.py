@@ -33,8 +33,17 @@ def cluster_sums(entropy_BT: Tensor, mask_BT: Tensor, groups_B: Tensor | None, d
         groups_B: equal numbers where rows answer one prompt; None: each row is a cluster.
         dtype: of the sums; give fp64 where the device has it.
     """
-    tokens = mask_BT.sum(1).to(dtype)
-    entropy = entropy_BT.detach().masked_fill(~mask_BT, 0).sum(1, dtype=dtype)
+    return sums_of_clusters(*rows_of(entropy_BT, mask_BT, dtype), groups_B)
+
+
+def rows_of(entropy_BT: Tensor, mask_BT: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Number of tokens and sum of their entropies [nats] of each row, (B,)."""
+    return mask_BT.sum(1).to(dtype), entropy_BT.detach().masked_fill(~mask_BT, 0).sum(1, dtype=dtype)
+
+
+def sums_of_clusters(tokens: Tensor, entropy: Tensor, groups_B: Tensor | None) -> dict[str, Tensor]:
+    """`cluster_sums` from the rows of one or more micro-batches, (B,): a prompt that is cut between them is one cluster."""
+    dtype = tokens.dtype
     if groups_B is not None:
         names, place = groups_B.unique(return_inverse=True)
         tokens, entropy = (each.new_zeros(len(names)).index_add(0, place, each) for each in (tokens, entropy))

@@ -43,6 +43,8 @@ def through_trl(name: str) -> dict[str, Any]:
     from hosts.trl.trl_case import PROMPTS, TOKENIZER, trainer
     from trl import GRPOTrainer
 
+    from entrostat.hosts.trl.loss import token_factor
+
     class Prescribed(GRPOTrainer):
         def _generate_single_turn(self, prompt_ids, *_, **__):
             seen: Counter[str] = Counter()
@@ -73,7 +75,7 @@ def through_trl(name: str) -> dict[str, Any]:
 
         def spy(surrogate, batch):
             changed = apply(surrogate, batch)
-            seen.append((batch, run._weight(changed, batch)))
+            seen.append((batch, token_factor(changed, batch, "token")))
             return changed
 
         run.entropy_control.apply = spy

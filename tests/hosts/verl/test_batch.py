@@ -122,7 +122,7 @@ def test_rows_of_padding_change_nothing():
     wider = step.replace(
         **{
             name: torch.cat([value, value[:2]])
-            for name in ("logits_BTV", "targets_BT", "advantages_BT", "rewards_B")
+            for name in ("logits_BTV", "targets_BT", "advantages_BT", "rewards_B", "groups_B")
             if (value := getattr(step, name).detach()) is not None
         },
         mask_BT=torch.cat([step.mask_BT, torch.zeros_like(step.mask_BT[:2])]),
