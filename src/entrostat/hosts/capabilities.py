@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from entrostat.hosts.verl.batch import adds_terms, needs_loss
+from entrostat.hosts.verl.settings import VERL
 from entrostat.methods import Chain, names
 from entrostat.methods.describe import example
-from entrostat.types import STATISTICS
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,10 @@ REASONS = {
     "`fused_kernel_options.impl_backend=torch` or `use_fused_kernels=False`",
     "untested": "written to verl's hook; its arithmetic over a split vocabulary is tested with two processes, Megatron itself "
     "was never at hand",
-    "split": "a statistic that it needs has no formula for a vocabulary that is split over ranks",
     "sampling": "verl fixes the sampling temperature when its rollout workers start",
+    "reward": "acts where rewards become advantages, which our verl trainer does not serve yet",
+    "worker": "needs what verl's driver cannot hand to the workers: a loss of its own for each token, tokens without gradient, "
+    "groups in the loss, or statistics with a parameter or of the old policy",
     "bypass": "`rollout_correction.bypass_mode=True` skips the forward pass that measures the entropy",
 }
 
@@ -53,24 +55,26 @@ def _plain(method: Chain) -> str:
     return _yes(*(["stale"] if method.needs_stale_data else []))
 
 
-def _fsdp(method: Chain) -> str:
+def _verl(method: Chain, *reasons: str) -> str:
+    """What holds for every engine of verl; `reasons` are told where it works."""
     if method.sets_temperature:
         return _no("sampling")
-    return _yes(*(["stale"] if method.needs_stale_data else []), *(["loss"] if needs_loss(method) else []))
+    lacks = {key for _, key, _ in VERL.lacks(method)}
+    if lacks:
+        return _no("reward" if "stage:reward" in lacks else "worker")
+    return _yes(*reasons, *(["loss"] if needs_loss(method) else []))
+
+
+def _fsdp(method: Chain) -> str:
+    return _verl(method, *(["stale"] if method.needs_stale_data else []))
 
 
 def _fused(method: Chain) -> str:
-    if method.sets_temperature:
-        return _no("sampling")
-    return _yes("hidden", *(["loss"] if needs_loss(method) else []))
+    return _verl(method, "hidden")
 
 
 def _megatron(method: Chain) -> str:
-    if method.sets_temperature:
-        return _no("sampling")
-    if not method.requires <= set(STATISTICS):
-        return _no("split")
-    return _yes("untested", *(["loss"] if needs_loss(method) else []))
+    return _verl(method, "untested")
 
 
 HOSTS = (

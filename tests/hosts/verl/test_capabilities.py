@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+from omegaconf import OmegaConf
+
+import entrostat as es
+from entrostat.errors import HostError
 from entrostat.hosts.capabilities import HOSTS, REASONS, table
+from entrostat.hosts.verl.settings import check_host
 from entrostat.methods import names
 
 PAGE = Path(__file__).parents[3] / "docs" / "capabilities.md"
@@ -22,3 +28,26 @@ def test_every_method_and_every_reason_is_there():
     assert not any(" no |" in line for line in rows)  # each no has a reason
     for number in range(1, len(REASONS) + 1):
         assert f"\n{number}. " in text
+
+
+def config(**rollout: float) -> object:
+    actor = {"strategy": "fsdp2", "entropy_coeff": 0, "policy_loss": {"loss_mode": "vanilla"}}
+    return OmegaConf.create({"actor_rollout_ref": {"actor": actor, "model": {}, "rollout": rollout}, "algorithm": {}})
+
+
+@pytest.mark.parametrize("rollout", [{"top_p": 0.9}, {"top_k": 20}])
+def test_sampling_from_a_part_is_refused_with_the_way_out(rollout):
+    check_host(config(), es.flow(0.3))
+    check_host(config(top_p=1.0, top_k=-1), es.flow(0.3))
+    (name,) = rollout
+    with pytest.raises(HostError, match=rf"rollout\.{name}=.* set actor_rollout_ref\.rollout\.{name}="):
+        check_host(config(**rollout), es.flow(0.3))
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [("qae", "the reward stage"), ("erc", "stopped_BT"), ("ce_gppo", "a change of form"), ("siren", "term")],
+)
+def test_what_verl_cannot_express_is_refused_before_anything_starts(name, what):
+    with pytest.raises(HostError, match=what):
+        check_host(config(), es.make(name))

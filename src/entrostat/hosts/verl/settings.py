@@ -11,10 +11,32 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from entrostat.core.config import did_you_mean
+from entrostat.core.host import Host
 from entrostat.core.specification import build_method
 from entrostat.errors import ConfigError, HostError
 from entrostat.hosts.verl.batch import needs_loss
 from entrostat.methods import Chain
+from entrostat.types import STATISTICS
+
+VERL = Host(
+    "verl's driver",
+    stages=frozenset({"loss"}),
+    fields=frozenset({"advantages_BT", "weight_BT", "keep_BT", "eps_low", "eps_high", "dual_clip"}),
+    term_statistics=False,
+    statistics=frozenset(STATISTICS),
+    parameterised=False,
+    old=False,
+    data=frozenset({"rewards"}),
+    why={
+        "stage:reward": "the reward stage is not served there yet; in TRL and in a loop of one's own it is",
+        "stage:sampling": "verl fixes the sampling temperature when its rollout workers start; choose another method",
+        "form": "the workers' loss takes weights, a clip range and added terms; in TRL and in a loop of one's own it works",
+        "stopped_BT": "it depends on the policy that the workers have while they update; in a loop of one's own it works",
+        "statistic": "the workers return statistics that have no parameter; in TRL and in a loop of one's own it works",
+        "old": "old and present policy are one where the driver looks; in a loop of one's own it works",
+    },
+)
+"""What our verl trainer can express, whatever its engine."""
 
 KEYS = ("method", "resume_state")
 STRATEGIES = ("fsdp", "fsdp2", "megatron")
@@ -87,6 +109,14 @@ def check_host(config: Any, method: Chain) -> None:
             f"{method.name!r} moves the sampling temperature at every step, which verl fixes when its rollout workers start: "
             "choose another method"
         )
+    VERL.check(method)
+    rollout = config.actor_rollout_ref.get("rollout") or {}
+    for name, whole in {"top_p": (1, None), "top_k": (-1, 0, None)}.items():
+        if (value := rollout.get(name, whole[0])) not in whole:
+            raise HostError(
+                f"actor_rollout_ref.rollout.{name}={value} samples from a part of the distribution, and the entropy is measured "
+                f"of the whole: set actor_rollout_ref.rollout.{name}={whole[0]}, and rollout.temperature for less randomness"
+            )
     if not method.links:
         return  # measuring fights with nothing
     if actor.entropy_coeff != 0:

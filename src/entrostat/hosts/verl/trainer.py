@@ -28,7 +28,7 @@ from entrostat.errors import MissingStatistic
 from entrostat.hosts.verl import fields
 from entrostat.hosts.verl.batch import Update, adds_terms, control_batch, needs_loss, session_rewards
 from entrostat.hosts.verl.loss import controlled_loss
-from entrostat.hosts.verl.settings import check_host, read_settings
+from entrostat.hosts.verl.settings import VERL, check_host, read_settings
 from entrostat.types import TokenBatch, TokenStats
 
 AFRESH = "To start the controller afresh from this checkpoint, add +entrostat.resume_state=fresh"
@@ -51,7 +51,7 @@ class Controlled:
                 actor.calculate_entropy = True  # with gradient, in the update
         updates = v1.get(v1.trainer_mode, {}).get("parameter_sync_step", 1)
         one_step = actor.ppo_epochs == 1 and actor.ppo_mini_batch_size * updates >= config.data.train_batch_size
-        self.entropy_control = EntropyControl(settings.method, on_policy=one_step, delay=0)
+        self.entropy_control = EntropyControl(settings.method, on_policy=one_step, delay=0, host=VERL)
         self.resume_state = settings.resume_state
         self._clip: tuple[float, float, float] | None = None
         super().__init__(config)  # type: ignore[call-arg]
