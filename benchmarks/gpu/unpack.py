@@ -74,7 +74,7 @@ def main() -> None:
     count = sum(len(unpack(folder, options.into)) for folder in options.folders)
     waiting = {piece.name.rpartition(".")[0] for piece in (options.into / "pieces").iterdir()}
     print(
-        f"{count} wheels unpacked into {options.into / 'site'}"
+        f"{count} wheels unpacked into {options.into / 'site-packages'}"
         + (f"; pieces missing of {sorted(waiting)}" if waiting else "")
     )
 

@@ -30,7 +30,7 @@ def whole_case() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 def worker(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", f"file://{folder}/meet", timedelta(seconds=60), 2, rank)
+    dist.init_process_group("gloo", f"file://{folder}/meet", timedelta(seconds=180), 2, rank)
     logits, targets, temperature = whole_case()
     share = logits[..., HALF * rank : HALF * (rank + 1)].clone()
     before = share.clone()
@@ -52,7 +52,7 @@ def test_two_ranks_equal_the_whole(tmp_path: Path) -> None:
     for process in ranks:
         process.start()
     for process in ranks:
-        process.join(90)
+        process.join(200)
     assert [process.exitcode for process in ranks] == [0, 0]
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
     logits, targets, temperature = whole_case()
