@@ -97,8 +97,11 @@ def main() -> int:
         options.device = "cpu"
     failures = 0
     for part in options.parts:
-        limit = 60 * (options.minutes or MINUTES[part])
-        print(run(part, python, path, limit, out, options.device, options.rehearse), flush=True)
+        # A rehearsal takes what it takes: a busy machine is no failure.
+        limit = 60 * (options.minutes or (15 if options.rehearse else MINUTES[part]))
+        ended = run(part, python, path, limit, out, options.device, options.rehearse)
+        failures += "ended with 0" not in ended
+        print(ended, flush=True)
         for line in errors(out, part):
             failures += 1
             print(f"  {line}", flush=True)

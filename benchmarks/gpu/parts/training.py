@@ -200,7 +200,7 @@ def pair(shape: tuple[Any, ...], variant: str, method: str, device: str, sizes: 
 def main(device: str, results: Results, rehearse: bool) -> None:
     sizes = {"batch": 4, "length": 8, "steps": 5} if rehearse else {"batch": 16, "length": 512, "steps": 20}
     shapes = SMALL if rehearse else SHAPES
-    variants = ("bf16", "checkpointing") if rehearse else tuple(VARIANTS)
+    variants = ("checkpointing",) if rehearse else tuple(VARIANTS)
     methods = ("flow",) if rehearse else METHODS
     # The most telling first: a time limit cuts off the larger models' variants.
     cases = sorted(
