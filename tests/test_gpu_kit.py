@@ -19,7 +19,7 @@ def kit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(GPU))
     yield
     for name in set(sys.modules) - before:
-        if name in ("pack", "unpack", "closure", "record"):
+        if name.partition(".")[0] in ("pack", "unpack", "closure", "record", "parts", "studies"):
             del sys.modules[name]
 
 
@@ -94,3 +94,10 @@ def test_results_are_kept_and_failures_tried_again(kit: None, tmp_path: Path) ->
     first, second = (json.loads(line) for line in path.read_text().splitlines())
     assert first["error"] == "RuntimeError: out of memory" and second["value"] == 1
     assert {"card", "driver", "packages", "commit"} <= second["place"].keys()
+
+
+def test_the_arms_of_the_long_runs_exist(kit: None) -> None:
+    from parts import long
+    from studies import ARMS
+
+    assert set(long.TINY) <= set(ARMS)

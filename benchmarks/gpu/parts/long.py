@@ -1,4 +1,5 @@
-"""Part 4: whole training runs of the long study's arms: the tiny policy in many processes, SmolLM2-135M on the card.
+"""Part 4: whole training runs of the long study's arms (`quality/long`): the tiny policy in many processes, SmolLM2-135M on
+the card.
 
 Each run is `entrostat train` in a process of its own; its folder under `runs/` is resumed where it was cut off. The rows say how
 far each came. What a time limit leaves undone is gone on with by the next call.
@@ -16,18 +17,9 @@ from typing import Any
 
 from record import ROOT, Results
 
-sys.path.append(str(ROOT / "benchmarks" / "long"))
+sys.path.append(str(ROOT / "benchmarks" / "quality" / "long"))
 
-TINY = (
-    "plain",
-    "hold-100%",
-    "entropic-0.1",
-    "clip_b-1",
-    "clip_v-2",
-    "hold-50%",
-    "off-policy",
-    "off-policy-clip-higher",
-)
+TINY = ("plain", "hold-100%", "entropic-0.1", "clip_b-1", "clip_v-2", "hold-50%", "aec-0.1", "flow-50%")
 SMOLLM2 = {
     "plain": "method=observe",
     "hold": "method={name: hold, target: initial}",
@@ -79,7 +71,7 @@ def main(device: str, results: Results, rehearse: bool) -> None:
     runs = results.path.parent / "runs"
     runs.mkdir(exist_ok=True)
     steps = 2 if rehearse else 600
-    small = ["trainer.per_device_train_batch_size=32"] if rehearse else []
+    small = ["trainer.per_device_train_batch_size=32", "eval.problems=0"] if rehearse else []
     jobs = [
         ({"run": case.name, "model": "tiny"}, [*case.arguments(steps), *small], True)
         for seed in ((11,) if rehearse else (11, 12))
