@@ -133,5 +133,5 @@ def test_a_probe_of_the_real_policy(tmp_path: Path, capsys: pytest.CaptureFixtur
     printed = capsys.readouterr().out
     assert code in (0, 1) and "gain [nats per unit of output and step]" in printed  # twenty small steps may not tell it
     assert ("no gains" in printed) == (code == 1)
-    _, output = Run.load(out).column("entropy_control/u")
+    _, output = Run.load(out).column("entropy_control/flow/u")
     assert output == [0.0] * 4 + [1.5] * 8 + [-1.5] * 8

@@ -17,7 +17,7 @@ from entrostat.methods.authority import predicted_change
 from entrostat.methods.chain import Chain
 from entrostat.methods.objectives import ppo, token_push
 from entrostat.stats.summarise import QUADRANTS
-from entrostat.types import Rollouts, Surrogate, TokenBatch
+from entrostat.types import Rollouts, Surrogate, TokenBatch, Want
 
 _SAME = 1e-9  # relative: below it a push has not been changed
 
@@ -153,7 +153,7 @@ def rollouts_of(batch: TokenBatch) -> Rollouts:
     def sums(values: Tensor) -> Tensor:
         return values.detach().masked_fill(~batch.mask, 0).sum(1)
 
-    each = {"logp": sums(old), "entropy": sums(batch.stats.need("entropy"))}
+    each: dict[Want, Tensor] = {"logp": sums(old), "entropy": sums(batch.stats.need("entropy"))}
     return Rollouts(batch.advantages_BT[:, 0], batch.rewards_B, batch.groups_B, lengths, each, batch.mask)
 
 

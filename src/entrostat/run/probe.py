@@ -146,7 +146,7 @@ def _statistics(logits: Tensor, targets: Tensor, want: Iterable[Any], temperatur
 
 
 def _joined(parts: Sequence[TokenStats]) -> TokenStats:
-    named = {name: torch.cat([part.need(name) for part in parts]) for name in NAMED}
+    named: dict[str, Any] = {name: torch.cat([part.need(name) for part in parts]) for name in NAMED}
     extra = {key: torch.cat([part.extra[key] for part in parts]) for key in parts[0].extra}
     return TokenStats(**named, extra=extra)
 
@@ -174,13 +174,11 @@ def save_batch(batch: TokenBatch, path: Path) -> None:
     """Write a batch's numbers, so that it can be probed again without the model: one `.safetensors` file."""
     from safetensors.torch import save_file
 
+    if batch.rewards_B is None or batch.groups_B is None:
+        raise DataError("a batch is saved with its rewards and groups: pass rewards_B and groups_B")
     values = {name: batch.stats.need(name) for name in NAMED}
-    values |= {
-        "advantages": batch.advantages_BT[:, 0],
-        "mask": batch.mask,
-        "rewards": batch.rewards_B,
-        "groups": batch.groups_B,
-    }
+    values |= {"advantages": batch.advantages_BT[:, 0], "mask": batch.mask}
+    values |= {"rewards": batch.rewards_B, "groups": batch.groups_B}
     save_file({name: value.detach().contiguous() for name, value in values.items()}, str(path))
 
 
@@ -190,7 +188,9 @@ def load_batch(path: Path) -> TokenBatch:
 
     try:
         values = load_file(str(path))
-        stats = TokenStats(**{name: values[name] for name in NAMED})
-        return TokenBatch(stats, values["advantages"], values["mask"], None, values["rewards"], values["groups"])
+        named: dict[str, Any] = {name: values[name] for name in NAMED}
+        return TokenBatch(
+            TokenStats(**named), values["advantages"], values["mask"], None, values["rewards"], values["groups"]
+        )
     except Exception as error:  # safetensors raises a class of its own for each fault
         raise DataError(f"{path} holds no saved batch: {error}. Make one with entrostat probe --save {path}") from error
