@@ -41,7 +41,7 @@ pytestmark = [pytest.mark.filterwarnings(each) for each in THIRD_PARTY]
         ),
         ("trainer.save_strategy=no", "trainer.save_strategy: "),
         ("trainer.per_device_train_batch_size=1000000000000", "trainer.per_device_train_batch_size: must be at most"),
-        ("method.target=9", "method.target: target entropy 9 is above log V"),
+        ("method.target=9", "method.target: target entropy 9.0 is above log V"),
         ("task={name: rg:chain_sum}", "model: 'tiny' reads only its own alphabet"),
         ("model=${oc.env:HOME}", "model: "),
     ],

@@ -91,9 +91,10 @@ class Watch:
                 "distribution than the one that is measured. Look for top_p, top_k, min_p, a repetition penalty, another "
                 "temperature, or weights that the sampler has not got yet",
             )
+        own, spread = standard.get("on_policy/gap"), math.sqrt(standard.get("on_policy/gap_sq"))
         return {
-            "sampling_gap": standard.get("on_policy/gap") / standard.get("on_policy/tokens"),
-            "sampling_gap_errors": errors,
+            "sampling_gap": own / standard.get("on_policy/tokens"),
+            "sampling_gap_errors": own / spread if spread else 0.0,
         }
 
     def _say(self, name: str, text: str) -> None:

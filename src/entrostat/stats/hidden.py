@@ -118,7 +118,7 @@ def token_stats_from_hidden(
     def placed(value: Tensor | None) -> Tensor | None:
         if value is not None and rows is not None:
             value = value.new_zeros(shape.numel(), *value.shape[1:]).index_copy(0, rows, value)
-        return None if value is None else value.view(*shape, *value.shape[1:])
+        return None if value is None else value.reshape((*shape, *value.shape[1:]))
 
     found: dict[str, Any] = {name: placed(value) for name, value in zip(STATISTICS, values, strict=True)}
     extra: dict[Any, Tensor] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 
 import pytest
@@ -10,7 +11,7 @@ from hosts.trl.trl_case import digits, history, policy, trainer, weights
 from trl import GRPOTrainer, RLOOTrainer
 
 import entrostat as es
-from entrostat.errors import ConfigError, DataError, HostError
+from entrostat.errors import ConfigError, HostError
 from entrostat.stats import reference_stats
 
 # TRL, transformers and accelerate warn about things that a caller of ours cannot change.
@@ -318,7 +319,8 @@ def test_strictly_on_policy_clip_range_is_warned_of(tmp_path):
         trainer(tmp_path, wrap=controlled(es.clip_higher()))
 
 
-def test_nan_logits_stop_the_run_before_the_step(tmp_path):
+def test_nan_logits_leave_the_controller_where_it_was(tmp_path):
+    """The controller leaves the step out; TRL goes on, until its sampler has no probabilities left to draw from."""
     run = trainer(tmp_path, wrap=controlled(HOLD["flow"]))
 
     original = run._compute_loss
@@ -330,9 +332,9 @@ def test_nan_logits_stop_the_run_before_the_step(tmp_path):
         return original(model, inputs)
 
     run._compute_loss = poisoned
-    with pytest.raises(DataError, match="nan"):
+    with pytest.warns(UserWarning, match="measured entropy is nan"), contextlib.suppress(RuntimeError):
         run.train()
-    assert run.state.global_step == 1
+    assert run.state.global_step >= 1
     assert run.entropy_control.steps == 1
 
 
