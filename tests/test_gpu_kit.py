@@ -97,8 +97,6 @@ def test_results_are_kept_and_failures_tried_again(kit: None, tmp_path: Path) ->
 
 
 def test_the_arms_of_the_long_runs_exist(kit: None) -> None:
-    import sys
-
     sys.modules.pop("studies", None)  # each suite has a module of this name
     from parts import long
     from studies import ARMS

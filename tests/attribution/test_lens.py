@@ -12,9 +12,10 @@ from methods.numpy_batch import Data
 import entrostat as es
 from entrostat.attribution.lens import lens
 from entrostat.errors import DataError, MissingStatistic
+from entrostat.lab import group_advantages
 from entrostat.methods import names
 from entrostat.methods.describe import described, example
-from entrostat.run.probe import by_position, group_normalized, load_batch, probe, save_batch, statistics_of
+from entrostat.run.probe import by_position, load_batch, probe, save_batch, statistics_of
 from entrostat.types import Old, Statistic
 
 DATA = Data(0)
@@ -106,6 +107,6 @@ def test_a_saved_batch_is_the_same_batch(tmp_path: Path) -> None:
 
 def test_advantages_are_grpo_s() -> None:
     rewards = torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0])
-    a = group_normalized(rewards, 4)
+    a = group_advantages(rewards.view(-1, 4)).flatten()
     assert a[0].item() == pytest.approx(0.75 / (0.5 + 1e-4), rel=1e-6)
     assert (a[4:] == 0).all()

@@ -11,7 +11,7 @@ from methods.cases import needed
 from entrostat.control import PI, Band, Cosine, Initial, Linear, Piecewise, Step, oscillating_decay
 from entrostat.core.specification import build_method, with_default_target
 from entrostat.errors import ConfigError
-from entrostat.methods import clip_higher, entropy_bonus, fingerprint, flow, names
+from entrostat.methods import Chain, clip_higher, entropy_bonus, fingerprint, flow, names, source
 from entrostat.run.config import load_config
 
 
@@ -27,7 +27,9 @@ def test_schedules_and_controllers_are_written_as_mappings() -> None:
 
 @pytest.mark.parametrize("name", names())
 def test_every_method_can_be_built_from_its_name_and_what_it_insists_on(name: str) -> None:
-    assert build_method(name, with_default_target(name, needed(name))).name == name
+    built = build_method(name, with_default_target(name, needed(name)))
+    assert isinstance(built, Chain)
+    assert (built.name, built.source) == (name, source(name))
 
 
 def test_what_the_policy_starts_with_is_the_target_where_none_is_given() -> None:

@@ -13,10 +13,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from entrostat.core.totals import Pending
+from entrostat.errors import DataError
 from entrostat.methods.authority import predicted_change
+from entrostat.methods.base import MethodState
 from entrostat.methods.chain import Chain
 from entrostat.methods.objectives import ppo, token_push
-from entrostat.stats.summarise import QUADRANTS
+from entrostat.stats.summarise import QUADRANTS, summarise
 from entrostat.types import Rollouts, Surrogate, TokenBatch, Want
 
 _SAME = 1e-9  # relative: below it a push has not been changed
@@ -113,10 +116,6 @@ def _acted(method: Chain, batch: TokenBatch, plain: Surrogate, state: tuple) -> 
 
 def _warmed(method: Chain, batch: TokenBatch, plain: Surrogate, steps: int) -> tuple:
     """The state after some steps on this batch; controllers stay where they start, so that what is seen is the method's."""
-    from entrostat.core.totals import Pending
-    from entrostat.methods.base import MethodState
-    from entrostat.stats.summarise import summarise
-
     start = state = method.init()
     for _ in range(steps):
         pending = Pending(method)
@@ -128,8 +127,6 @@ def _warmed(method: Chain, batch: TokenBatch, plain: Surrogate, steps: int) -> t
 
 def _at_limits(method: Chain, state: tuple) -> list[tuple]:
     """The states with the one controlled knob at its lowest and at its highest output; none where nothing is controlled."""
-    from entrostat.methods.base import MethodState
-
     for index, link in enumerate(method.links):
         for knob, controller in link.feedback.items():
             found = []
@@ -144,8 +141,6 @@ def _at_limits(method: Chain, state: tuple) -> list[tuple]:
 def rollouts_of(batch: TokenBatch) -> Rollouts:
     """A batch as the reward stage sees it: its rows, their rewards and groups, sums of log-probability and entropy."""
     if batch.rewards_B is None or batch.groups_B is None:
-        from entrostat.errors import DataError
-
         raise DataError("a method of the reward stage needs rewards_B and groups_B in the batch")
     lengths = batch.mask.sum(1)
     old = batch.stats.need("logp") if batch.old_logp_BT is None else batch.old_logp_BT

@@ -35,6 +35,7 @@ from entrostat.control.schedules import fraction_in
 from entrostat.core.config import blame, did_you_mean
 from entrostat.errors import ConfigError
 from entrostat.methods import Chain, factory, names
+from entrostat.methods.registry import as_chain
 
 KINDS: dict[str, Callable[..., Any]] = {
     "constant": Constant,
@@ -61,8 +62,7 @@ def build_method(name: str, options: Mapping[str, Any]) -> Chain:
         build = factory(name)
     except ConfigError as error:
         raise ConfigError(f"method.name: {error}") from error
-    chain: Chain = _call(build, options, "method")
-    return chain
+    return as_chain(name, _call(build, options, "method"))
 
 
 def with_default_target(name: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -50,15 +50,15 @@ class Pending:
 
     def vector(self) -> Tensor:
         """The sums in their places."""
-        if len(self._rows) > 1:
+        sums = dict(self._sums)
+        if len(self._rows) > 1:  # prompts that were cut are counted anew, as a whole
             tokens, entropy, groups = (torch.cat(each) for each in zip(*self._rows, strict=True))
-            whole = sums_of_clusters(tokens, entropy, groups)
-            self._sums |= {(-1, name): value for name, value in whole.items()}
+            sums |= {(-1, name): value for name, value in sums_of_clusters(tokens, entropy, groups).items()}
         places = [(-1, name) for name in self.names]
         places += [(index, name) for index, names in enumerate(self.declared) for name in names]
-        like = next(iter(self._sums.values()), torch.zeros((), dtype=torch.float64))
+        like = next(iter(sums.values()), torch.zeros((), dtype=torch.float64))
         zero = torch.zeros((), dtype=like.dtype, device=like.device)
-        return torch.stack([self._sums.get(place, zero).to(like) for place in places])
+        return torch.stack([sums.get(place, zero).to(like) for place in places])
 
     def totals(self, all_reduce: Callable[[Tensor], Tensor] | None = None) -> Totals:
         """The sums over all ranks, and the thresholds of the pools.

@@ -10,8 +10,8 @@ from typing import ClassVar
 
 import torch
 
-from entrostat.errors import ConfigError, DataError
-from entrostat.methods.base import Card, Link, MethodState, Source
+from entrostat.errors import ConfigError
+from entrostat.methods.base import Card, Link, MethodState, Source, check_binary
 from entrostat.methods.groups import each_group
 from entrostat.methods.registry import register
 from entrostat.types import Rollouts
@@ -48,7 +48,8 @@ class AsymGRPO(Link):
 
     @torch.no_grad()
     def score(self, rollouts: Rollouts, state: MethodState) -> Rollouts:
-        rewards = binary(rollouts, "asym_grpo")
+        rewards = rollouts.rewards_B
+        check_binary(rewards, self.name)
 
         def of(rows: torch.Tensor) -> torch.Tensor:
             reward = rewards[rows]
@@ -58,15 +59,6 @@ class AsymGRPO(Link):
             return torch.where(reward > 0, ((1 - q) / q) ** self.b_pos, -((q / (1 - q)) ** self.b_neg))
 
         return rollouts.replace(advantages=each_group(rollouts, of).to(rollouts.advantages.dtype))
-
-
-def binary(rollouts: Rollouts, owner: str) -> torch.Tensor:
-    """The rewards (B,) where all that are scored are 0 or 1; `DataError` names another."""
-    rewards = rollouts.rewards_B
-    other = rewards[rollouts.scored & (rewards != 0) & (rewards != 1)]
-    if other.numel():
-        raise DataError(f"{owner} needs rewards of 0 or 1, got {other[0].item()}: threshold the reward first")
-    return rewards
 
 
 asym_grpo = register(AsymGRPO)

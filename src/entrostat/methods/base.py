@@ -274,6 +274,13 @@ def rewards(batch: TokenBatch, owner: str) -> Tensor:
     return batch.rewards_B.detach()
 
 
+def check_binary(rewards_B: Tensor, owner: str) -> None:
+    """`DataError` names a reward that is neither 0 nor 1; unscored rows, NaN, may be there."""
+    other = rewards_B[~rewards_B.isnan() & (rewards_B != 0) & (rewards_B != 1)]
+    if other.numel():
+        raise DataError(f"{owner} needs rewards of 0 or 1, got {other[0].item()}: threshold the reward first")
+
+
 def describe(value: Any) -> Any:
     """A method, controller or schedule as plain JSON values that name its class and every setting.
 

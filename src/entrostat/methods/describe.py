@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from entrostat.control.targets import Band
-from entrostat.methods.base import Card, Link, Source
+from entrostat.methods.base import Link, Source
 from entrostat.methods.chain import Chain
 from entrostat.methods.registry import card, factory, make
 
@@ -69,7 +69,7 @@ def described(name: str) -> Description:
     build, published = factory(name), card(name)
     chain = example(name)
     assert published.source is not None
-    own = [link for link in chain.links]
+    own = list(chain.links)
     wants = sorted({str(want) for want in chain.requires | chain.of_rollouts} - {"logp", "entropy"})
     words = {
         "rewards": "raw rewards",
@@ -140,6 +140,3 @@ def _state(links: list[Link]) -> str:
     if any(type(link).remember is not Link.remember or link.record.tops for link in links):
         parts.append("numbers of the last optimizer step")
     return " and ".join(parts) or "none"
-
-
-__all__ = ["EXAMPLES", "Card", "Description", "Setting", "arguments", "described", "example"]

@@ -13,8 +13,7 @@ from typing import ClassVar
 import torch
 
 from entrostat.errors import ConfigError
-from entrostat.methods.asym_grpo import binary
-from entrostat.methods.base import Card, Link, MethodState, Source
+from entrostat.methods.base import Card, Link, MethodState, Source, check_binary
 from entrostat.methods.groups import each_group
 from entrostat.methods.registry import register
 from entrostat.types import Rollouts
@@ -45,7 +44,8 @@ class PassAtK(Link):
 
     @torch.no_grad()
     def score(self, rollouts: Rollouts, state: MethodState) -> Rollouts:
-        rewards = binary(rollouts, "pass_at_k")
+        rewards = rollouts.rewards_B
+        check_binary(rewards, self.name)
 
         def of(rows: torch.Tensor) -> torch.Tensor:
             n, correct = len(rows), int(rewards[rows].sum())

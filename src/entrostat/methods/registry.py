@@ -43,6 +43,11 @@ def one(name: str, link: Link) -> Chain:
     return Chain((link,), name, source(name))
 
 
+def as_chain(name: str, built: Link | Chain) -> Chain:
+    """What a factory built, as a chain under its published name and with its source."""
+    return built if isinstance(built, Chain) else one(name, built)
+
+
 def names() -> list[str]:
     """The names of all presets."""
     return sorted(_FACTORIES)
@@ -84,8 +89,7 @@ def make(name: str, **options: Any) -> Chain:
     if missing := [p for p in required if p not in options]:
         raise ConfigError(f"method {name!r} needs {missing[0]!r}")
     try:
-        built = build(**options)
-        return built if isinstance(built, Chain) else one(name, built)
+        return as_chain(name, build(**options))
     except TypeError as error:
         raise ConfigError(f"method {name!r} cannot be built from {options!r}: {error}") from error
 

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from entrostat.control.knob import Knob
-from entrostat.errors import DataError
 from entrostat.methods.authority import REQUIRES, AuthorityLink
-from entrostat.methods.base import Card, MethodState, Source, outputs, rewards
+from entrostat.methods.base import Card, MethodState, Source, check_binary, outputs, rewards
 from entrostat.methods.chain import Chain
 from entrostat.methods.registry import one, preset
 from entrostat.types import Surrogate, TokenBatch
@@ -53,9 +52,7 @@ class RewardAdvantages(AuthorityLink):
     def at(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Callable[[str, float], Surrogate]:
         reward_B = rewards(batch, self.name)
         scored = ~reward_B.isnan()
-        other = reward_B[scored & (reward_B != 0) & (reward_B != 1)]
-        if other.numel():
-            raise DataError(f"{self.name} needs rewards of 0 or 1, got {other[0].item()}: threshold the reward first")
+        check_binary(reward_B, self.name)
         levels = outputs(state)
 
         def changed(knob: str, output: float) -> Surrogate:

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from entrostat.attribution.lens import Lens, lens
 from entrostat.errors import DataError, EntrostatError
+from entrostat.lab.tabular import group_advantages
 from entrostat.methods import Chain, names
 from entrostat.methods.describe import example
 from entrostat.stats import token_stats
-from entrostat.stats.truncated import parameterised_stats
 from entrostat.types import Old, Statistic, TokenBatch, TokenStats
 
 _ROWS = 32  # completions whose logits are held at once
@@ -120,29 +119,17 @@ def sample_batch(policy: Any, task: Any, prompts: int, completions: int, seed: i
             rows = slice(first, first + _ROWS)
             ids, attention = drawn.ids_BS[rows], drawn.attention_BS[rows]
             logits = policy.model(ids, attention_mask=attention).logits[:, start - 1 : -1].float()
-            parts.append(_statistics(logits, ids[:, start:], want, task.temperature))
+            parts.append(token_stats(logits, ids[:, start:], [*NAMED, *want], task.temperature))
     stats = _joined(parts)
     rewards = torch.tensor(score_all(task, problems, drawn.texts).values, dtype=torch.float32)
     return TokenBatch(
         stats,
-        group_normalized(rewards, completions),
+        group_advantages(rewards.view(-1, completions)).flatten().float(),
         drawn.mask_BT,
         None,
         rewards,
         torch.arange(prompts).repeat_interleave(completions),
     )
-
-
-def group_normalized(rewards_B: Tensor, group: int) -> Tensor:
-    """GRPO's advantages, (B,): rewards less their group's mean over its standard deviation, as TRL has it."""
-    rows = rewards_B.view(-1, group)
-    return ((rows - rows.mean(1, keepdim=True)) / (rows.std(1, keepdim=True) + 1e-4)).flatten()
-
-
-def _statistics(logits: Tensor, targets: Tensor, want: Iterable[Any], temperature: float) -> TokenStats:
-    plain = token_stats(logits, targets, want=NAMED, temperature=temperature)
-    extra = parameterised_stats(logits, targets, want, temperature)
-    return TokenStats(**{name: plain.need(name) for name in NAMED}, extra=extra)
 
 
 def _joined(parts: Sequence[TokenStats]) -> TokenStats:
