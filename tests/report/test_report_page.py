@@ -184,3 +184,23 @@ def test_noise_is_that_of_a_batch_and_not_the_trend() -> None:
     y = np.linspace(1, 0, 2000) + 0.01 * random.normal(size=2000)
     assert noise(y) == pytest.approx(0.01, rel=0.15) and noise(y[:2]) == 0
     assert trend(np.ones(10), 5).tolist() == pytest.approx([1] * 10)
+
+
+def test_the_band_is_the_logged_standard_error(tmp_path: Path) -> None:
+    """Where the run logs one, its own trend is the band's half width; elsewhere the neighbours' differences are."""
+    run = write_run(tmp_path / "run", steps=40)
+    path = run / "metrics.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+
+    def band_and_note() -> tuple[np.ndarray, str]:
+        chart = next(each for each in content_of([run])["charts"] if each["id"] == "entropy")
+        low, high = next(series["band"] for series in chart["series"] if "band" in series)
+        return np.array(high) - np.array(low), chart["note"]
+
+    judged, said = band_and_note()
+    assert "neighbouring" in said and np.ptp(judged) < 1e-5
+    for row in rows[5:]:  # missing at first, as in a run that began with an older version
+        row["token_entropy/standard_error"] = 0.05
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    logged, said = band_and_note()
+    assert "within each batch" in said and logged == pytest.approx(np.full(40, 0.2), rel=1e-4)

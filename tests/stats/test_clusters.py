@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from entrostat.stats import entropy_metrics
 from entrostat.stats.clusters import cluster_sums, standard_error
 from entrostat.stats.summarise import summarise
 from entrostat.types import Summary, TokenBatch, TokenStats
@@ -56,7 +57,7 @@ def test_it_is_what_a_mean_really_varies_by() -> None:
         entropy, mask = batch(24, 10, seed)
         summary = summarise(TokenBatch(TokenStats(entropy=entropy), torch.zeros(24), mask)).reduced()
         error = standard_error(summary)
-        assert error is not None
+        assert error is not None and error == entropy_metrics(summary)["token_entropy/standard_error"]
         means.append(summary.mean("entropy")), errors.append(error**2)
     centre = sum(means) / len(means)
     variance = sum((mean - centre) ** 2 for mean in means) / (len(means) - 1)

@@ -193,6 +193,9 @@ validation/accuracy nemo-rl
 test/env/all/reward/total tinker
 eval/greedy entrostat
 """,
+    "standard_error": """
+token_entropy/standard_error entrostat
+""",
     "surprisal": """
 token_entropy/surprisal entrostat
 """,

@@ -27,6 +27,7 @@ QUANTITIES: Mapping[str, str] = {
     "learning_rate": "",
     "loss": "",
     "evaluation": "",
+    "standard_error": "nats per token",  # of a step's mean entropy, from its own batch
     "surprisal": "nats per token",
     "centred": "",  # mean of the centred discriminator D over the sampled tokens
     "target": "nats per token",

@@ -26,6 +26,8 @@ QUADRANTS = {
 }
 _PARTS = {"proportional": "proportional", "integral_part": "integral", "feed_forward": "feed-forward"}
 _COLOURS = {"positive_likely": 1, "positive_unlikely": 0, "negative_likely": 2, "negative_unlikely": 4}  # warm: lowers
+_LOGGED = "logged by the run from the spread within each batch"
+_GUESSED = "judged by the differences of neighbouring steps"
 _WINDOW = 25
 _POINTS = 1_500
 
@@ -46,13 +48,16 @@ def charts_of(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
 def entropy(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
     series: list[dict[str, Any]] = []
     targets: list[Any] = []
+    told: set[str] = set()
     for index, (run, label) in enumerate(zip(runs, labels, strict=True)):
         values = run["entropy"]
         here = np.isfinite(values)
         if here.any():
             steps, clean = run.steps[here], values[here]
-            sd, middle = noise(clean), trend(clean, _WINDOW)
-            if sd > 0 and len(clean) > 5:
+            middle = trend(clean, _WINDOW)
+            sd, logged = _noise(run["standard_error"][here], clean)
+            told.add(_LOGGED if logged else _GUESSED)
+            if len(clean) > 5 and sd.any():
                 x, low = extremes(steps, middle - 2 * sd, 400)
                 high = np.interp(x, steps, middle + 2 * sd)
                 series.append(_line(index, f"{label}: noise of a batch", x, None, band=(low, high)))
@@ -66,11 +71,22 @@ def entropy(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
             targets.append(target)
             name = "target" if len(runs) == 1 else f"{label}: target"
             series.append(_line(index, name, *extremes(run.steps, target), dash=True, colour="target"))
-    note = (
-        "The band is the trend ± two standard deviations of one batch's measurement, taken from the differences of "
-        "neighbouring steps: what stays inside it may be noise. Units and kinds of each column are under Configuration."
-    )
+    note = "Units and kinds of each column are under Configuration."
+    if told:
+        how = " or ".join(sorted(told, reverse=True))
+        note = (
+            f"The band is the trend ± two standard errors of one batch's mean, {how}: what stays inside it may be noise. {note}"
+        )
     return [_chart("entropy", "Policy entropy against its target", NATS, series, note, zero=True)]
+
+
+def _noise(errors: Any, clean: Any) -> tuple[Any, bool]:
+    """Standard deviation of each row's measurement, and whether the run logged it; else it is judged by the neighbours."""
+    known = np.isfinite(errors) & (errors >= 0)
+    if 2 * known.sum() < len(clean):
+        return np.full(len(clean), noise(clean)), False
+    places = np.arange(len(clean))
+    return trend(np.interp(places, places[known], errors[known]), _WINDOW), True
 
 
 def controller(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:

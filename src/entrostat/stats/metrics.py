@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from entrostat.stats.clusters import standard_error
 from entrostat.stats.summarise import PROBABILITY_EDGES, QUADRANTS
 from entrostat.types import Summary
 
@@ -12,6 +13,7 @@ def entropy_metrics(summary: Summary) -> dict[str, float]:
     """Metrics of one optimizer step from its reduced summary; empty where there was not a single token.
 
     * mean, std: of the entropy over tokens; positive, negative: over tokens of positive and of negative advantage
+    * standard_error: of that mean, from the batch's own prompts or sequences (`stats.clusters`); absent with fewer than two
     * surprisal: mean -log p of the sampled tokens, the sampled estimate of the mean
     * near_certain: share of sampled tokens with p > 0.95
     * S, D, D_std: mean of the discriminator, mean and standard deviation of its centred form
@@ -28,6 +30,8 @@ def entropy_metrics(summary: Summary) -> dict[str, float]:
         for side in ("positive", "negative"):
             if count := summary.get(f"tokens/{side}"):
                 metrics[side] = summary.get(f"entropy/{side}") / count
+        if (error := standard_error(summary)) is not None:
+            metrics["standard_error"] = error
     if "surprisal" in have:
         metrics["surprisal"] = summary.mean("surprisal")
         first = PROBABILITY_EDGES.index(0.95) + 1
