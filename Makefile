@@ -65,7 +65,7 @@ test-verl: .venv-verl/ready
 # The report and `watch --web` in a real browser. Chromium comes from Debian's packages; without it the tests are skipped, in CI they fail.
 test-browser: .venv/ready
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } || true
-	$(BIN)/python -m pytest tests/browser -m browser
+	$(BIN)/python -m pytest tests/browser -m browser -n 2 --dist worksteal
 
 # Break it on purpose: 1,000 configurations, logs and state files, 3,000 tensors, 500 plants, 20 kills (about ten minutes).
 fuzz: .venv/ready

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from report.report_case import HOSTILE, write_run
+from browser.behavior import BEHAVIOR, dark_mode_follows_the_system_and_the_button
+from report.report_case import write_run
 
 Open = Callable[..., Any]
 
 
-def test_charts_are_drawn(open_page: Open, report: str) -> None:
-    page = open_page(report)
-    assert page.locator("h1").inner_text() == "run"
-    figures = page.locator("figure")
-    assert figures.count() >= 9
-    for i in range(figures.count()):
-        assert figures.nth(i).locator("svg.plot path").count() >= 1
-        assert figures.nth(i).locator("svg.plot text").count() >= 4
-        box = figures.nth(i).locator("svg.plot path").first.bounding_box()
-        assert box["width"] > 100 or box["height"] > 50
-    ticks = page.locator("#chart-entropy svg.plot text").all_text_contents()
-    assert "NaN" not in " ".join(ticks)
+@pytest.mark.parametrize("what", BEHAVIOR, ids=lambda what: what.__name__)
+def test_what_any_page_does(open_page: Open, report: str, what: Callable[[Any], None]) -> None:
+    what(open_page(report))
 
 
 def test_the_verdict_comes_first_and_leads_to_its_steps(open_page: Open, tmp_path: Path) -> None:
@@ -47,19 +38,6 @@ def test_the_verdict_comes_first_and_leads_to_its_steps(open_page: Open, tmp_pat
     assert content["runs"][0]["findings"][0]["title"] in first.inner_text()
     first.locator("button").click()
     assert page.locator("#chart-entropy button", has_text="Reset zoom").is_visible()
-
-
-def test_hover_shows_the_values_of_a_step_in_every_chart(open_page: Open, report: str) -> None:
-    page = open_page(report)
-    plot = page.locator("#chart-entropy svg.plot")
-    plot.scroll_into_view_if_needed()
-    box = plot.bounding_box()
-    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    tip = page.locator("#chart-entropy .tip")
-    assert tip.is_visible() and re.match(r"step \d+", tip.inner_text()) and "target" in tip.inner_text()
-    assert page.locator("#chart-reward svg.plot .cursor").get_attribute("visibility") == "visible"
-    page.mouse.move(2, 2)
-    assert not tip.is_visible()
 
 
 def test_dragging_zooms_all_charts_over_steps(open_page: Open, report: str) -> None:
@@ -96,48 +74,6 @@ def test_a_table_stands_behind_every_chart(open_page: Open, report: str) -> None
         assert figure.locator("table.data tbody tr").count() >= 2
 
 
-def test_filters_sort_and_search(open_page: Open, report: str) -> None:
-    page = open_page(report)
-    items = page.locator(".list li")
-    assert items.count() == 12
-    page.locator("#by-least").fill("1")
-    assert items.count() == 6 and all("reward 1" in text for text in items.all_inner_texts())
-    page.locator("#by-least").fill("")
-    page.locator("#by-text").fill("question 3")
-    assert items.count() == 3
-    page.locator("#by-text").fill("nothing has this")
-    assert items.count() == 0 and "No completion" in page.locator("[aria-label='The chosen completion']").inner_text()
-    page.locator("#by-text").fill("")
-    page.locator("#by-quadrant").select_option("positive_likely")
-    assert items.count() == 6 and page.locator(".tok.dim").count() > 0
-    page.locator("#by-quadrant").select_option("")
-    page.locator("#by-sort").select_option("lowers most")
-    effects = [float(text.split()[-1].replace("−", "-")) for text in page.locator(".list .row").all_inner_texts()]
-    assert effects == sorted(effects)
-
-
-def test_a_token_tells_everything_about_itself(open_page: Open, report: str) -> None:
-    page = open_page(report)
-    token = page.locator(".tok").nth(len(HOSTILE) + 3)
-    token.scroll_into_view_if_needed()
-    token.hover()
-    tip = page.locator("#token-tip")
-    text = tip.inner_text()
-    for word in (
-        "probability p",
-        "entropy H",
-        "discriminator S",
-        "centred D",
-        "advantage A",
-        "ratio r",
-        "weight",
-        "flow F",
-    ):
-        assert word in text
-    assert "nsr" in text and "entropy_bonus" in text and "+ a term" in text
-    assert page.locator("#vocabulary tbody tr").count() == 10
-
-
 def test_every_colouring_colours(open_page: Open, report: str) -> None:
     page = open_page(report)
     seen = set()
@@ -149,61 +85,9 @@ def test_every_colouring_colours(open_page: Open, report: str) -> None:
     assert len(seen) == 5
 
 
-def test_the_keyboard_reaches_everything(open_page: Open, report: str) -> None:
-    page = open_page(report)
-    chosen = page.locator(".list li[aria-selected=true]")
-    page.keyboard.press("j")
-    assert chosen.get_attribute("id") == "completion-1"
-    page.keyboard.press("k")
-    assert chosen.get_attribute("id") == "completion-0"
-    page.locator(".list").focus()
-    page.keyboard.press("End")
-    assert chosen.get_attribute("id") == "completion-11"
-    page.keyboard.press("3")
-    assert page.locator("#by-colouring").input_value() == "advantage"
-    page.keyboard.press("/")
-    assert page.evaluate("document.activeElement.id") == "by-text"
-    page.keyboard.type("j3")
-    assert page.locator("#by-text").input_value() == "j3"  # in a field, keys are text
-    assert page.locator(".list li").count() == 0
-    page.keyboard.press("Escape")  # empties the field and leaves it
-    assert page.locator(".list li").count() == 12
-    page.locator(".text").focus()
-    page.keyboard.press("ArrowRight")
-    page.keyboard.press("ArrowRight")
-    assert page.locator(".tok.at").get_attribute("data-i") == "1" and page.locator("#token-tip").is_visible()
-    page.keyboard.press("Escape")
-    assert not page.locator("#token-tip").is_visible()
-    page.locator("#chart-entropy svg.plot").focus()
-    page.keyboard.press("ArrowRight")
-    assert page.locator("#chart-entropy .tip").is_visible()
-
-
 def test_dark_mode_follows_the_system_and_the_button(open_page: Open, report: str) -> None:
-    page = open_page(report, color_scheme="dark")
-    ground = "getComputedStyle(document.body).backgroundColor"
-    dark = page.evaluate(ground)
-    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
-    page.locator("#theme").click()
-    assert page.evaluate("document.documentElement.dataset.theme") == "light" and page.evaluate(ground) != dark
+    dark_mode_follows_the_system_and_the_button(open_page(report, color_scheme="dark"))
     assert open_page(report, color_scheme="light").evaluate("document.documentElement.dataset.theme") == "light"
-
-
-def test_hostile_text_is_text(open_page: Open, report: str) -> None:
-    page = open_page(report)
-    page.locator("#by-sort").select_option("latest step")
-    shown = page.locator(".text").inner_text()
-    for text in (
-        "<script>window.pwned=1</script>",
-        "<img src=x",
-        "⟨ESC⟩[31m",
-        "⟨U+202E⟩gnp.exe",
-        "⟨U+200B⟩",
-        "⟨U+D800⟩",
-        "{{DATA}}",
-    ):
-        assert text in shown
-    assert "<b>bold</b> ⟨U+202E⟩" in page.locator(".prompt").inner_text()
 
 
 CONTRAST = """([selector]) => {

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser.behavior import BEHAVIOR, dark_mode_follows_the_system_and_the_button
 from report.report_case import write_run
 
 from entrostat.report.serve import Server
@@ -44,13 +45,12 @@ def test_the_page_follows_the_log_and_keeps_what_was_chosen(
     assert "Live" in page.locator("footer").inner_text()
 
 
-def test_hover_and_dark_mode_work_here_too(open_page: Callable[..., Any], served: tuple[Server, Path]) -> None:
+def test_it_does_what_the_file_does(open_page: Callable[..., Any], served: tuple[Server, Path]) -> None:
     page = open_page(served[0].url, color_scheme="dark")
-    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
-    page.locator(".tok").nth(20).hover()
-    assert page.locator("#token-tip").is_visible()
-    page.keyboard.press("j")
-    assert page.locator(".list li[aria-selected=true]").get_attribute("id") == "completion-1"
+    for what in (*BEHAVIOR, dark_mode_follows_the_system_and_the_button):
+        page.reload()
+        page.wait_for_selector("html[data-ready=true]", state="attached")
+        what(page)
 
 
 def test_a_stopped_server_is_said(open_page: Callable[..., Any], tmp_path: Path, browser: Any) -> None:
