@@ -74,9 +74,7 @@ def entropy(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
     note = "Units and kinds of each column are under Configuration."
     if told:
         how = " or ".join(sorted(told, reverse=True))
-        note = (
-            f"The band is the trend ± two standard errors of one batch's mean, {how}: what stays inside it may be noise. {note}"
-        )
+        note = f"The band: the trend ± two standard errors of one batch's mean, {how}; what stays inside may be noise. {note}"
     return [_chart("entropy", "Policy entropy against its target", NATS, series, note, zero=True)]
 
 
