@@ -19,7 +19,7 @@ def rows() -> dict[str, Any]:
     try:
         import run
 
-        return run.study(seed=0, steps=12, methods=METHODS)["methods"]
+        return run.study(seed=0, steps=8, methods=METHODS)["methods"]
     finally:
         sys.path.remove(str(STUDY))
         for name in {"run", "policies"} & (set(sys.modules) - before):
@@ -40,7 +40,7 @@ def test_the_sign_is_foreseen(rows: dict[str, Any], method: str, sign: int) -> N
 def test_a_held_entropy_is_the_one_asked_for_and_the_lens_says_that_it_can_be(rows: dict[str, Any]) -> None:
     assert rows["hold"]["turns"] == 1
     assert rows["hold"]["end"] == pytest.approx(1, abs=0.02)
-    assert rows["observe"]["end"] < 0.97
+    assert rows["observe"]["end"] < rows["hold"]["end"]
 
 
 @pytest.mark.parametrize("method", ["opefo", "linear_bonus", "hold"])

@@ -19,8 +19,7 @@ from entrostat.core.control import EntropyControl
 from entrostat.lab import group_advantages
 from entrostat.methods import Chain
 from entrostat.methods.describe import described, example
-from entrostat.stats.truncated import parameterised_stats
-from entrostat.types import Old, Rollouts, Statistic, TokenBatch, TokenStats
+from entrostat.types import Old, Rollouts, TokenBatch, TokenStats
 
 P, T, V, G, GOOD, NEEDED = 8, 6, 12, 16, 4, 4
 LEARNING_RATE, UPDATES = 20.0, 4
@@ -60,9 +59,7 @@ class World:
 def statistics(logits_PTV: Tensor, tokens_PGT: Tensor, want: set[Any], temperature: float) -> TokenStats:
     rows = logits_PTV.unsqueeze(1).expand(P, G, T, V).reshape(P * G, T, V)
     targets = tokens_PGT.reshape(P * G, T)
-    plain = es.token_stats(rows, targets, want=NAMED, temperature=temperature)
-    extra = parameterised_stats(rows, targets, [w for w in want if isinstance(w, Statistic)], temperature)
-    return TokenStats(**{n: getattr(plain, n) for n in NAMED}, extra=extra)
+    return es.token_stats(rows, targets, want={*NAMED, *want}, temperature=temperature)
 
 
 class Batch:

@@ -1,7 +1,7 @@
 """What every method does to the entropy, foreseen by the lens and measured: `python benchmarks/quality/lens/run.py`.
 
-Every method trains the same exact tabular policies (`policies.py`) with the same random numbers as plain training. All figures are
-shares of how far plain training moved the entropy.
+Every method trains the same exact tabular policies (`policies.py`) with the same random numbers as plain training. All figures
+are shares of how far plain training moved the entropy.
 
 foreseen: sum over the plain run's steps of the lens's predicted change with the method less without it, as a share of the
     predicted plain change.

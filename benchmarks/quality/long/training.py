@@ -16,7 +16,7 @@ import entrostat as es
 from entrostat.core.control import EntropyControl
 from entrostat.lab.tabular import group_advantages
 from entrostat.methods import Chain, loss, ppo
-from entrostat.types import TokenBatch
+from entrostat.types import Old, Rollouts, TokenBatch, TokenStats
 
 KS = (1, 4, 16, 64)
 
@@ -100,6 +100,14 @@ def advantages_of(played: Played, setting: Setting) -> tuple[Tensor, float]:
     return advantages_RG[:, None].expand_as(reward_RNG).reshape(-1), without
 
 
+def scored(control: EntropyControl, advantage_B: Tensor, played: Played, old: TokenStats, mask_BT: Tensor) -> Tensor:
+    """The advantages as the reward stage leaves them; none for games that it leaves out."""
+    lengths_B = mask_BT.sum(1).float()
+    sums = {"logp": old.need("logp").sum(1), "entropy": old.need("entropy").sum(1)}
+    rollouts = control.score(Rollouts(advantage_B, played.reward_B, played.problem_B, lengths_B, sums, mask_BT))
+    return rollouts.advantages if rollouts.keep_B is None else rollouts.advantages * rollouts.keep_B
+
+
 def train(
     player: Player,
     game: Game,
@@ -114,6 +122,8 @@ def train(
     torch.manual_seed(seed)
     optimizer = torch.optim.AdamW(player.parameters(), lr=setting.learning_rate)
     control = EntropyControl(method)
+    # The first update's statistics are those of the policy that played.
+    now = {want.of if isinstance(want, Old) else want for want in method.requires}
     order = torch.randperm(len(game.start_P))
     at = 0
     for step in range(1, steps + 1):
@@ -125,18 +135,21 @@ def train(
             temperature = control.temperature
             played = play(player, game, problem_B, temperature)
             advantage_B, without = advantages_of(played, setting)
-            old_BT = None
+            old = None
         logits_BTA = logits_of(player, game, played)
-        stats = es.token_stats(logits_BTA, played.move_BT, want=method.requires, temperature=temperature)
+        stats = es.token_stats(logits_BTA, played.move_BT, want=now, temperature=temperature)
+        old = stats.detach() if old is None else old
         mask_BT = torch.ones_like(played.move_BT, dtype=torch.bool)
+        if "reward" in method.stages and (step - 1) % setting.updates == 0:
+            advantage_B = scored(control, advantage_B, played, old, mask_BT)
         advantages_BT = advantage_B[:, None].expand_as(played.move_BT)
-        batch = TokenBatch(stats, advantages_BT, mask_BT, old_BT, played.reward_B, groups_B=played.problem_B)
+        old_BT = old.need("logp") if setting.updates > 1 else None
+        batch = TokenBatch(stats, advantages_BT, mask_BT, old_BT, played.reward_B, played.problem_B, old)
         objective = control.apply(ppo(batch), batch)
         optimizer.zero_grad()
         loss(objective, batch).backward()
         torch.nn.utils.clip_grad_norm_(player.parameters(), 1.0)
         optimizer.step()
-        old_BT = stats.need("logp").detach() if old_BT is None and setting.updates > 1 else old_BT
         metrics = control.step()
         after(step, player, metrics | {"reward": float(played.reward_B.mean()), "without_spread": without})
     return player

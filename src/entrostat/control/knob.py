@@ -67,6 +67,11 @@ def as_controller(knob: Knob, action: Action, owner: str) -> Any:
     return OpenLoop(float(knob))
 
 
+def range_of(controller: Controller) -> tuple[float, float]:
+    """The outputs that it may give; of a number or a schedule, where it starts."""
+    return controller.limits if is_feedback(controller) else (controller.init().output,) * 2
+
+
 def is_feedback(controller: Controller) -> bool:
     """Whether a measurement moves it."""
     return not isinstance(controller, OpenLoop)

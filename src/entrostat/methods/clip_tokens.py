@@ -18,7 +18,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from entrostat.control.knob import Knob, is_feedback
+from entrostat.control.knob import Knob, range_of
 from entrostat.errors import ConfigError
 from entrostat.methods.authority import REQUIRES, AuthorityLink
 from entrostat.methods.base import Card, MethodState, Source
@@ -63,7 +63,7 @@ class ClipTokens(AuthorityLink):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        lowest = self.mu.limits[0] if is_feedback(self.mu) else self.mu.init().output  # type: ignore[union-attr,arg-type]
+        lowest, _ = range_of(self.mu)  # type: ignore[arg-type]
         if lowest < 0:
             raise ConfigError(
                 f"mu must be a number of standard deviations of zero or more, got {lowest}: below zero it would drop the "

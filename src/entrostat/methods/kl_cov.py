@@ -13,6 +13,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from entrostat.control import Knob
 from entrostat.methods.base import Card, Link, MethodState, Source
 from entrostat.methods.registry import register
 from entrostat.methods.scopes import Top, check_scope, in_top, mean_over
@@ -26,12 +27,12 @@ class KLCov(Link):
 
     Args:
         share: of the tokens that is penalised, a fraction: 2e-3 is the paper's for 7B, 2e-4 for 32B.
-        coef: of the penalty.
+        coef: of the penalty; number, schedule or controller.
         scope: over which tokens means and largest covariances are taken, "step" or "micro".
     """
 
     share: float = 2e-3
-    coef: float = 1.0
+    coef: Knob = 1.0
     scope: Literal["step", "micro"] = "step"
 
     card: ClassVar[Card] = Card(
@@ -40,6 +41,7 @@ class KLCov(Link):
         writes=("eps_low", "eps_high", "dual_clip", "terms/kl_cov"),
         terms=("abs_log_ratio",),
         needs=("stale",),
+        knobs={"coef": "raise"},
         sums=("advantage", "chosen"),
         metrics={"chosen_share": "share of the tokens that are penalised"},
         notes=(
@@ -86,7 +88,7 @@ class KLCov(Link):
     def apply(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Surrogate:
         covariance = self._covariance(surrogate, batch, state.memory)
         chosen = in_top(covariance, batch.mask, self._top, self.scope, batch, state.memory.get("covariance"))
-        term = Term("kl_cov", "abs_log_ratio", batch.mask, self.coef, chosen.to(covariance.dtype))
+        term = Term("kl_cov", "abs_log_ratio", batch.mask, state.knobs["coef"].output, chosen.to(covariance.dtype))
         return replace(
             surrogate,
             eps_low=1.0,

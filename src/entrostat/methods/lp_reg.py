@@ -13,6 +13,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from entrostat.control import Knob
 from entrostat.methods.base import Card, Link, MethodState, Source
 from entrostat.methods.registry import register
 from entrostat.methods.scopes import Top, check_scope, in_top
@@ -26,13 +27,13 @@ class LowProbabilityRegularization(Link):
     Args:
         share: of the tokens with A < 0, the least likely.
         kappa: of the min-p filter: tokens with p_old < kappa max p_old are noise.
-        coef: of the term.
+        coef: of the term; number, schedule or controller.
         scope: of the share, "step" or "micro".
     """
 
     share: float = 0.01
     kappa: float = 0.02
-    coef: float = 1.0
+    coef: Knob = 1.0
     scope: Literal["step", "micro"] = "step"
 
     card: ClassVar[Card] = Card(
@@ -40,6 +41,7 @@ class LowProbabilityRegularization(Link):
         effect="raises",
         writes=("eps_low", "eps_high", "dual_clip", "terms/lp_reg"),
         terms=("k3",),
+        knobs={"coef": "raise"},
         notes=(
             "the thresholds want tuning for each model size",
             "the gradient of k3 has no bound where log p is far below the proxy's",
@@ -75,7 +77,9 @@ class LowProbabilityRegularization(Link):
         lowest = in_top(surprisal, negative, Top(self.share), self.scope, batch, state.memory.get("surprisal"))
         chosen = lowest & (-surprisal < proxy)
         reference = (proxy - batch.need(Old("logp")).detach()).masked_fill(~chosen, 0)
-        term = Term("lp_reg", "k3", batch.mask, self.coef, chosen.to(proxy.dtype), reference_BT=reference)
+        term = Term(
+            "lp_reg", "k3", batch.mask, state.knobs["coef"].output, chosen.to(proxy.dtype), reference_BT=reference
+        )
         return replace(surrogate, eps_low=1.0, eps_high=9.0, dual_clip=None, terms=(*surrogate.terms, term))
 
 

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import torch
 
+from entrostat.control.knob import Knob, range_of
 from entrostat.errors import ConfigError
 from entrostat.methods.base import Card, Link, MethodState, Source
 from entrostat.methods.groups import each_group, normalized
@@ -22,32 +23,34 @@ class Unlikeliness(Link):
     """R (1 - beta rank / G), where rank 0 has the least likely completion of its G, by mean log-probability; then normalized.
 
     Args:
-        beta: how much of its reward the likeliest completion loses.
+        beta: share of its reward that the likeliest completion loses.
     """
 
-    beta: float = 0.25
+    beta: Knob = 0.25
 
     card: ClassVar[Card] = Card(
         "unlikeliness",
         effect="raises",
         of_rollouts=("logp",),
         writes=("advantages",),
+        knobs={"beta": "raise"},
         notes=("biases the reward", "the mean log-probability depends on the length of a completion"),
         source=Source("2506.02355", "Eq. 5; AndreHe02/rewarding-unlikely-release", "beta 0.25"),
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.beta <= 1:
-            raise ConfigError(f"beta must be a share of the reward in [0, 1], got {self.beta!r}")
+        low, high = range_of(self.beta)  # type: ignore[arg-type]
+        if not 0 <= low <= high <= 1:
+            raise ConfigError(f"beta must be a share of the reward in [0, 1], got {low if low < 0 else high!r}")
 
     @torch.no_grad()
     def score(self, rollouts: Rollouts, state: MethodState) -> Rollouts:
-        logp = rollouts.mean("logp")
+        logp, beta = rollouts.mean("logp"), state.knobs["beta"].output
 
         def of(rows: torch.Tensor) -> torch.Tensor:
             rank = logp[rows].argsort().argsort()
-            return normalized(rollouts.rewards_B[rows] * (1 - self.beta * rank / len(rows)))
+            return normalized(rollouts.rewards_B[rows] * (1 - beta * rank / len(rows)))
 
         return rollouts.replace(advantages=each_group(rollouts, of).to(rollouts.advantages.dtype))
 
