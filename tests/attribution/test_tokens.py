@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -128,6 +129,20 @@ def test_what_each_method_would_do() -> None:
     positive = one.mask & (one.advantages_BT > 0)
     assert bool((found["nsr"][0][positive] == 0).all())
     assert "observe" not in found
+
+
+@pytest.mark.parametrize("rewards", [[0.03, 0.5, 1.0, 0.0, -2.0, 7.0], [0.0] * 6, [1.0] * 6])
+@pytest.mark.parametrize("grouped", [False, True])
+@pytest.mark.parametrize("advantages", [1.0, 0.0])
+def test_a_method_that_refuses_the_batch_is_left_out(rewards: list[float], grouped: bool, advantages: float) -> None:
+    """Recording never ends a run whose own method takes these rewards."""
+    one = batch()
+    groups = torch.tensor([0, 0, 0, 1, 1, 1]) if grouped else None
+    odd = dataclasses.replace(
+        one, advantages_BT=advantages * one.advantages_BT, rewards_B=torch.tensor(rewards), groups_B=groups
+    )
+    found = would_do(odd)
+    assert "entropy_bonus" in found
 
 
 def test_a_resumed_run_takes_its_later_records_away(tmp_path: Path) -> None:

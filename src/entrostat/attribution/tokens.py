@@ -30,7 +30,7 @@ from torch import Tensor
 
 from entrostat.control.knob import is_feedback
 from entrostat.core.control import EntropyControl
-from entrostat.errors import ConfigError, SaveError
+from entrostat.errors import ConfigError, DataError, SaveError
 from entrostat.methods import Chain, Link, make, names
 from entrostat.methods.registry import factory
 from entrostat.stats.summarise import sum_dtype
@@ -197,7 +197,7 @@ def would_do(batch: TokenBatch) -> dict[str, tuple[Tensor, list[str]]]:
     """Of every preset that acts on this batch: the factor on each token (B, T), and the names of the terms that it adds.
 
     A controller's output is taken at the limit that raises the entropy (1, or -1, where it has none). Presets that need
-    statistics or rewards which the batch lacks, and those that leave every token as it is, are left out.
+    statistics or rewards which the batch lacks, that refuse it, and those that leave every token as it is, are left out.
     """
     found = {}
     for name in names():
@@ -205,7 +205,10 @@ def would_do(batch: TokenBatch) -> dict[str, tuple[Tensor, list[str]]]:
             told = {"rewards": batch.rewards_B is not None, "groups": batch.groups_B is not None}
             if not method.requires <= batch.stats.available() or not all(told.get(n, True) for n in method.needs):
                 continue
-            changed = _raised(method, batch)
+            try:
+                changed = _raised(method, batch)
+            except DataError:
+                continue  # it refuses this batch, as those of rewards of 0 or 1 refuse any other reward; the run has another
             value = factor(changed, batch)
             terms = [term.name for term in changed.terms]
             if terms or bool((value[batch.mask] != 1).any()):
