@@ -6,12 +6,13 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 export MPLBACKEND := Agg
 
-.PHONY: help train test fuzz test-verl test-browser docs bench gpu gpu-rehearsal lint types ci clean
+.PHONY: help train test fuzz test-verl test-peers test-browser docs bench gpu gpu-rehearsal lint types ci clean
 
 help:
 	@echo "make train   train a small policy with its entropy held at a target, beside plain GRPO (about 3 minutes)"
 	@echo "make test    run the whole test suite"
 	@echo "make test-verl   the verl adapter's tests, in verl's own environment (Ray, FSDP2 on CPU; under 15 minutes)"
+	@echo "make test-peers   methods and objectives beside other projects' released code, in an environment of its own"
 	@echo "make test-browser   the report in headless Chromium (installed from the system's packages where absent, as root)"
 	@echo "make fuzz    break it on purpose, from recorded seeds; the figures go into docs/limits.md"
 	@echo "make docs    build the pages into build/site"
@@ -34,6 +35,16 @@ help:
 	.venv-verl/bin/python -m pip install --quiet --no-index --no-deps torch==2.13.0 2>/dev/null || true
 	.venv-verl/bin/python -m pip install --quiet --requirement tests/hosts/verl/requirements.txt
 	.venv-verl/bin/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+# Other projects' released losses and advantages, beside ours (tests/methods/peers).
+PEERS := tests/methods/peers
+.venv-peers/ready: pyproject.toml $(PEERS)/requirements.txt $(PEERS)/packages.txt tests/hosts/verl/requirements.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --no-index --no-deps torch==2.13.0 2>/dev/null || true
+	.venv-peers/bin/python -m pip install --quiet --requirement $(PEERS)/requirements.txt
+	.venv-peers/bin/python -m pip install --quiet --no-deps --requirement $(PEERS)/packages.txt
+	.venv-peers/bin/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
 # The TRL of the last twelve months, one of each kind of seam: oldest, first 1.x, last with full logits, fused head (1.15's runs on a GPU alone).
@@ -61,6 +72,10 @@ test: .venv/ready
 # VERL_TESTS=short leaves out the whole training runs but one, which it cuts short.
 test-verl: .venv-verl/ready
 	.venv-verl/bin/python -m pytest tests/hosts/verl -W default --disable-warnings
+
+# Ours against TRL, verl, Trinity-RFT and SkyRL, as they are on the registry.
+test-peers: .venv-peers/ready
+	.venv-peers/bin/python -m pytest $(PEERS) -W default --disable-warnings
 
 # The report and `watch --web` in a real browser. Chromium comes from Debian's packages; without it the tests are skipped, in CI they fail.
 test-browser: .venv/ready
@@ -114,4 +129,4 @@ docs: .venv/ready
 ci: test lint types docs
 
 clean:
-	rm -rf .venv .venv-verl .venv-trl build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-verl .venv-peers .venv-trl build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,8 +1,8 @@
 """What methods cost and bring at one entropy: `python benchmarks/quality/equal_entropy/run.py`.
 
-A run takes half a minute of a core. Each method's knob is driven to half of the initial entropy by the self-tuning controller (`driven.py`); players of the long study
-(../long) learn with it for a thousand steps and are judged exactly on held-out problems. Resumable; runs of one seed come before
-those of the next.
+Each method's knob is driven to half of the initial entropy by the self-tuning controller (`driven.py`); players of the long study
+(../long) learn with it for a thousand steps and are judged exactly on held-out problems. A run takes half a minute of a core.
+Resumable; runs of one seed come before those of the next.
 """
 
 from __future__ import annotations

@@ -22,6 +22,29 @@ from entrostat.errors import ConfigError, DataError, StateError
 Action = Literal["lower", "raise"]
 S = TypeVar("S")
 
+CONTROLLER_METRICS = (
+    "measured",
+    "target",
+    "error",
+    "initial",
+    "output",
+    "drive",
+    "saturated",
+    "proportional",
+    "integral_part",
+    "feed_forward",
+    "level",
+    "drift",
+    "gain",
+    "gain_sd",
+    "jumped",
+    "identified",
+    "reachable",
+    "reach_low",
+    "reach_high",
+)
+"""Fields of some controller's state that are logged; docs/methods/README.md explains each."""
+
 
 class ControllerState(Protocol):
     """The record that a controller carries from step to step; `output` is what it commands now."""

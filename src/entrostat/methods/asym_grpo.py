@@ -10,7 +10,6 @@ from typing import ClassVar
 
 import torch
 
-from entrostat.errors import ConfigError
 from entrostat.methods.base import Card, Link, MethodState, Source, check_binary
 from entrostat.methods.groups import each_group
 from entrostat.methods.registry import register
@@ -33,6 +32,7 @@ class AsymGRPO(Link):
         effect="either",
         writes=("advantages",),
         notes=("large exponents blow up where one of many is right",),
+        bounds={"b_pos": "[0, inf)", "b_neg": "[0, inf)"},
         source=Source(
             "2604.04894",
             "Eq. 6, from two independent notes",
@@ -40,11 +40,6 @@ class AsymGRPO(Link):
             ("not read in the paper's own text",),
         ),
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if min(self.b_pos, self.b_neg) < 0:
-            raise ConfigError(f"exponents must be zero or more, got {self.b_pos!r} and {self.b_neg!r}")
 
     @torch.no_grad()
     def score(self, rollouts: Rollouts, state: MethodState) -> Rollouts:

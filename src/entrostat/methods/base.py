@@ -16,46 +16,23 @@ and resume without any bookkeeping. `docs/methods/writing.md` shows how to write
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from entrostat.control import base as control_base
-from entrostat.control.base import Action
+from entrostat.control.base import CONTROLLER_METRICS, Action
 from entrostat.control.effect import Effect
 from entrostat.control.knob import as_controller, is_feedback, reads_effect
 from entrostat.errors import DataError, StateError
+from entrostat.methods import settings
 from entrostat.methods.scopes import Top
 from entrostat.stats.clusters import standard_error
 from entrostat.types import Rollouts, Statistic, Summary, Surrogate, TokenBatch, Want
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-CONTROLLER_METRICS = (
-    "measured",
-    "target",
-    "error",
-    "initial",
-    "output",
-    "drive",
-    "saturated",
-    "proportional",
-    "integral_part",
-    "feed_forward",
-    "level",
-    "drift",
-    "gain",
-    "gain_sd",
-    "jumped",
-    "identified",
-    "reachable",
-    "reach_low",
-    "reach_high",
-)
 
 Stage: TypeAlias = Literal["reward", "loss", "sampling"]
 Need: TypeAlias = Literal["rewards", "groups", "stale"]
@@ -90,6 +67,9 @@ class Card:
         sums: names of what `measure` and `apply` add up over the step, 0-dimensional tensors.
         tops: names of what they pool over the step, 1-dimensional tensors -> the share of largest values whose threshold
             the totals then hold under the name; exact, over all ranks.
+        pools: names of such pools whose share is the field `share`, where the field `scope` is "step".
+        bounds: field -> the interval that it must lie in, as "(0, 1]".
+        choices: field -> the words that it may be.
         metrics: what `report` returns -> what it says, a clause each.
         notes: known faults and conditions, a clause each.
         source: where it comes from; a preset function brings its own.
@@ -105,6 +85,9 @@ class Card:
     knobs: Mapping[str, Action] = field(default_factory=dict)
     sums: tuple[str, ...] = ()
     tops: Mapping[str, Top] = field(default_factory=dict)
+    pools: tuple[str, ...] = ()
+    bounds: Mapping[str, str] = field(default_factory=dict)
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     metrics: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     source: Source | None = None
@@ -130,7 +113,14 @@ class Link:
     @property
     def record(self) -> Card:
         """The card of this very setting."""
-        return self.card
+        if not self.card.pools or getattr(self, "scope", "") != "step":
+            return self.card
+        return dataclasses.replace(self.card, tops=dict.fromkeys(self.card.pools, self.top))
+
+    @property
+    def top(self) -> Top:
+        """The share of largest values that it selects, of those that have a field `share`."""
+        return Top(self.share)  # type: ignore[attr-defined]
 
     def __post_init__(self) -> None:
         for knob, action in self.card.knobs.items():
@@ -138,6 +128,9 @@ class Link:
             # None is a setting only where it is the default: "keep the host's".
             if value is not None or getattr(type(self), knob, ...) is not None:
                 object.__setattr__(self, knob, as_controller(value, action, f"{self.name}.{knob}"))
+        if hasattr(self, "share"):
+            Top(self.share)
+        settings.check(self.name, self.card.bounds, self.card.choices, self)
 
     # -- what it is ----------------------------------------------------------------------------------------------------
 
@@ -212,8 +205,14 @@ class Link:
         return {}
 
     def report(self, summary: Summary) -> dict[str, float]:
-        """Metrics of this step beyond those of the controllers, logged as `<name>/<metric>`."""
-        return {}
+        """Metrics of this step beyond those of the controllers, logged as `<name>/<metric>`.
+
+        A metric `x_share` of the card, with `x` among its sums, is the share of the tokens that were counted as x.
+        """
+        shares = {metric: metric.removesuffix("_share") for metric in self.record.metrics}
+        return {
+            metric: summary.mean(name) for metric, name in shares.items() if name in self.record.sums and name != metric
+        }
 
     def update(self, state: MethodState, summary: Summary) -> tuple[MethodState, dict[str, float]]:
         """One optimizer step: the state after it, and the controllers' metrics. Without a single token nothing moves."""
@@ -279,27 +278,3 @@ def check_binary(rewards_B: Tensor, owner: str) -> None:
     other = rewards_B[~rewards_B.isnan() & (rewards_B != 0) & (rewards_B != 1)]
     if other.numel():
         raise DataError(f"{owner} needs rewards of 0 or 1, got {other[0].item()}: threshold the reward first")
-
-
-def describe(value: Any) -> Any:
-    """A method, controller or schedule as plain JSON values that name its class and every setting.
-
-    A number is a number: 1 and 1.0 describe one setting.
-    """
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        if type(value) is Source:
-            return None
-        settings = {f.name: describe(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        return {"kind": type(value).__name__} | {k: v for k, v in settings.items() if v is not None}
-    if isinstance(value, tuple | list):
-        return [describe(item) for item in value]
-    if isinstance(value, float):
-        # JSON has no infinity, and a controller may have no limit.
-        return str(value) if not math.isfinite(value) else int(value) if value.is_integer() else value
-    return value
-
-
-def fingerprint(method: Any) -> str:
-    """A short hash of everything that makes a method what it is: a saved state belongs to one fingerprint."""
-    text = json.dumps(describe(method), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -14,12 +14,11 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from entrostat.control import Knob, Step, Target
+from entrostat.control import Knob
 from entrostat.control.knob import reads_effect
 from entrostat.methods.authority import REQUIRES, AuthorityLink
 from entrostat.methods.base import Card, MethodState, Source
 from entrostat.methods.chain import Chain
-from entrostat.methods.holding import GLOBAL_MEASUREMENT, holding
 from entrostat.methods.registry import one, preset
 from entrostat.types import Surrogate, Term, TokenBatch
 
@@ -57,64 +56,7 @@ class EntropyBonus(AuthorityLink):
         return dataclasses.replace(surrogate, terms=(*surrogate.terms, term))
 
 
-@preset(
-    Source(
-        "Entrostat (docs/frontier.md; the bonus: 1602.01783)",
-        "docs/methods/hold.md",
-        "gains found while it runs, for a settling time of 30 steps; coefficient within (-1, 1)",
-    ),
-    effect="holds",
-)
-def hold(
-    target: Target,
-    settling: float | None = None,
-    kp: float | None = None,
-    ki: float | None = None,
-    limits: tuple[float, float] = (-1.0, 1.0),
-    controller: Knob | None = None,
-) -> Chain:
-    """Hold the entropy by the actuator that measurements speak for: an entropy bonus of either sign, set by a controller.
-
-    Of all that act through the gradient it reaches furthest (docs/frontier.md).
-
-    Args:
-        target: entropy to hold [nats per token]: a number, `Initial()`, a schedule or a `Band`.
-        settling: optimizer steps after which an error stays within 5 % of itself; 30 where nothing is said. The gains
-            follow from it, see `SelfTuning`.
-        kp, ki: fixed gains of a PI controller in place of the self-tuning one; what is left out is 0.
-        limits: lowest and highest coefficient.
-        controller: replaces the controller and its target.
-
-    Raises:
-        ConfigError: a settling time beside fixed gains, which have their own.
-    """
-    return one("hold", EntropyBonus(holding(target, settling, kp, ki, limits, controller)))
-
-
 @preset(Source("1602.01783", "entropy regularisation; TRL entropy_coef, verl entropy_coeff", "0.001"), effect="raises")
 def entropy_bonus(coef: Knob = 1e-3) -> Chain:
     """loss - coef * mean entropy; the coefficient may be a schedule or a controller."""
     return one("entropy_bonus", EntropyBonus(coef))
-
-
-@preset(
-    Source(
-        "2505.22312",
-        "Skywork-OR1 adaptive entropy control, EntController of its release",
-        "target 0.2, delta 1e-4, coefficient within (0, 5e-3)",
-        (GLOBAL_MEASUREMENT,),
-    ),
-    effect="holds",
-)
-def skywork(
-    target: Target = 0.2, delta: float = 1e-4, limits: tuple[float, float] = (0.0, 5e-3), start: float = 0.0
-) -> Chain:
-    """Skywork-OR1 (AEC): an entropy bonus below the target, whose coefficient moves by delta each step.
-
-    Args:
-        target: entropy below which the bonus acts [nats per token].
-        delta: step of the coefficient.
-        limits: lowest and highest coefficient.
-        start: coefficient before the first measurement.
-    """
-    return one("skywork", EntropyBonus(Step(target, delta, limits, start)))

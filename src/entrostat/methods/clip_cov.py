@@ -16,7 +16,7 @@ from entrostat.errors import ConfigError
 from entrostat.methods.base import Card, Link, MethodState, Source
 from entrostat.methods.objectives import token_push
 from entrostat.methods.registry import register
-from entrostat.methods.scopes import Top, check_scope, mean_over
+from entrostat.methods.scopes import mean_over
 from entrostat.stats.summarise import sum_dtype
 from entrostat.types import Summary, Surrogate, TokenBatch
 
@@ -43,6 +43,7 @@ class ClipCov(Link):
         sums=("advantage", "chosen"),
         metrics={"chosen_share": "share of the tokens that lost their loss"},
         notes=("the share is a fraction; copies that read it as a percentage are off by a factor of 100",),
+        choices={"scope": ("step", "micro")},
         source=Source(
             "2505.22617",
             "Clip-Cov, Eq. 12; verl's policy loss clip_cov",
@@ -58,8 +59,6 @@ class ClipCov(Link):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_scope(self.scope, ("step", "micro"))
-        Top(self.share)
         if not self.low < self.high:
             raise ConfigError(f"low must be below high, got ({self.low}, {self.high})")
 
@@ -83,9 +82,6 @@ class ClipCov(Link):
 
     def remember(self, summary: Summary, memory: Mapping[str, float]) -> Mapping[str, float]:
         return {"advantage": summary.mean("advantage"), "logp": -summary.mean("surprisal")}
-
-    def report(self, summary: Summary) -> dict[str, float]:
-        return {"chosen_share": summary.mean("chosen")}
 
 
 clip_cov = register(ClipCov)

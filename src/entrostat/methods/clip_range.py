@@ -6,12 +6,17 @@ import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar
 
-from entrostat.control.knob import Knob, is_feedback
-from entrostat.errors import ConfigError
+from entrostat.control.knob import Knob
 from entrostat.methods.base import Card, Link, MethodState, Source
 from entrostat.methods.chain import Chain
 from entrostat.methods.registry import one, preset
 from entrostat.types import Surrogate, TokenBatch
+
+ADAPTIVE = (
+    "does nothing while every importance ratio is 1",
+    "on policies that learn, a larger upper clip gives more reward at equal entropy rather than more entropy",
+)
+"""What holds of clips that follow the entropy."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +40,8 @@ class ClipRange(Link):
         writes=("eps_high", "eps_low"),
         needs=("stale",),
         knobs={"eps_high": "raise", "eps_low": "lower"},
+        bounds={"eps_high": "[0, inf]", "eps_low": "[0, inf]"},
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for knob, controller in self.knobs.items():
-            lowest = controller.limits[0] if is_feedback(controller) else controller.init().output
-            if lowest < 0:
-                raise ConfigError(f"{knob} must stay at zero or more, got {lowest}: set the controller's limits")
 
     @property
     def record(self) -> Card:

@@ -18,8 +18,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from entrostat.control.knob import Knob, range_of
-from entrostat.errors import ConfigError
+from entrostat.control.knob import Knob
 from entrostat.methods.authority import REQUIRES, AuthorityLink
 from entrostat.methods.base import Card, MethodState, Source
 from entrostat.methods.chain import Chain
@@ -55,26 +54,19 @@ class ClipTokens(AuthorityLink):
     largest_share: float = 1.0
     scope: Literal["step", "micro"] = "step"
 
-    card: ClassVar[Card] = Card("clip_tokens", want=REQUIRES, writes=("keep_BT",), knobs={"mu": "lower"})
+    card: ClassVar[Card] = Card(
+        "clip_tokens",
+        want=REQUIRES,
+        writes=("keep_BT",),
+        knobs={"mu": "lower"},
+        # A mu below zero would drop the tokens in the middle too.
+        bounds={"mu": "[0, inf]", "largest_share": "(0, 1]"},
+        choices={"centre": ("batch", "vocabulary"), "scope": ("step", "micro")},
+    )
 
     @property
     def record(self) -> Card:
         return dataclasses.replace(self.card, sums=(*self.authority_sums, "dropped", "statistic", "statistic_sq"))
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        lowest, _ = range_of(self.mu)  # type: ignore[arg-type]
-        if lowest < 0:
-            raise ConfigError(
-                f"mu must be a number of standard deviations of zero or more, got {lowest}: below zero it would drop the "
-                "tokens in the middle too"
-            )
-        if self.centre not in ("batch", "vocabulary"):
-            raise ConfigError(f"centre must be 'batch' or 'vocabulary', got {self.centre!r}")
-        if not 0 < self.largest_share <= 1:
-            raise ConfigError(f"largest_share must be a share of the tokens in (0, 1], got {self.largest_share!r}")
-        if self.scope not in ("step", "micro"):
-            raise ConfigError(f"scope must be 'step' or 'micro', got {self.scope!r}")
 
     def _raw(self, batch: TokenBatch) -> Tensor:
         """S or D, 0 at padding."""

@@ -82,7 +82,7 @@ def described(name: str) -> Description:
     return Description(
         name=name,
         idea=_first(build),
-        formula=_module_text(own[0] if own else None, build),
+        formula=_module_text(build),
         settings=_settings(build, own),
         effect=published.effect,
         stages=tuple(stage for stage in ("reward", "loss", "sampling") if stage in chain.stages) or ("none",),
@@ -92,7 +92,7 @@ def described(name: str) -> Description:
         metrics={k: v for each in [published, *(link.record for link in own)] for k, v in each.metrics.items()},
         notes=tuple(dict.fromkeys([*published.notes, *(note for link in own for note in link.record.notes)])),
         source=published.source,
-        file=sys.modules[(type(own[0]) if own else build).__module__].__name__.replace(".", "/") + ".py",
+        file=build.__module__.replace(".", "/") + ".py",
     )
 
 
@@ -100,9 +100,9 @@ def _first(build: Any) -> str:
     return " ".join((inspect.getdoc(build) or "").split("\n\n")[0].split())
 
 
-def _module_text(link: Link | None, build: Any) -> str:
+def _module_text(build: Any) -> str:
     """The formulas of the file: the indented lines of its docstring."""
-    text = sys.modules[(type(link) if link is not None else build).__module__].__doc__ or ""
+    text = sys.modules[build.__module__].__doc__ or ""
     return "\n".join(line[4:] for line in text.splitlines() if line.startswith("    "))
 
 

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from entrostat.control import PI, Target
 from entrostat.control.knob import Knob
-from entrostat.errors import ConfigError
 from entrostat.methods.authority import REQUIRES, AuthorityLink
 from entrostat.methods.base import Card, MethodState, Source
 from entrostat.methods.chain import Chain
@@ -47,7 +46,13 @@ class Entropic(AuthorityLink):
     threshold: float = 0.95
     normaliser: Literal["all", "selected"] = "all"
 
-    card: ClassVar[Card] = Card("entropic", want=REQUIRES, knobs={"u": "lower"})
+    card: ClassVar[Card] = Card(
+        "entropic",
+        want=REQUIRES,
+        knobs={"u": "lower"},
+        bounds={"threshold": "[0, 1)"},
+        choices={"select": ("probability", "discriminator", "all"), "normaliser": ("all", "selected")},
+    )
 
     @property
     def record(self) -> Card:
@@ -55,15 +60,6 @@ class Entropic(AuthorityLink):
         if self.normaliser == "all":
             return dataclasses.replace(self.card, writes=("weight_BT",), sums=sums)
         return dataclasses.replace(self.card, writes=("terms/entropic",), terms=("ratio",), sums=sums)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.select not in ("probability", "discriminator", "all"):
-            raise ConfigError(f"select must be 'probability', 'discriminator' or 'all', got {self.select!r}")
-        if not 0 <= self.threshold < 1:
-            raise ConfigError(f"threshold must be a probability in [0, 1), got {self.threshold!r}")
-        if self.normaliser not in ("all", "selected"):
-            raise ConfigError(f"normaliser must be 'all' or 'selected', got {self.normaliser!r}")
 
     def selected(self, batch: TokenBatch) -> Tensor:
         """The tokens that are weighted, (B, T) booleans."""

@@ -8,7 +8,6 @@ from typing import ClassVar
 import torch
 
 from entrostat.control.knob import Knob
-from entrostat.errors import ConfigError
 from entrostat.methods.base import Card, Link, MethodState, Source
 from entrostat.methods.registry import register
 from entrostat.types import Surrogate, TokenBatch
@@ -33,13 +32,9 @@ class EntropyAdvantage(Link):
         writes=("advantages_BT",),
         knobs={"alpha": "raise"},
         notes=("the entropy still declines, more slowly",),
+        bounds={"kappa": "(1, inf)"},
         source=Source("2506.14758", "Section 3, Eqs. 6 and 7", "alpha 0.4, kappa 2"),
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.kappa > 1:
-            raise ConfigError(f"kappa must be above 1, so that no advantage changes its sign; got {self.kappa!r}")
 
     @torch.no_grad()
     def apply(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Surrogate:

@@ -14,7 +14,7 @@ from entrostat.errors import ConfigError
 from entrostat.methods.base import Card, Link, MethodState, Source
 from entrostat.methods.registry import register
 from entrostat.stats.summarise import sum_dtype
-from entrostat.types import Old, Summary, Surrogate, TokenBatch
+from entrostat.types import Old, Surrogate, TokenBatch
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,6 @@ class EntropyRatioClip(Link):
         stopped = batch.mask & ~((ratio > self.low) & (ratio < self.high))
         count = stopped.sum(dtype=sum_dtype(stopped.device))
         return replace(surrogate, stopped_BT=stopped, sums={**surrogate.sums, "stopped": count})
-
-    def report(self, summary: Summary) -> dict[str, float]:
-        return {"stopped_share": summary.mean("stopped")}
 
 
 erc = register(EntropyRatioClip)

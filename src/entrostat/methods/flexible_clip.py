@@ -48,6 +48,7 @@ class FlexibleClip(Link):
         writes=("eps_low", "eps_high"),
         needs=("stale",),
         notes=("the phases are halves of a run whose length must be known",),
+        choices={"mode": ("id", "did", "od")},
         source=Source(
             "2602.09782",
             "its authors' blog for the phases; slopes from third-party notes",
@@ -58,8 +59,6 @@ class FlexibleClip(Link):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.mode not in ("id", "did", "od"):
-            raise ConfigError(f"mode must be 'id', 'did' or 'od', got {self.mode!r}")
         if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 2:
             raise ConfigError(f"steps must be the optimizer steps of the run, at least 2, got {self.steps!r}")
 

@@ -22,7 +22,6 @@ from torch import Tensor
 
 from entrostat.control import Target
 from entrostat.control.knob import Knob
-from entrostat.errors import ConfigError
 from entrostat.methods.authority import REQUIRES, AuthorityLink
 from entrostat.methods.base import Card, MethodState, Source
 from entrostat.methods.chain import Chain
@@ -61,7 +60,18 @@ class Flow(AuthorityLink):
     shape: Shape = "flow"
     samples: Samples = "all"
 
-    card: ClassVar[Card] = Card("flow", want=REQUIRES, writes=("weight_BT",), knobs={"u": "lower"})
+    card: ClassVar[Card] = Card(
+        "flow",
+        want=REQUIRES,
+        writes=("weight_BT",),
+        knobs={"u": "lower"},
+        bounds={"w_max": "(1, inf)"},  # 1 is the weight of an untouched token
+        choices={
+            "scope": ("step", "micro"),
+            "shape": ("flow", "cost", "sign"),
+            "samples": ("all", "positive", "negative"),
+        },
+    )
 
     @property
     def record(self) -> Card:
@@ -69,20 +79,6 @@ class Flow(AuthorityLink):
         return dataclasses.replace(
             self.card, want=(*REQUIRES, *more), sums=(*self.authority_sums, "gain_sq", "gain_per")
         )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not (math.isfinite(self.w_max) and self.w_max > 1):
-            raise ConfigError(
-                f"w_max must be a finite number above 1, the weight of an untouched token; got {self.w_max}"
-            )
-        for option, choices in {
-            "scope": ("step", "micro"),
-            "shape": ("flow", "cost", "sign"),
-            "samples": ("all", "positive", "negative"),
-        }.items():
-            if getattr(self, option) not in choices:
-                raise ConfigError(f"{option} must be one of {choices}, got {getattr(self, option)!r}")
 
     def _shape(self, advantages_BT: Tensor, batch: TokenBatch) -> Tensor:
         """x of each token, (B, T); 0 where the mask, the advantage or the choice of samples says so."""

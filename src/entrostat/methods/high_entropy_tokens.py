@@ -14,7 +14,7 @@ from torch import Tensor
 
 from entrostat.methods.base import Card, Link, MethodState, Source
 from entrostat.methods.registry import register
-from entrostat.methods.scopes import Scope, Top, check_scope, in_top
+from entrostat.methods.scopes import SCOPES, Scope, in_top
 from entrostat.types import Surrogate, TokenBatch
 
 
@@ -39,6 +39,8 @@ class HighEntropyTokens(Link):
         want=("entropy",),
         writes=("keep_BT", "weight_BT"),
         notes=("loses on small models: the paper's gains begin at 14B",),
+        pools=("entropy",),
+        choices={"scope": SCOPES},
         source=Source(
             "2506.01939",
             "Eq. 5; Shenzhi-Wang/Beyond-the-80-20-Rule-RLVR",
@@ -49,16 +51,10 @@ class HighEntropyTokens(Link):
     @property
     def record(self) -> Card:
         return replace(
-            self.card,
+            super().record,
             needs=("groups",) if self.scope == "group" else (),
             writes=("keep_BT",) if self.renormalize else ("weight_BT",),
-            tops={"entropy": Top(self.share)} if self.scope == "step" else {},
         )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_scope(self.scope)
-        Top(self.share)
 
     @torch.no_grad()
     def measure(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Mapping[str, Tensor]:
@@ -71,7 +67,7 @@ class HighEntropyTokens(Link):
             return surrogate  # no step has been seen yet: train on all
         entropy = batch.stats.need("entropy")
         # A token whose entropy is NaN stays, so that the loss says so.
-        kept = in_top(entropy, batch.mask, Top(self.share), self.scope, batch, threshold) | entropy.isnan()
+        kept = in_top(entropy, batch.mask, self.top, self.scope, batch, threshold) | entropy.isnan()
         if self.renormalize:
             return replace(surrogate, keep_BT=kept)
         return replace(surrogate, weight_BT=kept.to(surrogate.advantages_BT.dtype))

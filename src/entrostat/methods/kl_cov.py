@@ -16,7 +16,7 @@ from torch import Tensor
 from entrostat.control import Knob
 from entrostat.methods.base import Card, Link, MethodState, Source
 from entrostat.methods.registry import register
-from entrostat.methods.scopes import Top, check_scope, in_top, mean_over
+from entrostat.methods.scopes import Top, in_top, mean_over
 from entrostat.stats.summarise import sum_dtype
 from entrostat.types import Summary, Surrogate, Term, TokenBatch
 
@@ -48,6 +48,8 @@ class KLCov(Link):
             "on-policy the penalty's gradient is sign(0) = 0: it acts from the second optimizer step on a batch",
             "the share is a fraction; the first release counts in percent, and copies are off by a factor of 100",
         ),
+        pools=("covariance",),
+        choices={"scope": ("step", "micro")},
         source=Source(
             "2505.22617",
             "KL-Cov, Eq. 14; verl's policy loss kl_cov",
@@ -60,17 +62,8 @@ class KLCov(Link):
     )
 
     @property
-    def record(self) -> Card:
-        return replace(self.card, tops={"covariance": self._top} if self.scope == "step" else {})
-
-    @property
-    def _top(self) -> Top:
+    def top(self) -> Top:
         return Top(self.share, "down")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_scope(self.scope, ("step", "micro"))
-        Top(self.share)
 
     def _covariance(self, surrogate: Surrogate, batch: TokenBatch, memory: Mapping[str, float]) -> Tensor:
         a, logp = surrogate.advantages_BT.detach(), batch.stats.need("logp").detach()
@@ -87,7 +80,7 @@ class KLCov(Link):
 
     def apply(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Surrogate:
         covariance = self._covariance(surrogate, batch, state.memory)
-        chosen = in_top(covariance, batch.mask, self._top, self.scope, batch, state.memory.get("covariance"))
+        chosen = in_top(covariance, batch.mask, self.top, self.scope, batch, state.memory.get("covariance"))
         term = Term("kl_cov", "abs_log_ratio", batch.mask, state.knobs["coef"].output, chosen.to(covariance.dtype))
         return replace(
             surrogate,
@@ -104,9 +97,6 @@ class KLCov(Link):
             **super().remember(summary, memory),
             **{name: mean for name, mean in means.items() if math.isfinite(mean)},
         }
-
-    def report(self, summary: Summary) -> dict[str, float]:
-        return {"chosen_share": summary.mean("chosen")}
 
 
 kl_cov = register(KLCov)

@@ -16,7 +16,7 @@ from torch import Tensor
 from entrostat.control import Knob
 from entrostat.methods.base import Card, Link, MethodState, Source
 from entrostat.methods.registry import register
-from entrostat.methods.scopes import Top, check_scope, in_top
+from entrostat.methods.scopes import in_top
 from entrostat.types import MinP, Old, Surrogate, Term, TokenBatch
 
 
@@ -46,6 +46,8 @@ class LowProbabilityRegularization(Link):
             "the thresholds want tuning for each model size",
             "the gradient of k3 has no bound where log p is far below the proxy's",
         ),
+        pools=("surprisal",),
+        choices={"scope": ("step", "micro")},
         source=Source(
             "2510.03222",
             "Eq. 6; CarlanLark/Lp-Reg-dev",
@@ -58,13 +60,7 @@ class LowProbabilityRegularization(Link):
 
     @property
     def record(self) -> Card:
-        tops = {"surprisal": Top(self.share)} if self.scope == "step" else {}
-        return replace(self.card, want=(Old("logp"), Old(MinP(self.kappa))), tops=tops)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_scope(self.scope, ("step", "micro"))
-        Top(self.share)
+        return replace(super().record, want=(Old("logp"), Old(MinP(self.kappa))))
 
     @torch.no_grad()
     def measure(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Mapping[str, Tensor]:
@@ -74,7 +70,7 @@ class LowProbabilityRegularization(Link):
     def apply(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Surrogate:
         negative = batch.mask & (surrogate.advantages_BT < 0)
         surprisal, proxy = batch.stats.surprisal.detach(), batch.need(Old(MinP(self.kappa))).detach()
-        lowest = in_top(surprisal, negative, Top(self.share), self.scope, batch, state.memory.get("surprisal"))
+        lowest = in_top(surprisal, negative, self.top, self.scope, batch, state.memory.get("surprisal"))
         chosen = lowest & (-surprisal < proxy)
         reference = (proxy - batch.need(Old("logp")).detach()).masked_fill(~chosen, 0)
         term = Term(

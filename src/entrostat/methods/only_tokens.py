@@ -9,12 +9,13 @@ import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from entrostat.errors import ConfigError
 from entrostat.methods.authority import REQUIRES
 from entrostat.methods.base import Card, Link, MethodState, Source
 from entrostat.methods.chain import Chain
 from entrostat.methods.registry import one, preset
 from entrostat.types import Surrogate, TokenBatch
+
+SIGNS = ("positive", "negative")
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,9 @@ class OnlyTokens(Link):
     samples: Literal["positive", "negative"]
     discriminator: Literal["positive", "negative"]
 
-    card: ClassVar[Card] = Card("only_tokens", want=REQUIRES, writes=("weight_BT",))
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("samples", "discriminator"):
-            if getattr(self, name) not in ("positive", "negative"):
-                raise ConfigError(f"{name} must be 'positive' or 'negative', got {getattr(self, name)!r}")
+    card: ClassVar[Card] = Card(
+        "only_tokens", want=REQUIRES, writes=("weight_BT",), choices=dict.fromkeys(("samples", "discriminator"), SIGNS)
+    )
 
     def apply(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Surrogate:
         sample = surrogate.advantages_BT if self.samples == "positive" else -surrogate.advantages_BT

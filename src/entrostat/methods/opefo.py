@@ -12,10 +12,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from entrostat.errors import ConfigError
 from entrostat.methods.base import Card, Link, MethodState, Source
 from entrostat.methods.registry import register
-from entrostat.methods.scopes import check_scope
 from entrostat.stats.summarise import sum_dtype
 from entrostat.types import Summary, Surrogate, TokenBatch
 
@@ -39,6 +37,7 @@ class Opefo(Link):
         writes=("weight_BT",),
         sums=("rising", "falling"),
         notes=("made for strictly on-policy training, where most of the paper's gain comes from",),
+        choices={"change": ("exact", "self", "paper"), "scope": ("step", "micro")},
         source=Source(
             "2605.11491",
             "Eqs. 8 to 10, from two independent notes",
@@ -54,12 +53,6 @@ class Opefo(Link):
     @property
     def record(self) -> Card:
         return replace(self.card, want=("entropy", "baseline")) if self.change == "exact" else self.card
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_scope(self.scope, ("step", "micro"))
-        if self.change not in ("exact", "self", "paper"):
-            raise ConfigError(f"change must be 'exact', 'self' or 'paper', got {self.change!r}")
 
     def _change(self, surrogate: Surrogate, batch: TokenBatch) -> Tensor:
         stats = batch.stats.detach()

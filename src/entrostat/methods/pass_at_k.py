@@ -34,13 +34,9 @@ class PassAtK(Link):
         effect="raises",
         writes=("advantages",),
         notes=("on easy prompts wrong samples count next to nothing", "verl's grpo_passk is another estimator"),
+        bounds={"k": "[1, inf)"},
         source=Source("2508.10751", "Eqs. 14 and 15; RUCAIBox/Passk_Training calc_adv", "k 4"),
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.k < 1:
-            raise ConfigError(f"k must be a number of tries of at least 1, got {self.k!r}")
 
     @torch.no_grad()
     def score(self, rollouts: Rollouts, state: MethodState) -> Rollouts:

@@ -10,7 +10,6 @@ from typing import ClassVar, Literal
 
 import torch
 
-from entrostat.errors import ConfigError
 from entrostat.methods.base import Card, Link, MethodState, Source
 from entrostat.methods.groups import each_group
 from entrostat.methods.registry import register
@@ -35,15 +34,10 @@ class QuantileAdvantage(Link):
         "qae",
         effect="either",
         writes=("advantages",),
+        bounds={"quantile": "(0, 1)"},
+        choices={"interpolation": ("higher", "lower", "linear")},
         source=Source("2509.22611", "Eq. 4; junkangwu/QAE", "K 0.4, torch.quantile's linear interpolation, eps 1e-6"),
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 < self.quantile < 1:
-            raise ConfigError(f"quantile must lie in (0, 1), got {self.quantile!r}")
-        if self.interpolation not in ("higher", "lower", "linear"):
-            raise ConfigError(f"interpolation must be 'higher', 'lower' or 'linear', got {self.interpolation!r}")
 
     @torch.no_grad()
     def score(self, rollouts: Rollouts, state: MethodState) -> Rollouts:

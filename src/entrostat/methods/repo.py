@@ -1,7 +1,6 @@
-"""REPO and REPO-R: advantages are corrected by the log-probability, so that no token's is worth its own surprise.
+"""REPO: no token's advantage is worth its own surprise.
 
-REPO    A - beta (log p + H)
-REPO-R  A > 0: max(0, A (1 - zeta log p));   A < 0: min(0, A (1 + zeta log p))
+A - beta (log p + H)
 """
 
 from __future__ import annotations
@@ -11,14 +10,15 @@ from typing import ClassVar
 
 import torch
 
-from entrostat.control import Initial, Knob, Target
-from entrostat.control.doubling import Doubling
+from entrostat.control import Knob
 from entrostat.methods.base import Card, Link, MethodState, Source
-from entrostat.methods.chain import Chain
-from entrostat.methods.registry import one, preset, register
-from entrostat.types import Surrogate, TokenBatch
+from entrostat.methods.registry import register
+from entrostat.types import (
+    Surrogate,
+    TokenBatch,
+)
 
-_NOTE = "log-probabilities rounded to bf16 bias it towards less entropy: they are computed in fp32 here"
+ROUNDING = "log-probabilities rounded to bf16 bias it towards less entropy: they are computed in fp32 here"
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Repo(Link):
         want=("entropy",),
         writes=("advantages_BT",),
         knobs={"beta": "raise"},
-        notes=(_NOTE,),
+        notes=(ROUNDING,),
         source=Source("2603.11682", "REPO, Section 4", "no default is known for beta; 0.01 is ours"),
     )
 
@@ -46,57 +46,6 @@ class Repo(Link):
         centred = batch.stats.need("logp") + batch.stats.need("entropy")
         a = surrogate.advantages_BT - state.knobs["beta"].output * centred.masked_fill(~batch.mask, 0)
         return replace(surrogate, advantages_BT=a.to(surrogate.advantages_BT.dtype))
-
-
-@dataclass(frozen=True)
-class RepoR(Link):
-    """Scale each token's advantage by its surprisal, keeping its sign.
-
-    Args:
-        zeta: per nat of surprisal; above 0 it raises the entropy, below 0 it lowers it.
-    """
-
-    zeta: Knob
-
-    card: ClassVar[Card] = Card("repo_r", writes=("advantages_BT",), knobs={"zeta": "raise"}, notes=(_NOTE,))
-
-    @torch.no_grad()
-    def apply(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Surrogate:
-        a, zeta = surrogate.advantages_BT, state.knobs["zeta"].output
-        surprisal = batch.stats.surprisal.masked_fill(~batch.mask, 0)
-        up, down = (a * (1 + zeta * surprisal)).clamp_min(0), (a * (1 - zeta * surprisal)).clamp_max(0)
-        return replace(surrogate, advantages_BT=torch.where(a > 0, up, torch.where(a < 0, down, a)).to(a.dtype))
-
-
-@preset(
-    Source(
-        "2603.11682",
-        "REPO-R, Appendix D.2",
-        "zeta 0.01, doubled or halved each step within (1e-4, 1) of either sign, target the initial entropy",
-        (
-            "the controller is stepped once per optimizer step, on the exact mean; the paper steps it once per iteration",
-        ),
-    ),
-    effect="holds",
-    notes=(_NOTE,),
-)
-def repo_r(
-    target: Target = Initial(),  # noqa: B008  # frozen
-    start: float = 0.01,
-    smallest: float = 1e-4,
-    largest: float = 1.0,
-    zeta: Knob | None = None,
-) -> Chain:
-    """REPO-R with its controller: zeta doubles below the target and halves above it, through either sign.
-
-    Args:
-        target: entropy [nats per token].
-        start: zeta before the first measurement.
-        smallest, largest: sizes of zeta between which it is doubled and halved; beyond the smallest it changes its sign.
-        zeta: replaces the rule by a number, a schedule or another controller.
-    """
-    rule = Doubling(target, start, smallest, largest) if zeta is None else zeta
-    return one("repo_r", RepoR(rule))
 
 
 repo = register(Repo)

@@ -12,10 +12,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from entrostat.errors import ConfigError
 from entrostat.methods.base import Card, Link, MethodState, Source
 from entrostat.methods.registry import register
-from entrostat.methods.scopes import Top, in_top
+from entrostat.methods.scopes import in_top
 from entrostat.stats.summarise import sum_dtype
 from entrostat.types import Nucleus, Summary, Surrogate, Term, TokenBatch
 
@@ -43,6 +42,7 @@ class Siren(Link):
         sums=("aggregate",),
         metrics={"aggregate": "the selective nucleus entropy of the step [nats]"},
         notes=("pulls to both sides of its anchor: it cannot raise or anneal unless the anchor is given",),
+        bounds={"coef": "[0, inf)"},
         source=Source(
             "2509.25133",
             "Eqs. 8 to 11; Linn3a/siren",
@@ -63,14 +63,8 @@ class Siren(Link):
     def record(self) -> Card:
         return replace(self.card, want=(self._nucleus,), terms=(self._nucleus,))
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        Top(self.share)
-        if self.coef < 0:
-            raise ConfigError(f"coef must be zero or more, got {self.coef!r}")
-
     def _selected(self, batch: TokenBatch) -> Tensor:
-        return in_top(batch.need(self._nucleus), batch.mask, Top(self.share), "sequence", batch)
+        return in_top(batch.need(self._nucleus), batch.mask, self.top, "sequence", batch)
 
     @torch.no_grad()
     def measure(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Mapping[str, Tensor]:

@@ -16,7 +16,7 @@ from entrostat.control import Knob
 from entrostat.control.targets import Target, aim, check_target
 from entrostat.methods.base import Card, Link, MethodState, Source
 from entrostat.methods.registry import register
-from entrostat.methods.scopes import Top, check_scope, in_top
+from entrostat.methods.scopes import in_top
 from entrostat.types import Summary, Surrogate, TokenBatch
 
 
@@ -45,6 +45,8 @@ class Stare(Link):
         writes=("weight_BT",),
         knobs={"up": "raise", "down": "lower"},
         notes=("one-sided: above the target it is plain training",),
+        pools=("positive", "negative"),
+        choices={"scope": ("micro", "step")},
         source=Source(
             "2606.19236",
             "Sections 4.2 (O1) and 4.3 (C2); hp-luo/STARE",
@@ -52,16 +54,9 @@ class Stare(Link):
         ),
     )
 
-    @property
-    def record(self) -> Card:
-        top = {"positive": Top(self.share), "negative": Top(self.share)}
-        return replace(self.card, tops=top if self.scope == "step" else {})
-
     def __post_init__(self) -> None:
         super().__post_init__()
         check_target(self.target)
-        check_scope(self.scope, ("micro", "step"))
-        Top(self.share)
 
     @torch.no_grad()
     def measure(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Mapping[str, Tensor]:
@@ -77,7 +72,7 @@ class Stare(Link):
         if state.memory.get("below", 1.0):
             for sign, mask, knob in (("positive", a > 0, "up"), ("negative", a < 0, "down")):
                 mask = batch.mask & mask
-                top = in_top(batch.stats.surprisal, mask, Top(self.share), self.scope, batch, state.memory.get(sign))
+                top = in_top(batch.stats.surprisal, mask, self.top, self.scope, batch, state.memory.get(sign))
                 weight = torch.where(top, torch.as_tensor(state.knobs[knob].output, dtype=a.dtype), weight)
         return replace(surrogate, weight_BT=weight)
 

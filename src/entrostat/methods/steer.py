@@ -13,13 +13,11 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from entrostat.errors import ConfigError
 from entrostat.methods.base import Card, Link, MethodState, Source
 from entrostat.methods.registry import register
-from entrostat.methods.scopes import Top, check_scope
+from entrostat.methods.scopes import Top
 from entrostat.types import Surrogate, TokenBatch
 
-_LARGEST = Top(1e-9, "down")  # one value: the maximum
 _LEAST_MAXIMUM = 0.02  # as released: below it nothing stands out
 
 
@@ -41,6 +39,9 @@ class Steer(Link):
         want=("entropy",),
         writes=("weight_BT",),
         notes=("damps both directions; one outlier sets the scale of all weights",),
+        bounds={"w_min": "(0, 1]"},
+        choices={"scope": ("step", "micro")},
+        pools=("largest",),
         source=Source(
             "2510.10150",
             "Eqs. 7 and 9, exponential form; zz-haooo/STEER run_exp.sh",
@@ -53,14 +54,8 @@ class Steer(Link):
     )
 
     @property
-    def record(self) -> Card:
-        return replace(self.card, tops={"largest": _LARGEST} if self.scope == "step" else {})
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_scope(self.scope, ("step", "micro"))
-        if not 0 < self.w_min <= 1:
-            raise ConfigError(f"w_min must be a weight in (0, 1], got {self.w_min!r}")
+    def top(self) -> Top:
+        return Top(1e-9, "down")  # one value: the maximum
 
     def _effect(self, surrogate: Surrogate, batch: TokenBatch) -> Tensor:
         stats = batch.stats.detach()

@@ -40,12 +40,12 @@ class Temperature(Link):
     rate: float = 0.01
     limits: tuple[float, float] = (0.25, 4.0)
 
-    card: ClassVar[Card] = Card("temperature", effect="holds", writes=("temperature",), knobs={"u": "lower"})
+    card: ClassVar[Card] = Card(
+        "temperature", effect="holds", writes=("temperature",), knobs={"u": "lower"}, bounds={"rate": "(0, inf)"}
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (math.isfinite(self.rate) and self.rate > 0):
-            raise ConfigError(f"rate must be a finite number above 0, got {self.rate!r}")
         low, high = self.limits
         if not (math.isfinite(low) and math.isfinite(high) and 0 < low <= 1 <= high):
             raise ConfigError(f"limits must be temperatures around 1, (lowest, highest), got {self.limits!r}")

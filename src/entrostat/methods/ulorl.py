@@ -11,7 +11,6 @@ from typing import ClassVar
 
 import torch
 
-from entrostat.errors import ConfigError
 from entrostat.methods.base import Card, Link, MethodState, Source, rewards
 from entrostat.methods.registry import register
 from entrostat.types import Surrogate, TokenBatch
@@ -37,6 +36,7 @@ class MasteredTokens(Link):
         want=("entropy",),
         writes=("weight_BT",),
         needs=("rewards",),
+        bounds={"threshold": "(0, 1)"},
         source=Source(
             "2507.19766",
             "DMMPTs, Eqs. 9 and 10; no code was released",
@@ -46,11 +46,6 @@ class MasteredTokens(Link):
             ),
         ),
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 < self.threshold < 1:
-            raise ConfigError(f"threshold must be a probability in (0, 1), got {self.threshold!r}")
 
     @torch.no_grad()
     def apply(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Surrogate:

@@ -10,8 +10,7 @@ from typing import ClassVar
 
 import torch
 
-from entrostat.control.knob import Knob, range_of
-from entrostat.errors import ConfigError
+from entrostat.control.knob import Knob
 from entrostat.methods.base import Card, Link, MethodState, Source
 from entrostat.methods.groups import each_group, normalized
 from entrostat.methods.registry import register
@@ -35,14 +34,9 @@ class Unlikeliness(Link):
         writes=("advantages",),
         knobs={"beta": "raise"},
         notes=("biases the reward", "the mean log-probability depends on the length of a completion"),
+        bounds={"beta": "[0, 1]"},
         source=Source("2506.02355", "Eq. 5; AndreHe02/rewarding-unlikely-release", "beta 0.25"),
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        low, high = range_of(self.beta)  # type: ignore[arg-type]
-        if not 0 <= low <= high <= 1:
-            raise ConfigError(f"beta must be a share of the reward in [0, 1], got {low if low < 0 else high!r}")
 
     @torch.no_grad()
     def score(self, rollouts: Rollouts, state: MethodState) -> Rollouts:

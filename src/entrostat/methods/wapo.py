@@ -5,7 +5,6 @@ A = max(R - mean(R), 0);  loss = -sum min(r, 1 + eps) A / (rows * longest)
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -34,6 +33,7 @@ class Wapo(Link):
         "wapo",
         effect="lowers",
         writes=("advantages", "weight_BT", "eps_low", "eps_high"),
+        bounds={"eps": "(0, inf)"},
         source=Source(
             "2606.16154",
             "layer6ai-labs/wapo",
@@ -48,8 +48,6 @@ class Wapo(Link):
         super().__post_init__()
         if isinstance(self.longest, bool) or not isinstance(self.longest, int) or self.longest < 1:
             raise ConfigError(f"longest must be the longest completion in tokens, got {self.longest!r}")
-        if not (math.isfinite(self.eps) and self.eps > 0):
-            raise ConfigError(f"eps must be above zero, got {self.eps!r}")
 
     @torch.no_grad()
     def score(self, rollouts: Rollouts, state: MethodState) -> Rollouts:

@@ -1,7 +1,6 @@
-"""AR and Lopti: the many unlikely tokens, whose gradients are large, count less, or go first.
+"""Lopti: the many unlikely tokens, whose gradients are large, go first.
 
-AR     A (alpha p_old + 1 - alpha)
-Lopti  one optimizer step on tokens with p_old < eta, the next on the rest
+one optimizer step on tokens with p_old < eta, the next on the rest
 """
 
 from __future__ import annotations
@@ -12,40 +11,14 @@ from typing import ClassVar
 
 import torch
 
-from entrostat.errors import ConfigError
 from entrostat.methods.base import Card, Link, MethodState, Source
 from entrostat.methods.registry import register
-from entrostat.types import Old, Summary, Surrogate, TokenBatch
-
-
-@dataclass(frozen=True)
-class AdvantageReweighting(Link):
-    """A (alpha p_old + 1 - alpha).
-
-    Args:
-        alpha: how much of an advantage hangs on the token's probability.
-    """
-
-    alpha: float = 0.3
-
-    card: ClassVar[Card] = Card(
-        "ar",
-        effect="lowers",
-        want=(Old("logp"),),
-        writes=("advantages_BT",),
-        source=Source("2505.12929", "Advantage Reweighting, Eq. 8; zhyang2226/AR-Lopti", "alpha 0.3 (0.1 to 0.3)"),
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.alpha <= 1:
-            raise ConfigError(f"alpha must lie in [0, 1], got {self.alpha!r}")
-
-    @torch.no_grad()
-    def apply(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Surrogate:
-        a = surrogate.advantages_BT
-        prob = batch.need(Old("logp")).masked_fill(~batch.mask, 0).exp()
-        return replace(surrogate, advantages_BT=(a * (self.alpha * prob + 1 - self.alpha)).to(a.dtype))
+from entrostat.types import (
+    Old,
+    Summary,
+    Surrogate,
+    TokenBatch,
+)
 
 
 @dataclass(frozen=True)
@@ -64,6 +37,7 @@ class LowProbabilityFirst(Link):
         want=(Old("logp"),),
         writes=("weight_BT",),
         notes=("wants two optimizer steps on each batch: num_iterations=2 in TRL, ppo_epochs=2 in verl",),
+        bounds={"eta": "(0, 1)"},
         source=Source(
             "2505.12929",
             "Lopti, Algorithm 1; zhyang2226/AR-Lopti",
@@ -71,11 +45,6 @@ class LowProbabilityFirst(Link):
             ("the two halves are consecutive optimizer steps, told apart by their number",),
         ),
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 < self.eta < 1:
-            raise ConfigError(f"eta must be a probability in (0, 1), got {self.eta!r}")
 
     @torch.no_grad()
     def apply(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Surrogate:
@@ -87,5 +56,4 @@ class LowProbabilityFirst(Link):
         return {"step": memory.get("step", 0) + 1}
 
 
-ar = register(AdvantageReweighting)
 lopti = register(LowProbabilityFirst)

@@ -1,0 +1,48 @@
+"""AR: the many unlikely tokens, whose gradients are large, count less.
+
+A (alpha p_old + 1 - alpha)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+
+from entrostat.methods.base import Card, Link, MethodState, Source
+from entrostat.methods.registry import register
+from entrostat.types import (
+    Old,
+    Surrogate,
+    TokenBatch,
+)
+
+
+@dataclass(frozen=True)
+class AdvantageReweighting(Link):
+    """A (alpha p_old + 1 - alpha).
+
+    Args:
+        alpha: how much of an advantage hangs on the token's probability.
+    """
+
+    alpha: float = 0.3
+
+    card: ClassVar[Card] = Card(
+        "ar",
+        effect="lowers",
+        want=(Old("logp"),),
+        writes=("advantages_BT",),
+        bounds={"alpha": "[0, 1]"},
+        source=Source("2505.12929", "Advantage Reweighting, Eq. 8; zhyang2226/AR-Lopti", "alpha 0.3 (0.1 to 0.3)"),
+    )
+
+    @torch.no_grad()
+    def apply(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Surrogate:
+        a = surrogate.advantages_BT
+        prob = batch.need(Old("logp")).masked_fill(~batch.mask, 0).exp()
+        return replace(surrogate, advantages_BT=(a * (self.alpha * prob + 1 - self.alpha)).to(a.dtype))
+
+
+ar = register(AdvantageReweighting)

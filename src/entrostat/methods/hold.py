@@ -1,0 +1,47 @@
+"""The preset of this project: an entropy bonus of either sign, whose coefficient a controller sets.
+
+loss - coef * mean(H),  coef by `SelfTuning`
+"""
+
+from __future__ import annotations
+
+from entrostat.control import Knob, Target
+from entrostat.methods.base import Source
+from entrostat.methods.bonus import EntropyBonus
+from entrostat.methods.chain import Chain
+from entrostat.methods.holding import holding
+from entrostat.methods.registry import one, preset
+
+
+@preset(
+    Source(
+        "Entrostat (docs/frontier.md; the bonus: 1602.01783)",
+        "docs/methods/hold.md",
+        "gains found while it runs, for a settling time of 30 steps; coefficient within (-1, 1)",
+    ),
+    effect="holds",
+)
+def hold(
+    target: Target,
+    settling: float | None = None,
+    kp: float | None = None,
+    ki: float | None = None,
+    limits: tuple[float, float] = (-1.0, 1.0),
+    controller: Knob | None = None,
+) -> Chain:
+    """Hold the entropy by the actuator that measurements speak for: an entropy bonus of either sign, set by a controller.
+
+    Of all that act through the gradient it reaches furthest (docs/frontier.md).
+
+    Args:
+        target: entropy to hold [nats per token]: a number, `Initial()`, a schedule or a `Band`.
+        settling: optimizer steps after which an error stays within 5 % of itself; 30 where nothing is said. The gains
+            follow from it, see `SelfTuning`.
+        kp, ki: fixed gains of a PI controller in place of the self-tuning one; what is left out is 0.
+        limits: lowest and highest coefficient.
+        controller: replaces the controller and its target.
+
+    Raises:
+        ConfigError: a settling time beside fixed gains, which have their own.
+    """
+    return one("hold", EntropyBonus(holding(target, settling, kp, ki, limits, controller)))
