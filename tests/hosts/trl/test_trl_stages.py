@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import pytest
 import torch
-from hosts.trl.trl_case import history, trainer, weights
+from hosts.trl.trl_case import history, trainer, watching, weights
 from trl import GRPOTrainer, RLOOTrainer
 
 import entrostat as es
@@ -21,25 +21,6 @@ pytestmark = [pytest.mark.filterwarnings("default")]
 
 def controlled(method):
     return lambda cls: es.trl.controlled(cls, method)
-
-
-def watching(cls):
-    """Keeps, of each training step, the method's batch and objective and the gradient of TRL's log-probabilities."""
-
-    class Watching(cls):
-        def _get_per_token_logps_and_entropies(self, *args, **kwargs):
-            found = super()._get_per_token_logps_and_entropies(*args, **kwargs)
-            if found[0].requires_grad:
-                found[0].retain_grad()
-                self.logp = found[0]
-            return found
-
-        def training_step(self, *args, **kwargs):
-            loss = super().training_step(*args, **kwargs)
-            self.__dict__.setdefault("pushes", []).append(-self.logp.grad)
-            return loss
-
-    return Watching
 
 
 def steps(directory, method, cls=GRPOTrainer, **settings):

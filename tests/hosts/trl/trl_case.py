@@ -93,3 +93,22 @@ def weights(model: torch.nn.Module) -> torch.Tensor:
 def history(run: Any, key: str) -> list[float]:
     """A metric at each logged step."""
     return [entry[key] for entry in run.state.log_history if key in entry]
+
+
+def watching(cls: type) -> type:
+    """Keeps, of each training step, the method's batch and objective and the gradient of TRL's log-probabilities."""
+
+    class Watching(cls):
+        def _get_per_token_logps_and_entropies(self, *args, **kwargs):
+            found = super()._get_per_token_logps_and_entropies(*args, **kwargs)
+            if found[0].requires_grad:
+                found[0].retain_grad()
+                self.logp = found[0]
+            return found
+
+        def training_step(self, *args, **kwargs):
+            loss = super().training_step(*args, **kwargs)
+            self.__dict__.setdefault("pushes", []).append(-self.logp.grad)
+            return loss
+
+    return Watching
