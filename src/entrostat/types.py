@@ -549,10 +549,14 @@ class Totals:
     """What one optimizer step adds up to: the sums over its tokens, and each link's own, by its place in the chain.
 
     Its keys are fixed before the first batch, so every rank adds up the same vector, also one that had no micro-batch.
+
+    Attributes:
+        fresh: whether the tokens were sampled anew since the last step; None where the loop does not say.
     """
 
     standard: Summary
     links: tuple[Mapping[str, float], ...] = ()
+    fresh: bool | None = None
 
     def of(self, index: int) -> Summary:
         """The standard sums and those of the link at `index`, as that link reads them."""

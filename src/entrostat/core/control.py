@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -55,6 +56,8 @@ class EntropyControl:
         on_policy: whether every importance ratio is 1 in this run; a method that does nothing then is warned of.
         delay: optimizer steps between a measurement and the first step that it changes: 1 where the loop uses `apply`
             and `step`, 0 where it uses `step_on`.
+        updates: optimizer steps between two controller steps, as where a whole batch is measured and then trained on in
+            several mini-batches: what is left of a push after them is less.
         process_group: of the ranks whose micro-batches make up a step: with tensor or pipeline parallelism the data-parallel
             group. None: all ranks.
         host: what the training loop can express (`core.host.Host`); by default a loop of one's own.
@@ -72,10 +75,11 @@ class EntropyControl:
         delay: int = 1,
         process_group: Any = None,
         host: Host = LOOP,
+        updates: int = 1,
     ) -> None:
         if not isinstance(method, Chain | Link):
             raise ConfigError(f"method must be a preset such as hold(target=0.3), a chain or a link, got {method!r}")
-        self.method = (method if isinstance(method, Chain) else chain(method)).with_delay(delay)
+        self.method = (method if isinstance(method, Chain) else chain(method)).with_timing(delay, updates)
         host.check(self.method)
         self.process_group = process_group
         self.state = self.method.init()
@@ -158,7 +162,7 @@ class EntropyControl:
         """The standard sums: tokens that the host's own clip has stopped do not flow."""
         return summarise(batch, token_push(surrogate, batch) if self.method.predicts else None)
 
-    def step(self, all_reduce: Callable[[Tensor], Tensor] | None = None) -> dict[str, float]:
+    def step(self, all_reduce: Callable[[Tensor], Tensor] | None = None, fresh: bool | None = None) -> dict[str, float]:
         """End the optimizer step: one controller step on the exact mean over its micro-batches and ranks.
 
         Every rank calls it in every step, also one that had no micro-batch: the ranks add up one vector.
@@ -166,6 +170,9 @@ class EntropyControl:
         Args:
             all_reduce: takes a vector and returns its sum over ranks; by default torch.distributed where initialised, over
                 the `process_group` given to this control.
+            fresh: whether the tokens were sampled anew since the last step: False for a further update on tokens that were
+                measured before, which share their noise and count once. None: yes, unless the entropy is the last one to the
+                bit.
 
         Returns:
             Metrics `entropy_control/...` and `token_entropy/...`. A step whose mask is empty everywhere moves nothing and
@@ -183,7 +190,7 @@ class EntropyControl:
             return {"entropy_control/empty_step": 1.0}
         if self._watch.unmeasured(totals.standard):
             return self._skipped()
-        self.state, metrics = self.method.update(self.state, totals)
+        self.state, metrics = self.method.update(self.state, replace(totals, fresh=fresh))
         return self._named(self._end_step(metrics, totals.standard), totals.standard)
 
     def _skipped(self) -> dict[str, float]:

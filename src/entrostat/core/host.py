@@ -77,7 +77,7 @@ class Host:
                 missing.append(
                     ("term:statistic" if isinstance(of, Statistic) else f"term:{of}", f"a term made of {of}")
                 )
-        for want in sorted(link.requires, key=str):
+        for want in sorted({*link.requires, *link.record.of_rollouts}, key=str):
             if isinstance(want, Old):
                 known = self.old and (isinstance(want.of, str) or self.parameterised)
             elif isinstance(want, Statistic):

@@ -164,7 +164,7 @@ class _Training:
     """The variables of one training."""
 
     def __init__(self, bandit: Bandit, method: Chain, seed: int, by_autograd: bool) -> None:
-        self.bandit, self.method, self.by_autograd = bandit, method.with_delay(bandit.delay), by_autograd
+        self.bandit, self.method, self.by_autograd = bandit, method.with_timing(bandit.delay), by_autograd
         self.state = self.method.init()
         self.logits_SV = bandit.policy.logits_SV.clone()
         self.velocity_SV = torch.zeros_like(self.logits_SV)

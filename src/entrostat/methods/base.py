@@ -163,9 +163,20 @@ class Link:
         """The knobs that a measurement moves."""
         return {knob: own for knob, own in self.knobs.items() if is_feedback(own)}
 
-    def with_delay(self, steps: int) -> Link:
-        """The same link, its controllers told after how many optimizer steps their output first acts."""
-        told = {k: dataclasses.replace(c, delay=steps) for k, c in self.knobs.items() if hasattr(c, "delay")}
+    def with_timing(self, delay: int, updates: int = 1) -> Link:
+        """The same link, its controllers told of the host's rhythm.
+
+        Args:
+            delay: steps from a measurement to the first one that their output acts on, 0 or 1.
+            updates: optimizer steps between two of theirs. Momentum beta leaves beta^updates of a push to the next one.
+        """
+        told: dict[str, Any] = {}
+        for knob, controller in self.knobs.items():
+            if hasattr(controller, "delay"):
+                told[knob] = dataclasses.replace(controller, delay=delay)
+            if updates > 1 and hasattr(controller, "momentum"):
+                momentum = controller.momentum**updates
+                told[knob] = dataclasses.replace(told.get(knob, controller), momentum=momentum)
         return dataclasses.replace(self, **told)
 
     # -- what it does --------------------------------------------------------------------------------------------------
@@ -214,15 +225,21 @@ class Link:
             metric: summary.mean(name) for metric, name in shares.items() if name in self.record.sums and name != metric
         }
 
-    def update(self, state: MethodState, summary: Summary) -> tuple[MethodState, dict[str, float]]:
-        """One optimizer step: the state after it, and the controllers' metrics. Without a single token nothing moves."""
+    def update(
+        self, state: MethodState, summary: Summary, fresh: bool | None = None
+    ) -> tuple[MethodState, dict[str, float]]:
+        """One optimizer step: the state after it, and the controllers' metrics. Without a single token nothing moves.
+
+        Args:
+            fresh: whether the tokens were sampled anew since the last step; None where the loop does not say.
+        """
         if not summary.tokens:
             return state, {}
         measured = summary.mean("entropy")
         control_base.check_measured(measured)
         knobs = {}
         for knob, controller in self.knobs.items():
-            told = (self.effect(knob, summary), standard_error(summary)) if reads_effect(controller) else ()
+            told = (self.effect(knob, summary), standard_error(summary), fresh) if reads_effect(controller) else ()
             knobs[knob] = controller.step(state.knobs[knob], measured, *told)
         metrics: dict[str, float] = {}
         for knob in self.feedback:

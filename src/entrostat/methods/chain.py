@@ -112,9 +112,9 @@ class Chain:
         """Whether it acts through the sampling temperature, which the host must then take from `temperature`."""
         return "temperature" in self.writes
 
-    def with_delay(self, steps: int) -> Chain:
-        """The same chain for a host whose outputs first act `steps` optimizer steps after a measurement: 0 or 1."""
-        return replace(self, links=tuple(link.with_delay(steps) for link in self.links))
+    def with_timing(self, delay: int, updates: int = 1) -> Chain:
+        """The same chain for a host's rhythm; see `Link.with_timing`."""
+        return replace(self, links=tuple(link.with_timing(delay, updates) for link in self.links))
 
     # -- what it does --------------------------------------------------------------------------------------------------
 
@@ -197,7 +197,7 @@ class Chain:
         metrics["measured"] = totals.standard.mean("entropy")
         check_measured(metrics["measured"])
         for index, (link, own) in enumerate(zip(self.links, state, strict=True)):
-            moved, values = link.update(own, totals.of(index))
+            moved, values = link.update(own, totals.of(index), totals.fresh)
             after.append(moved)
             metrics |= values
         return tuple(after), metrics | self.report(totals, state)

@@ -56,8 +56,10 @@ class Temperature(Link):
     def temperature(self, state: MethodState) -> float:
         return math.exp(state.memory[_LOG_T])
 
-    def update(self, state: MethodState, summary: Summary) -> tuple[MethodState, dict[str, float]]:
-        moved, metrics = super().update(state, summary)
+    def update(
+        self, state: MethodState, summary: Summary, fresh: bool | None = None
+    ) -> tuple[MethodState, dict[str, float]]:
+        moved, metrics = super().update(state, summary, fresh)
         if not summary.tokens:
             return moved, metrics
         wanted = state.memory[_LOG_T] - self.rate * moved.knobs["u"].output

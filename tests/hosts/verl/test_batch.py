@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from methods.cases import data
@@ -10,13 +12,10 @@ import entrostat as es
 from entrostat.control import Step
 from entrostat.core.control import EntropyControl
 from entrostat.errors import HostError
-from entrostat.hosts.verl.batch import adds_terms, control_batch, needs_loss, session_rewards, token_weight
-from entrostat.types import Surrogate, term_value
+from entrostat.hosts.verl.batch import Sessions, adds_terms, control_batch, needs_loss, score_batch
+from entrostat.types import Rollouts, Surrogate, term_value
 
 HOST_CLIP = (0.2, 0.2)
-OUTCOMES = {"flow": es.flow(0.4), "clip_b": es.clip_b(0.5), "nsr": es.nsr(), "positive": es.only_tokens()}
-# What verl and TRL call the same mean.
-MEANS = {"token-mean": "dapo", "seq-mean-token-mean": "grpo", "seq-mean-token-sum-norm": "dr_grpo"}
 
 
 def controlled(method, step=None, aggregation="token-mean", control=None):
@@ -24,23 +23,6 @@ def controlled(method, step=None, aggregation="token-mean", control=None):
     step = step or data(0, on_policy=True)
     batch = step.batch(control.method.requires)
     return control_batch(control, batch, aggregation, HOST_CLIP), batch
-
-
-@pytest.mark.parametrize("aggregation", MEANS)
-@pytest.mark.parametrize("name", OUTCOMES)
-def test_a_dropped_token_counts_as_in_the_trl_adapter(name, aggregation):
-    trl = pytest.importorskip("trl", reason="compares with the TRL adapter")
-    assert trl
-    from entrostat.hosts.trl.loss import LOSSES, token_factor
-
-    control = EntropyControl(OUTCOMES[name])
-    batch = data(0, on_policy=True).batch(control.method.requires)
-    changed, _ = control.step_on(es.ppo(batch), batch)
-    ours = token_weight(changed, batch, aggregation)
-    theirs = token_factor(changed, batch, LOSSES[MEANS[aggregation]].mean)
-    assert torch.equal(ours, theirs)
-    if changed.keep_BT is not None:
-        assert (~changed.keep_BT & batch.mask).any()
 
 
 def test_a_token_mean_of_the_advantages_is_the_mean_over_kept_tokens():
@@ -137,10 +119,72 @@ def test_rows_of_padding_change_nothing():
             assert torch.equal(factor, two.terms[of][:-2]) and not two.terms[of][-2:].any()
 
 
-def test_the_reward_of_a_session_is_that_of_its_last_row():
-    scores = torch.tensor([[0.0, 0.0], [0.0, 1.0], [0.5, 0.0], [0.0, 0.25]])
-    keys = ["u_0_0", "u_0_1", "u_1_0", "v_x_0_2"]
-    assert session_rewards(scores, keys).tolist() == [1.0, 1.0, 0.5, 0.25]
+def test_rows_of_a_session_are_one_completion():
+    sessions = Sessions.of(["u_0_0", "u_0_1", "u_1_0", "v_x_0_2", "v_x_0_10"])
+    assert sessions.session_B.tolist() == [0, 0, 1, 2, 2]
+    assert sessions.last_S.tolist() == [1, 2, 4]  # by number: row 10 comes after row 2
+    assert sessions.prompt_B.tolist() == [0, 0, 0, 1, 1]
+    assert sessions.sums(torch.tensor([1, 2, 3, 4, 5])).tolist() == [3, 3, 9]
+
+
+REWARDED = [
+    es.make("pass_at_k", k=2),
+    es.make("unlikeliness"),
+    es.make("qae"),
+    es.make("aepo_qwenlong", low=0.1, high=0.2),
+]
+
+
+def keys_of(batch):
+    return [f"u{int(group)}_{row}_0" for row, group in enumerate(batch.groups_B)]
+
+
+@pytest.mark.parametrize("method", REWARDED, ids=lambda m: m.name)
+def test_the_reward_stage_is_that_of_a_loop_of_one_s_own(method):
+    control, twin = EntropyControl(method), EntropyControl(method)
+    batch = data(0, on_policy=True).batch(method.requires | method.of_rollouts)
+    for each in (control, twin):
+        each.step_on(es.ppo(batch), batch)
+    scored = score_batch(control, batch, Sessions.of(keys_of(batch)), "token-mean", (3, 10))
+    lengths = batch.mask.sum(1)
+    sums = {name: (batch.stats.need(name).detach() * batch.mask).sum(1) for name in method.of_rollouts}
+    plain = Rollouts(batch.advantages_BT[:, 0], batch.rewards_B, batch.groups_B, lengths, sums, batch.mask, None, 3, 10)
+    changed = twin.score(plain)
+    expected = changed.advantages if changed.advantages.dim() == 2 else changed.advantages.unsqueeze(1)
+    if changed.keep_B is not None:
+        kept = changed.keep_B
+        assert 0 < kept.sum() < len(kept)
+        expected = expected * (kept * lengths.sum() / lengths[kept].sum()).unsqueeze(1)
+    assert torch.allclose(scored.advantages_BT, expected * batch.mask, atol=1e-12)
+    assert not torch.equal(scored.advantages_BT, batch.advantages_BT * batch.mask)
+    assert control.step_on(es.ppo(scored), scored)[1].keys() == twin.step_on(es.ppo(scored), scored)[1].keys()
+
+
+def test_the_reward_stage_does_not_see_rows_without_a_token():
+    method = es.make("pass_at_k", k=2)
+    batch = data(0, on_policy=True).batch(method.requires)
+    mask = batch.mask.clone()
+    mask[-2:] = False
+    batch = dataclasses.replace(batch, mask_BT=mask)
+    keys = [*keys_of(batch)[:-2], "pad_0_0", "pad_1_0"]
+    scored = score_batch(EntropyControl(method), batch, Sessions.of(keys), "token-mean")
+    whole = data(0, on_policy=True).rows(slice(0, 6)).batch(method.requires)
+    alone = score_batch(EntropyControl(method), whole, Sessions.of(keys[:-2]), "token-mean")
+    assert torch.equal(scored.advantages_BT[:6], alone.advantages_BT) and not scored.advantages_BT[6:].any()
+
+
+def test_advantages_that_differ_within_a_row_have_no_reward_stage():
+    method = es.make("pass_at_k", k=2)
+    batch = data(0, on_policy=True).batch(method.requires)
+    batch = dataclasses.replace(batch, advantages_BT=batch.advantages_BT + torch.arange(6.0))
+    with pytest.raises(HostError, match="adv_estimator=grpo"):
+        score_batch(EntropyControl(method), batch, Sessions.of(keys_of(batch)), "token-mean")
+
+
+def test_several_mini_batches_leave_less_of_a_push():
+    control = EntropyControl(es.hold(0.4), delay=0, updates=4)
+    (knob,) = control.method.links[0].knobs.values()
+    assert knob.momentum == pytest.approx(0.86**4) and knob.delay == 0
 
 
 def test_nothing_carries_a_gradient():

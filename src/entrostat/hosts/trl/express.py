@@ -11,7 +11,8 @@ from torch import Tensor
 
 from entrostat.core.host import FIELDS, Host
 from entrostat.errors import HostError
-from entrostat.hosts.trl.loss import Loss, Mean, token_factor, weigh
+from entrostat.hosts.trl.loss import Loss, weigh
+from entrostat.methods.denominators import Mean, token_factor
 from entrostat.methods.objectives import token_push
 from entrostat.types import Form, Surrogate, TokenBatch
 
@@ -32,23 +33,38 @@ class SoftGate(Form):
 
 def host_of(trainer: Any, loss: Loss) -> Host:
     """What this trainer can express, checked against the method at construction."""
-    own = f"{type(trainer).__name__.removeprefix('Controlled')} with the loss {loss.name!r}"
+    name = f"{type(trainer).__name__.removeprefix('Controlled')} with the loss {loss.name!r}"
+    return host_with(name, loss, _carries(trainer, loss), hasattr(trainer.args, "delta"))
+
+
+def host_with(name: str, loss: Loss, carries: bool | None = None, delta: bool = True) -> Host:
+    """What TRL can express with a loss.
+
+    Args:
+        carries: whether the loss of a token can carry any push on its log-probability; by default as in TRL's own settings.
+        delta: whether the trainer has TRL's second clip.
+    """
+    carries = _clips_tokens(loss) if carries is None else carries
     lacking: dict[str, str] = {}
-    if not _carries(trainer, loss):
+    if not carries:
         lacking["form"] = (
             "only loss types that clip the ratio of single tokens ('grpo', 'dapo', 'bnpo', 'dr_grpo', "
             "importance_sampling_level='token', no off_policy_mask_threshold) can carry another loss of a token"
         )
-    if not _carries(trainer, loss) or not hasattr(trainer.args, "delta"):
+    if not carries or not delta:
         lacking["dual_clip"] = "it has no second clip (TRL's delta) on the ratio of single tokens"
-    return Host(own, fields=frozenset(FIELDS) - lacking.keys(), why=lacking)
+    return Host(name, fields=frozenset(FIELDS) - lacking.keys(), why=lacking)
 
 
 def _carries(trainer: Any, loss: Loss) -> bool:
     """Whether the loss of a token is, without its clip, -r A: it can then carry any push on the token's log-probability."""
     level = getattr(trainer, "importance_sampling_level", "token")
     masked = getattr(trainer, "off_policy_mask_threshold", None) is not None
-    return loss.clip == "ratio" and loss.name not in ("rloo", "own") and level == "token" and not masked
+    return _clips_tokens(loss) and level == "token" and not masked
+
+
+def _clips_tokens(loss: Loss) -> bool:
+    return loss.clip == "ratio" and loss.name not in ("rloo", "own")
 
 
 def objective_of(trainer: Any, loss: Loss, batch: TokenBatch, inputs: dict[str, Any]) -> Surrogate:

@@ -16,10 +16,9 @@ import torch
 from torch import Tensor
 
 from entrostat.errors import HostError
-from entrostat.types import Surrogate, TokenBatch
+from entrostat.methods.denominators import Mean
 
 Clip = Literal["ratio", "upper", "log", "none", "unknown"]
-Mean = Literal["sequence", "token", "fixed"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Loss:
     Args:
         clip: what `epsilon_low` and `epsilon_high` bound: the ratio to [1 - low, 1 + high]; its upper end, which
             `epsilon_high` names itself (CISPO); its logarithm, to [-low, high] (GMPO); nothing.
-        mean: over tokens of a sequence first, over the batch's tokens, or by a number that no dropped token changes.
+        mean: see `denominators.Mean`.
     """
 
     name: str
@@ -99,23 +98,6 @@ def _hands_on(cls: type) -> bool:
     function = vars(cls)["_compute_loss"]
     code = getattr(getattr(function, "__wrapped__", function), "__code__", None)
     return code is not None and {"super", "_compute_loss"} <= set(code.co_names)
-
-
-def token_factor(changed: Surrogate, batch: TokenBatch, mean: Mean) -> Tensor | None:
-    """Weights and dropped tokens as one factor per token, (B, T); None where nothing is changed.
-
-    A dropped token also leaves the denominator of a mean over tokens. TRL's denominators are fixed before the loss, so the
-    kept tokens are scaled up instead, within this micro-batch (each sequence, where the mean is per sequence).
-    """
-    if changed.keep_BT is None:
-        return changed.weight_BT
-    kept = batch.mask & changed.keep_BT
-    weight = kept.to(batch.advantages_BT.dtype)
-    if mean == "sequence":
-        weight = weight * batch.mask.sum(1, keepdim=True) / kept.sum(1, keepdim=True).clamp_min(1)
-    elif mean == "token":
-        weight = weight * batch.mask.sum() / kept.sum().clamp_min(1)
-    return weight if changed.weight_BT is None else weight * changed.weight_BT
 
 
 class _ScaleGradient(torch.autograd.Function):

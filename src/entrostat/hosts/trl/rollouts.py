@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from entrostat.core.control import EntropyControl
-from entrostat.hosts.trl.loss import Mean
+from entrostat.methods.denominators import Mean, row_factor
 from entrostat.types import Rollouts, TokenStats
 
 REWARDS = "entrostat_rewards"
@@ -57,10 +57,7 @@ def score(
     changed = control.score(rollouts, counted=host.accelerator.is_main_process)
     advantages = changed.advantages
     if changed.keep_B is not None:
-        # A row that is left out has no advantage and leaves the mean: what stays weighs more.
-        kept, lengths = changed.keep_B, rollouts.lengths_B.to(advantages.dtype)
-        share = (lengths * kept).sum() / lengths.sum() if mean == "token" else kept.to(advantages.dtype).mean()
-        factor = (kept / share.clamp_min(1e-9)).to(advantages.dtype)
+        factor = row_factor(changed.keep_B, rollouts.lengths_B, mean).to(advantages.dtype)
         advantages = advantages * (factor if advantages.dim() == 1 else factor.unsqueeze(1))
     first = host.accelerator.process_index * len(mask)
     own = advantages[first : first + len(mask)].to(output["advantages"].dtype)

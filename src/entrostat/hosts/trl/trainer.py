@@ -241,7 +241,7 @@ class _Controlled:
         for term in capture.terms:
             loss = loss + self._spread(term, capture.batch, capture.inputs)
         if host.accelerator.sync_gradients:
-            for name, value in self.entropy_control.step().items():
+            for name, value in self.entropy_control.step(fresh=self._fresh).items():
                 host._metrics["train"][name].append(value)
         return loss
 
@@ -326,6 +326,14 @@ class _Controlled:
         named: dict[str, Any] = {want: value for want, value in found.items() if isinstance(want, str)}
         extra = {want: value for want, value in found.items() if not isinstance(want, str)}
         return TokenStats(**({"logp": inputs.get("old_per_token_logps")} | named), extra=extra)
+
+    @property
+    def _fresh(self) -> bool:
+        """Whether this optimizer step is the first on its completions: TRL goes over a generation `num_iterations` times."""
+        host: Any = self
+        over, passes = getattr(host.args, "steps_per_generation", 1), getattr(host, "num_iterations", 1)
+        whole = host.args.gradient_accumulation_steps >= over * passes  # a step is a generation or more
+        return whole or (getattr(host, "_step", 0) // over) % passes == 0
 
     @property
     def _old_want(self) -> frozenset[Want]:

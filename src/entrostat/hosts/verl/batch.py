@@ -12,12 +12,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from entrostat.core.control import EntropyControl
 from entrostat.errors import HostError
 from entrostat.methods import Chain
-from entrostat.types import Statistic, Surrogate, Term, TokenBatch
+from entrostat.methods.denominators import Mean, row_factor, token_factor
+from entrostat.types import Rollouts, Statistic, Surrogate, Term, TokenBatch
 
 DUAL_CLIP = 3.0
 """verl's default `clip_ratio_c`."""
@@ -64,7 +66,7 @@ def control_batch(control: EntropyControl, batch: TokenBatch, aggregation: str, 
     batch = dataclasses.replace(batch, stats=batch.stats.detach())
     plain = Surrogate("ppo", batch.advantages_BT, eps_low=clip[0], eps_high=clip[1], dual_clip=DUAL_CLIP)
     changed, metrics = control.step_on(plain, batch)
-    weight = token_weight(changed, batch, aggregation)
+    weight = token_factor(changed, batch, mean_of(aggregation))
     advantages = changed.advantages_BT if weight is None else changed.advantages_BT * weight
     references = [term.reference_BT for term in changed.terms if term.of == "k3" and term.reference_BT is not None]
     if len(references) > 1:
@@ -79,24 +81,6 @@ def control_batch(control: EntropyControl, batch: TokenBatch, aggregation: str, 
         references[0] if references else None,
         metrics,
     )
-
-
-def token_weight(changed: Surrogate, batch: TokenBatch, aggregation: str) -> Tensor | None:
-    """Weights and dropped tokens as one factor per token, (B, T); None where nothing is changed.
-
-    A dropped token also leaves the denominator of a mean over tokens. verl's engines divide by the number of tokens that
-    were sampled, so the kept tokens are scaled up instead: over the batch for "token-mean", within each sequence for
-    "seq-mean-token-mean". Sums over tokens have no such denominator. The same holds in the TRL adapter.
-    """
-    if changed.keep_BT is None:
-        return changed.weight_BT
-    kept = batch.mask & changed.keep_BT
-    weight = kept.to(changed.advantages_BT.dtype)
-    if aggregation == "token-mean":
-        weight = weight * batch.mask.sum() / kept.sum().clamp_min(1)
-    elif aggregation == "seq-mean-token-mean":
-        weight = weight * batch.mask.sum(1, keepdim=True) / kept.sum(1, keepdim=True).clamp_min(1)
-    return weight if changed.weight_BT is None else weight * changed.weight_BT
 
 
 def term_factors(terms: Sequence[Term], batch: TokenBatch) -> dict[str, Tensor]:
@@ -118,21 +102,99 @@ def term_factors(terms: Sequence[Term], batch: TokenBatch) -> dict[str, Tensor]:
     return factors
 
 
-def session_rewards(scores_BT: Tensor, keys: Sequence[str]) -> Tensor:
-    """The reward of each row, (B,): that of the last row of its session, as verl's GRPO takes its advantage.
+def mean_of(aggregation: str) -> Mean:
+    """What verl's `loss_agg_mode` averages over; sums over tokens have no denominator that a dropped token could leave."""
+    means: dict[str, Mean] = {"token-mean": "token", "seq-mean-token-mean": "sequence"}
+    return means.get(aggregation, "fixed")
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """Which rows of verl's batch are one completion, and which completions answer one prompt.
+
+    Attributes:
+        session_B: of each row, the number of its session. last_S: the last row of each session, which has its reward and gives
+            its advantage, as in verl's GRPO. prompt_S: of each session, the number of its prompt.
+    """
+
+    session_B: Tensor
+    last_S: Tensor
+    prompt_S: Tensor
+
+    @classmethod
+    def of(cls, keys: Sequence[str]) -> Sessions:
+        """Of verl's row names `{prompt}_{session}_{row}`."""
+        split = [key.rsplit("_", 2) for key in keys]
+        sessions = {each: i for i, each in enumerate(dict.fromkeys((p, s) for p, s, _ in split))}
+        prompts = {each: i for i, each in enumerate(dict.fromkeys(p for p, _ in sessions))}
+        session_B = [sessions[p, s] for p, s, _ in split]
+        last = [-1] * len(sessions)
+        for position, (session, (_, _, row)) in enumerate(zip(session_B, split, strict=True)):
+            if last[session] < 0 or int(row) > int(split[last[session]][2]):
+                last[session] = position
+        return cls(torch.tensor(session_B), torch.tensor(last), torch.tensor([prompts[p] for p, _ in sessions]))
+
+    @property
+    def prompt_B(self) -> Tensor:
+        """The number of each row's prompt, (B,)."""
+        return self.prompt_S[self.session_B]
+
+    def sums(self, value_B: Tensor) -> Tensor:
+        """Sums over each session's rows, (S,)."""
+        return value_B.new_zeros(len(self.last_S)).index_add_(0, self.session_B, value_B)
+
+
+def score_batch(
+    control: EntropyControl,
+    batch: TokenBatch,
+    sessions: Sessions,
+    aggregation: str,
+    steps: tuple[int, int | None] = (0, None),
+) -> TokenBatch:
+    """The reward stage on the global batch: its advantages as the method changes them.
 
     Args:
-        scores_BT: reward of each token, as the reward loop wrote it.
-        keys: verl's row names `{prompt}_{session}_{row}`.
+        batch: with the raw reward of each row, (B,).
+        steps: optimizer steps done, and of the whole run.
+
+    Raises:
+        HostError: verl's estimator gives the tokens of a row different advantages, which are not of a whole completion.
     """
-    own = scores_BT.sum(1)
-    last: dict[str, tuple[int, int]] = {}
-    sessions = []
-    for position, key in enumerate(keys):
-        session, _, row = key.rpartition("_")
-        sessions.append(session)
-        last[session] = max(last.get(session, (-1, -1)), (int(row), position))
-    return own[[last[session][1] for session in sessions]]
+    assert batch.rewards_B is not None
+    mask = batch.mask
+    first = batch.advantages_BT.gather(1, mask.int().argmax(1, keepdim=True)).squeeze(1)
+    if not torch.equal(batch.advantages_BT * mask, first.unsqueeze(1) * mask):
+        raise HostError(
+            f"{control.method.name!r} acts on one advantage of each completion, and algorithm.adv_estimator gives each token "
+            "its own: take adv_estimator=grpo or another one that compares whole completions"
+        )
+    lengths_B, last_S = mask.sum(1), sessions.last_S
+    lengths_S = sessions.sums(lengths_B)
+    real_S = lengths_S > 0  # verl fills batches up with rows without a token
+    single = len(last_S) == len(mask)
+    changed = control.score(
+        Rollouts(
+            advantages=first[last_S][real_S],
+            rewards_B=batch.rewards_B[last_S][real_S],
+            groups_B=sessions.prompt_S[real_S],
+            lengths_B=lengths_S[real_S],
+            sums_B={
+                name: sessions.sums((batch.stats.need(name) * mask).sum(1))[real_S]
+                for name in sorted(control.method.of_rollouts, key=str)
+            },
+            mask_BT=mask[last_S][real_S] if single else None,
+            step=steps[0],
+            total_steps=steps[1],
+        )
+    )
+    advantages = changed.advantages
+    if changed.keep_B is not None:
+        factor = row_factor(changed.keep_B, lengths_S[real_S], mean_of(aggregation)).to(advantages.dtype)
+        advantages = advantages * (factor if advantages.dim() == 1 else factor.unsqueeze(1))
+    advantages = advantages.unsqueeze(1) if advantages.dim() == 1 else advantages
+    every_S = advantages.new_zeros(len(last_S), advantages.shape[1])
+    every_S[real_S] = advantages
+    return dataclasses.replace(batch, advantages_BT=(every_S[sessions.session_B] * mask).to(batch.advantages_BT.dtype))
 
 
 def _clip(changed: Surrogate) -> tuple[float, float, float]:

@@ -20,15 +20,16 @@ from entrostat.types import STATISTICS
 
 VERL = Host(
     "verl's driver",
-    stages=frozenset({"loss"}),
-    fields=frozenset({"advantages_BT", "weight_BT", "keep_BT", "eps_low", "eps_high", "dual_clip"}),
+    stages=frozenset({"reward", "loss"}),
+    fields=frozenset(
+        {"advantages", "rows", "advantages_BT", "weight_BT", "keep_BT", "eps_low", "eps_high", "dual_clip"}
+    ),
     term_statistics=False,
     statistics=frozenset(STATISTICS),
     parameterised=False,
     old=False,
-    data=frozenset({"rewards"}),
+    data=frozenset({"rewards", "groups"}),
     why={
-        "stage:reward": "the reward stage is not served there yet; in TRL and in a loop of one's own it is",
         "stage:sampling": "verl fixes the sampling temperature when its rollout workers start; choose another method",
         "form": "the workers' loss takes weights, a clip range and added terms; in TRL and in a loop of one's own it works",
         "stopped_BT": "it depends on the policy that the workers have while they update; in a loop of one's own it works",

@@ -9,6 +9,7 @@ Importing this module registers the trainers `entrostat_sync` and `entrostat_col
 
 from __future__ import annotations
 
+import math
 import os
 from functools import partial
 from pathlib import Path
@@ -26,7 +27,7 @@ from verl.workers.utils.padding import response_from_nested, response_to_nested
 from entrostat.core.control import EntropyControl
 from entrostat.errors import MissingStatistic
 from entrostat.hosts.verl import fields
-from entrostat.hosts.verl.batch import Update, adds_terms, control_batch, needs_loss, session_rewards
+from entrostat.hosts.verl.batch import Sessions, Update, adds_terms, control_batch, needs_loss, score_batch
 from entrostat.hosts.verl.loss import controlled_loss
 from entrostat.hosts.verl.settings import VERL, check_host, read_settings
 from entrostat.types import TokenBatch, TokenStats
@@ -49,9 +50,10 @@ class Controlled:
             add_engine(config.actor_rollout_ref.model)
             if adds_terms(settings.method):
                 actor.calculate_entropy = True  # with gradient, in the update
-        updates = v1.get(v1.trainer_mode, {}).get("parameter_sync_step", 1)
-        one_step = actor.ppo_epochs == 1 and actor.ppo_mini_batch_size * updates >= config.data.train_batch_size
-        self.entropy_control = EntropyControl(settings.method, on_policy=one_step, delay=0, host=VERL)
+        updates = optimizer_steps(config, v1.get(v1.trainer_mode, {}).get("parameter_sync_step", 1))
+        self.entropy_control = EntropyControl(
+            settings.method, on_policy=updates == 1, delay=0, host=VERL, updates=updates
+        )
         self.resume_state = settings.resume_state
         self._clip: tuple[float, float, float] | None = None
         super().__init__(config)  # type: ignore[call-arg]
@@ -71,7 +73,7 @@ class Controlled:
     # -- one batch -----------------------------------------------------------------------------------------------------
 
     def _compute_old_log_prob(self, batch: Any, metrics: dict[str, Any]) -> Any:
-        batch.extra_info[fields.WANT] = sorted(map(str, self.entropy_control.method.requires))
+        batch.extra_info[fields.WANT] = self._wanted
         done = super()._compute_old_log_prob(batch, metrics)  # type: ignore[misc]
         for each in (batch, done):
             each.extra_info.pop(fields.WANT, None)
@@ -80,17 +82,27 @@ class Controlled:
     def _compute_advantage(self, batch: Any, metrics: dict[str, Any]) -> Any:
         batch = super()._compute_advantage(batch, metrics)  # type: ignore[misc]
         actor = self.config.actor_rollout_ref.actor
-        token_batch, like = self._read(batch)
+        token_batch, sessions, like = self._read(batch)
+        if "reward" in self.entropy_control.method.stages:
+            steps = self.global_steps - 1, getattr(self, "total_training_steps", None)  # type: ignore[attr-defined]
+            token_batch = score_batch(self.entropy_control, token_batch, sessions, actor.loss_agg_mode, steps)
         update = control_batch(self.entropy_control, token_batch, actor.loss_agg_mode, clip_range(actor))
         self._clip = update.clip
         metrics.update(update.metrics)
         return self._write(batch, update, like)
 
-    def _read(self, batch: Any) -> tuple[TokenBatch, Any]:
+    @property
+    def _wanted(self) -> list[str]:
+        """Names of the statistics that the method reads, of its completions as of its tokens."""
+        method = self.entropy_control.method
+        return sorted(map(str, method.requires | method.of_rollouts))
+
+    def _read(self, batch: Any) -> tuple[TokenBatch, Sessions, Any]:
         """The global batch from the transfer queue, padded, and verl's mask, whose row lengths a result must have."""
         method = self.entropy_control.method
-        names = {name: fields.STATISTIC.format(name) for name in sorted(map(str, method.requires))}
-        select = ["advantages", "response_mask", *names.values(), *(["rm_scores"] if method.needs_rewards else [])]
+        rewarded = method.needs_rewards or "reward" in method.stages
+        names = {name: fields.STATISTIC.format(name) for name in self._wanted}
+        select = ["advantages", "response_mask", *names.values(), *(["rm_scores"] if rewarded else [])]
         data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=select)
         if missing := [name for name, field in names.items() if field not in data]:
             raise MissingStatistic(
@@ -100,11 +112,13 @@ class Controlled:
             )
         like = data["response_mask"]
         stats = {n: response_from_nested(data[f], like).to_padded_tensor(0.0).float() for n, f in names.items()}
+        sessions = Sessions.of(batch.keys)
         rewards = None
-        if method.needs_rewards:
-            rewards = session_rewards(data["rm_scores"].to_padded_tensor(0.0), batch.keys)
-        advantages = data["advantages"].to_padded_tensor(0.0)
-        return TokenBatch(TokenStats(**stats), advantages, like.to_padded_tensor(0), rewards_B=rewards), like
+        if rewarded:  # all rows of a session share the reward of its last
+            rewards = data["rm_scores"].to_padded_tensor(0.0).sum(1)[sessions.last_S][sessions.session_B]
+        advantages, mask = data["advantages"].to_padded_tensor(0.0), like.to_padded_tensor(0)
+        whole = TokenBatch(TokenStats(**stats), advantages, mask, rewards_B=rewards, groups_B=sessions.prompt_B)
+        return whole, sessions, like
 
     def _write(self, batch: Any, update: Update, like: Any) -> Any:
         columns = {
@@ -138,6 +152,16 @@ class Controlled:
 
     def _folder(self) -> Path:
         return Path(self.config.trainer.default_local_dir) / f"global_step_{self.global_steps}"  # type: ignore[attr-defined]
+
+
+def optimizer_steps(config: Any, syncs: int) -> int:
+    """The optimizer steps that verl takes on each batch that the controller measures.
+
+    Args:
+        syncs: batches that `data.train_batch_size` prompts are cut into (`parameter_sync_step`).
+    """
+    actor = config.actor_rollout_ref.actor
+    return int(actor.ppo_epochs * max(1, math.ceil(config.data.train_batch_size / syncs / actor.ppo_mini_batch_size)))
 
 
 def add_engine(model: Any) -> None:

@@ -151,7 +151,9 @@ def test_what_is_written_is_the_arithmetic_of_what_was_read(gap):
         for i, each in enumerate(rows):
             for n in NAMES:
                 stats[n][i, : len(each["responses"])] = each[fields.STATISTIC.format(n)][2:-1]
-        expected = control_batch(twin, TokenBatch(TokenStats(**stats), plain, mask), "token-mean", (0.2, 0.2))
+        prompts = torch.tensor([int(key[1]) for key in keys])
+        whole = TokenBatch(TokenStats(**stats), plain, mask, groups_B=prompts)
+        expected = control_batch(twin, whole, "token-mean", (0.2, 0.2))
         assert torch.equal(ours, expected.advantages_BT)
         assert twin.state == control.entropy_control.state
         assert expected.metrics.items() <= metrics.items()
@@ -181,6 +183,33 @@ def test_several_rows_of_a_session_share_the_reward_of_the_last():
     assert not advantages[:2].any()
     kept = mask[2:].sum()
     assert torch.allclose(advantages[2:], -mask[2:] * (mask.sum() / kept), rtol=1e-6)
+
+
+def test_the_reward_stage_acts_before_the_controller_measures():
+    """Pass@2 of a prompt with one right answer of four: rho 1/2, so that a right answer is worth 1, a wrong one -1/3."""
+    control = trainer("+entrostat.method.name=pass_at_k", "+entrostat.method.k=2")
+    rows, keys = random_rows(groups=1, size=4)
+    for index, each in enumerate(rows):
+        each["rm_scores"] = torch.zeros_like(each["rm_scores"])
+        each["rm_scores"][-1] = float(index == 2)
+    metrics = {}
+    batch = control._compute_advantage(put(rows, keys), metrics)
+    advantages, mask = got(batch, "advantages", "response_mask")
+    worth = torch.tensor([-1 / 3, -1 / 3, 1.0, -1 / 3]).unsqueeze(1)
+    assert torch.allclose(advantages, worth * mask, atol=1e-4)
+    assert metrics["entropy_control/measured"] > 0 and control.entropy_control.steps == 1
+
+
+def test_momentum_counts_the_mini_batches():
+    control = trainer(
+        "+entrostat.method.name=hold",
+        "+entrostat.method.target=1.0",
+        "data.train_batch_size=64",
+        "actor_rollout_ref.actor.ppo_mini_batch_size=16",
+        "actor_rollout_ref.actor.ppo_epochs=2",
+    )
+    (knob,) = control.entropy_control.method.links[0].knobs.values()
+    assert knob.momentum == pytest.approx(0.86**8)
 
 
 @pytest.mark.parametrize("mode", ["entrostat_sync", "entrostat_colocate_async"])
@@ -305,12 +334,12 @@ def test_terms_and_clip_range_are_sent_to_the_workers():
     control.actor_rollout_wg = SimpleNamespace(update_actor=lambda b: seen.update(b.extra_info) or _stop())
     with pytest.raises(StopIteration):
         control._update_actor(batch, {})
-    assert seen[fields.CLIP] == (0.2, 0.4)
+    assert seen[fields.CLIP] == (0.2, 0.4, 3.0)
     tq.kv_clear(keys=keys, partition_id="train")
 
     bonus = trainer("+entrostat.method.name=entropy_bonus", "+entrostat.method.coef=0.03")
     batch = bonus._compute_advantage(put(rows, keys), {})
-    term, mask = got(batch, fields.ENTROPY_TERM, "response_mask")
+    term, mask = got(batch, fields.TERM.format("entropy"), "response_mask")
     assert torch.allclose(term, -0.03 * mask)
 
 

@@ -65,12 +65,8 @@ class Micro:
             "responses": self.nested(self.targets),
         }
         if update is not None:
-            for name, value in (
-                (fields.RATIO_TERM, update.ratio_term_BT),
-                (fields.ENTROPY_TERM, update.entropy_term_BT),
-            ):
-                if value is not None:
-                    tensors[name] = response_to_nested(value, self.like)
+            for of, factor in update.terms.items():
+                tensors[fields.TERM.format(of)] = response_to_nested(factor, self.like)
             if update.clip is not None:
                 settings[fields.CLIP] = update.clip
         plain = {"dp_size": 1, "batch_num_tokens": sum(LENGTHS), "global_batch_size": len(LENGTHS)}
