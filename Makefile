@@ -121,6 +121,7 @@ lint: .venv/ready
 
 types: .venv/ready
 	$(BIN)/mypy
+	$(BIN)/mypy tests/public_types.py
 
 # The site, without a network: open build/site/index.html.
 docs: .venv/ready

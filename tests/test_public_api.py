@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import re
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from types import ModuleType
 import pytest
 
 import entrostat as es
+from entrostat import methods
 
 PARTS = ("stats", "attribution", "lab", "control", "methods", "logs", "diagnosis", "tasks", "models")
 
@@ -27,9 +29,18 @@ def test_every_public_name_resolves(name: str) -> None:
     assert name in dir(es)
 
 
+def test_the_type_checker_reads_every_public_name() -> None:
+    text = (Path(__file__).parent / "public_types.py").read_text()
+    assert set(re.findall(r"refuse\(es\.(\w+)\)", text)) == set(es.__all__) - {*PARTS, "trl"}
+
+
+def test_every_method_is_public() -> None:
+    assert set(methods.names()) <= set(es.__all__)
+
+
 def test_names_are_unique_and_unknown_ones_refused() -> None:
     assert len(es.__all__) == len(set(es.__all__))
-    with pytest.raises(AttributeError, match="no attribute 'thermostat'"):
+    with pytest.raises(AttributeError, match="attribute thermostat"):
         _ = es.thermostat
 
 

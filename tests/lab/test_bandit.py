@@ -12,10 +12,11 @@ import torch
 
 from entrostat.control import PI, Initial, SelfTuning
 from entrostat.control.response import response
+from entrostat.core.specification import make
 from entrostat.errors import ConfigError
 from entrostat.lab import Event, TabularPolicy, group_advantages, random_bandit, train_bandit
 from entrostat.lab.bandit import _Training, sampled_batch, token_gradient
-from entrostat.methods import Chain, loss, make, ppo
+from entrostat.methods import Chain, loss, ppo
 from entrostat.types import TokenBatch, TokenStats
 
 

@@ -16,7 +16,6 @@ The folder stays below its limit: when it is reached, every other file goes and 
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import json
 import math
 import os
@@ -31,8 +30,8 @@ from torch import Tensor
 from entrostat.control.knob import is_feedback
 from entrostat.core.control import EntropyControl
 from entrostat.errors import ConfigError, DataError, SaveError
-from entrostat.methods import Chain, Link, make, names
-from entrostat.methods.registry import factory
+from entrostat.methods import Chain, Link, names
+from entrostat.methods.describe import example
 from entrostat.stats.summarise import sum_dtype
 from entrostat.types import Surrogate, TokenBatch
 
@@ -201,28 +200,19 @@ def would_do(batch: TokenBatch) -> dict[str, tuple[Tensor, list[str]]]:
     """
     found = {}
     for name in names():
-        for label, method in _variants(name):
-            told = {"rewards": batch.rewards_B is not None, "groups": batch.groups_B is not None}
-            if not method.requires <= batch.stats.available() or not all(told.get(n, True) for n in method.needs):
-                continue
-            try:
-                changed = _raised(method, batch)
-            except DataError:
-                continue  # it refuses this batch, as those of rewards of 0 or 1 refuse any other reward; the run has another
-            value = factor(changed, batch)
-            terms = [term.name for term in changed.terms]
-            if terms or bool((value[batch.mask] != 1).any()):
-                found[label] = value, terms
+        method = example(name)
+        told = {"rewards": batch.rewards_B is not None, "groups": batch.groups_B is not None}
+        if not method.requires <= batch.stats.available() or not all(told.get(n, True) for n in method.needs):
+            continue
+        try:
+            changed = _raised(method, batch)
+        except DataError:
+            continue  # it refuses this batch, as those of rewards of 0 or 1 refuse any other reward; the run has another
+        value = factor(changed, batch)
+        terms = [term.name for term in changed.terms]
+        if terms or bool((value[batch.mask] != 1).any()):
+            found[name] = value, terms
     return found
-
-
-def _variants(name: str) -> list[tuple[str, Chain]]:
-    """A preset with its defaults; one for each choice where it has choices and no default."""
-    parameters = inspect.signature(factory(name)).parameters.values()
-    required = [p.name for p in parameters if p.default is inspect.Parameter.empty]
-    if "target" in required:
-        return [(name, make(name, **{"target": 1.0} | {p: 1.0 for p in required if p != "target"}))]
-    return [] if required else [(name, make(name))]
 
 
 def _raised(method: Chain, batch: TokenBatch) -> Surrogate:

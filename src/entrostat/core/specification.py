@@ -65,6 +65,15 @@ def build_method(name: str, options: Mapping[str, Any]) -> Chain:
     return as_chain(name, _call(build, options, "method"))
 
 
+def make(name: str, **options: object) -> Chain:
+    """A published method by name with its options, as a configuration file gives them.
+
+    Raises:
+        ConfigError: an unknown name or option (the message lists what there is), a missing or a bad value.
+    """
+    return build_method(name, options)
+
+
 def with_default_target(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """The same options, holding what the policy starts with where the preset needs a target and none is given."""
     if name not in names() or "target" in options:

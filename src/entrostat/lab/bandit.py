@@ -22,7 +22,7 @@ from entrostat.control.knob import is_feedback, reads_effect
 from entrostat.errors import ConfigError
 from entrostat.lab.plant import Event, Trace
 from entrostat.lab.tabular import TabularPolicy, group_advantages
-from entrostat.methods import Chain, loss, make, ppo, token_push
+from entrostat.methods import Chain, loss, observe, ppo, token_push
 from entrostat.types import Summary, Surrogate, TokenBatch, TokenStats
 
 _CHUNK = 1024  # batches whose random numbers are drawn at once,
@@ -153,7 +153,7 @@ def train_bandit(bandit: Bandit, method: Chain, steps: int, *, seed: int = 0, ev
 def sampled_batch(bandit: Bandit, seed: int = 0) -> TokenBatch:
     """A batch that the bandit's policy samples before it has learnt anything: B rows of one token, state by state."""
     with torch.no_grad():
-        training = _Training(bandit, make("observe"), seed, by_autograd=False)
+        training = _Training(bandit, observe(), seed, by_autograd=False)
         training.chunk = 1
         actions_PG, rewards_PG = training._sample(training._uniform()[0])
         logp_PV = torch.log_softmax(training.logits_SV[training.rows] / bandit.temperature, -1)

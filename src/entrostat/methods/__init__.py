@@ -68,7 +68,6 @@ from entrostat.methods.positive_weight import positive_reweighting_staged as pos
 from entrostat.methods.qae import qae as qae
 from entrostat.methods.registry import card as card
 from entrostat.methods.registry import factory as factory
-from entrostat.methods.registry import make as make
 from entrostat.methods.registry import names as names
 from entrostat.methods.registry import source as source
 from entrostat.methods.reheat import reheat as reheat

@@ -12,7 +12,7 @@ from torch import Tensor
 from entrostat.types import Surrogate, TokenBatch
 
 Mean = Literal["sequence", "token", "fixed"]
-"""A host's mean: over the tokens of each sequence first, over the batch's tokens, or by a number that no dropped token changes."""
+"""A mean: over each sequence's tokens first, over the batch's tokens, or by a number that no dropped token changes."""
 
 
 def token_factor(changed: Surrogate, batch: TokenBatch, mean: Mean) -> Tensor | None:

@@ -16,7 +16,7 @@ from typing import Any
 from entrostat.control.targets import Band
 from entrostat.methods.base import Link, Source
 from entrostat.methods.chain import Chain
-from entrostat.methods.registry import card, factory, make
+from entrostat.methods.registry import as_chain, card, factory
 
 EXAMPLES: dict[str, Any] = {
     "target": 0.3,
@@ -61,7 +61,7 @@ class Description:
 def example(name: str, **options: Any) -> Chain:
     """A method with its defaults, and example values for what it insists on."""
     needed = [p.name for p in inspect.signature(factory(name)).parameters.values() if p.default is p.empty]
-    return make(name, **{key: EXAMPLES[key] for key in needed if key not in options}, **options)
+    return as_chain(name, factory(name)(**{key: EXAMPLES[key] for key in needed if key not in options}, **options))
 
 
 def described(name: str) -> Description:

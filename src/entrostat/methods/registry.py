@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import inspect
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from entrostat.errors import ConfigError
 from entrostat.methods.base import Card, Effects, Link, Source
@@ -71,27 +70,6 @@ def factory(name: str) -> Callable[..., Link | Chain]:
     """The function behind a preset."""
     _check(name)
     return _FACTORIES[name]
-
-
-def make(name: str, **options: Any) -> Chain:
-    """A preset by name with its options, as a configuration file gives them.
-
-    Raises:
-        ConfigError: an unknown name or option (the message lists what there is), a missing or a bad value.
-    """
-    build = factory(name)
-    signature = inspect.signature(build)
-    if unknown := sorted(set(options) - set(signature.parameters)):
-        close = difflib.get_close_matches(unknown[0], signature.parameters, n=1)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
-        raise ConfigError(f"method {name!r} has no option {unknown[0]!r}{hint}: it takes {list(signature.parameters)}")
-    required = [p.name for p in signature.parameters.values() if p.default is inspect.Parameter.empty]
-    if missing := [p for p in required if p not in options]:
-        raise ConfigError(f"method {name!r} needs {missing[0]!r}")
-    try:
-        return as_chain(name, build(**options))
-    except TypeError as error:
-        raise ConfigError(f"method {name!r} cannot be built from {options!r}: {error}") from error
 
 
 def _check(name: str) -> None:
