@@ -115,6 +115,8 @@ def through_trl(name: str) -> dict[str, Any]:
         "stats": {n: getattr(first.stats, n)[rows].tolist() for n in sorted(first.stats.available())},
         "advantages": first.advantages_BT[rows].tolist(),
         "mask": first.mask_BT[rows].tolist(),
+        "rewards": first.rewards_B[rows].tolist(),
+        "groups": first.groups_B[rows].tolist(),
         "temperatures": temperatures[1:],
         "push": [
             (push * tokens).masked_fill(~b.mask, 0)[r].tolist()

@@ -11,7 +11,7 @@ from hosts.verl.parity_case import FILE, METHODS, STEPS, completion, method, sco
 
 import entrostat as es
 from entrostat.core.control import EntropyControl
-from entrostat.hosts.verl.batch import control_batch
+from entrostat.hosts.verl.batch import Sessions, control_batch, score_batch
 from entrostat.hosts.verl.settings import VERL
 from entrostat.lab import group_advantages
 from entrostat.types import Rollouts, TokenBatch, TokenStats
@@ -26,17 +26,24 @@ every = pytest.mark.parametrize("name", METHODS)
 def test_verl_pushes_each_token_as_trl_did(name):
     case = RECORDED[name]
     stats = TokenStats(**{n: torch.tensor(v) for n, v in case["stats"].items()})
-    batch = TokenBatch(stats, torch.tensor(case["advantages"]), torch.tensor(case["mask"]))
+    rewards, groups, mask = (torch.tensor(case[key]) for key in ("rewards", "groups", "mask"))
+    plain = torch.zeros(len(rewards))
+    for group in groups.unique():
+        plain[groups == group] = group_advantages(rewards[None, groups == group])[0].float()
+    sessions = Sessions.of([f"prompt{group}_{row}_0" for row, group in enumerate(groups.tolist())])
     control = EntropyControl(method(name))
     for expected in map(torch.tensor, case["push"]):
+        advantages = plain.unsqueeze(1).expand(mask.shape)
+        batch = TokenBatch(stats, advantages, mask, rewards_B=rewards, groups_B=groups)
+        if "reward" in control.method.stages:
+            batch = score_batch(control, batch, sessions, "token-mean")
         update = control_batch(control, batch, "token-mean", (0.2, 0.2))
         found = update.advantages_BT.masked_fill(~batch.mask, 0)
         assert (found - expected).abs().max() < TOLERANCE
 
 
-def test_verl_serves_the_loss_stage_and_refuses_what_it_has_no_place_for():
-    assert {"flow", "entropic", "clip_b", "clip_v", "entropy_advantage", "steer"} <= set(SERVED)
-    assert "temperature" not in SERVED
+def test_verl_serves_all_but_the_sampling_stage():
+    assert {name for name in METHODS if "temperature" not in name} == set(SERVED)
 
 
 @every
