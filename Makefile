@@ -97,6 +97,10 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/quality/long/report.py
 	$(BIN)/python benchmarks/quality/prediction/run.py tiny smollm2
 	$(BIN)/python benchmarks/quality/prediction/report.py
+	$(BIN)/python benchmarks/quality/lens/run.py
+	$(BIN)/python benchmarks/quality/lens/report.py
+	$(BIN)/python benchmarks/quality/equal_entropy/run.py
+	$(BIN)/python benchmarks/quality/equal_entropy/report.py
 	$(BIN)/python benchmarks/quality/stability.py
 	$(BIN)/python benchmarks/quality/plants.py
 	$(BIN)/python benchmarks/speed/token_statistics.py

@@ -1,7 +1,7 @@
 """What methods cost and bring at one entropy: `python benchmarks/quality/equal_entropy/run.py`.
 
 Each method's knob is driven to half of the initial entropy by the self-tuning controller (`driven.py`); players of the long study
-(../long) learn with it for a thousand steps and are judged exactly on held-out problems. A run takes half a minute of a core.
+(../long) learn with it for 500 steps and are judged exactly on held-out problems. A run takes ten seconds of a core.
 Resumable; runs of one seed come before those of the next.
 """
 
@@ -64,7 +64,7 @@ def one(setting_name: str, name: str, seed: int, steps: int, folder: str) -> dic
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2, 3])
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--methods", nargs="*", help="only these")
     parser.add_argument("--runs", type=Path, default=HERE / "runs", help="where the start is kept")
     parser.add_argument("--out", type=Path, default=HERE / "results.json")

@@ -56,7 +56,7 @@ def study(seed: int, steps: int, methods: list[str]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--steps", type=int, default=24)
     parser.add_argument("--out", type=Path, default=HERE / "results.json")
     options = parser.parse_args()
     torch.set_num_threads(1)
