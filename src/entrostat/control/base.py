@@ -37,6 +37,8 @@ CONTROLLER_METRICS = (
     "drift",
     "gain",
     "gain_sd",
+    "memory",
+    "trend",
     "jumped",
     "identified",
     "reachable",

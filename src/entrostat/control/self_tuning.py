@@ -45,7 +45,7 @@ _OWN_SHARE = 0.75  # of the settling time asked for is the loop's own: the rest 
 _SHORTEST_SETTLING = (
     16.0  # steps that haste leaves the loop: with AdamW's momentum it only overshoots if it is asked for less
 )
-_SHORTEST_MEMORY = 2.0  # measurements within which a change is followed; the longest is the settling time
+SHORTEST_MEMORY = 2.0  # measurements within which a change is followed; the longest is the settling time
 _CAUTION = 1.5  # standard errors of the gain that the feedback reckons with
 _LEAST_GAIN = 0.1  # of the prior gain: below it the feedback would answer noise with all it has
 _KNOWN, _UNKNOWN = 2.0, 1.0  # standard errors by which a gain stands out of the noise, and within which it does not
@@ -236,11 +236,11 @@ class SelfTuning:
         if standard_error is not None and not (math.isfinite(standard_error) and standard_error >= 0):
             raise DataError(f"standard_error must be a finite number of nats, zero or more, got {standard_error!r}")
         if not state.steps:
-            memory = max(self.time_constant, _SHORTEST_MEMORY)
+            memory = max(self.time_constant, SHORTEST_MEMORY)
             return wandered(first_estimate(state, measured, standard_error, memory))
         if not (measured != state.measured if fresh is None else fresh):
             return state
-        return wandered(corrected(state, measured, standard_error, state.steps, (_SHORTEST_MEMORY, self.settling)))
+        return wandered(corrected(state, measured, standard_error, state.steps, (SHORTEST_MEMORY, self.settling)))
 
     def _predicted(self, now: SelfTuningState, drive: float, step: int) -> SelfTuningState:
         return predicted(now, drive, self._felt(step))

@@ -6,11 +6,17 @@ import math
 import warnings
 from collections.abc import Mapping
 
+from entrostat.control.self_tuning import SHORTEST_MEMORY
 from entrostat.errors import DataError
 from entrostat.types import Summary
 
 UNMEASURED = 10
 """Steps in a row without a finite entropy that end a run."""
+
+SILENT = 10
+"""Steps in a row without a single advantage that are said."""
+MISFIT = 60
+"""Steps in a row in which no memory of the estimator is short enough that are said."""
 
 # A standing gap of so many standard errors, and of so much of the entropy, is no chance and no rounding.
 _ERRORS, _SHARE = 8.0, 0.03
@@ -24,6 +30,7 @@ class Watch:
         self.skipped = 0
         self._in_a_row = 0
         self._said: set[str] = set()
+        self._lasting: dict[str, int] = {}
         self._gap = self._variance = self._tokens = self._entropy = 0.0
 
     def unmeasured(self, standard: Summary) -> bool:
@@ -68,7 +75,27 @@ class Watch:
                 f"{metrics['gain']:.2g}, standard error {metrics['gain_sd']:.2g} nats per step and unit of drive); "
                 "cautious gains stay in use. Larger batches make the measurement less noisy",
             )
+        if self._lasts("silent", not standard.get("tokens/positive") and not standard.get("tokens/negative"), SILENT):
+            self._say(
+                "silent",
+                f"every advantage was 0 in {SILENT} steps in a row: no group of completions has rewards that differ. A method "
+                "that acts on advantages can do nothing, and the policy learns nothing. Look at the rewards; take harder or "
+                "easier problems, or more completions for each",
+            )
+        if self._lasts("misfit", 0 < metrics.get("memory", 0.0) <= SHORTEST_MEMORY, MISFIT):
+            self._say(
+                "misfit",
+                f"{self.name!r}: in {MISFIT} steps in a row the entropy went otherwise than the controller's model foresees, "
+                "whatever its pace: many updates on one batch, a delay or momentum other than told, or an effect that jumps. "
+                "It goes on with a weak feedback; tell it of the delay (0 or 1) and the optimizer's momentum, or take another "
+                "batch for each update",
+            )
         return self._sampled(standard)
+
+    def _lasts(self, name: str, now: bool, steps: int) -> bool:
+        """Whether something has been so for `steps` steps in a row."""
+        self._lasting[name] = self._lasting.get(name, 0) + 1 if now else 0
+        return self._lasting[name] >= steps
 
     def _sampled(self, standard: Summary) -> dict[str, float]:
         """On-policy, surprisal is the entropy in expectation: a standing gap says that something else was sampled from.

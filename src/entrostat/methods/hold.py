@@ -5,7 +5,7 @@ loss - coef * mean(H),  coef by `SelfTuning`
 
 from __future__ import annotations
 
-from entrostat.control import Knob, Target
+from entrostat.control import Initial, Knob, Target
 from entrostat.methods.base import Source
 from entrostat.methods.bonus import EntropyBonus
 from entrostat.methods.chain import Chain
@@ -22,7 +22,7 @@ from entrostat.methods.registry import one, preset
     effect="holds",
 )
 def hold(
-    target: Target,
+    target: Target = Initial(0.75),  # noqa: B008 it is a constant
     settling: float | None = None,
     kp: float | None = None,
     ki: float | None = None,
@@ -34,7 +34,8 @@ def hold(
     Of all that act through the gradient it reaches furthest (docs/frontier.md).
 
     Args:
-        target: entropy to hold [nats per token]: a number, `Initial()`, a schedule or a `Band`.
+        target: entropy to hold [nats per token]: a number, a share of the entropy at the start, a schedule or a `Band`. Three
+            quarters of the start were best of five levels where it is hard to find a right answer (docs/study.md).
         settling: optimizer steps after which an error stays within 5 % of itself; 30 where nothing is said. The gains
             follow from it, see `SelfTuning`.
         kp, ki: fixed gains of a PI controller in place of the self-tuning one; what is left out is 0.
