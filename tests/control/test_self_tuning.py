@@ -117,6 +117,20 @@ def test_ten_thousand_quiet_steps_move_neither_gain_nor_drift(known):
     assert math.sqrt(sum((level - controller.target) ** 2 for level in late) / len(late)) < 0.5 * noise
 
 
+@pytest.mark.parametrize("share", [0.2, 0.35, 1.0, 3.0])
+def test_a_wrong_standard_error_makes_no_swings(share):
+    """As where sequences are taken for independent although several answer one prompt: the innovations say by how much."""
+    controller = SelfTuning(0.75 * START, settling=30, action="lower")
+    noise, apart = 0.05 * START, []
+    for seed in range(6):
+        levels, states = plant(
+            controller, 1_500, gain=0.015 * START, drift=-0.003 * START, noise=noise, told=share * noise, seed=seed
+        )
+        apart += [level - controller.target for level in levels[300:]]
+        assert states[-1].excess == pytest.approx(share**-2, rel=0.8)
+    assert math.sqrt(sum(each**2 for each in apart) / len(apart)) < 0.6 * noise
+
+
 @pytest.mark.parametrize("updates", [2, 4, 6, 8, 16])
 @pytest.mark.parametrize("repeated", [True, False])
 def test_updates_on_one_batch_make_no_swings(updates, repeated):

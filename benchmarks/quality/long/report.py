@@ -18,6 +18,7 @@ from common.markdown import machine, table
 
 HERE = Path(__file__).parent
 PLAIN, SHOWN = "plain", {"plain": ("plain GRPO", "#D55E00", "-"), "hold-50%": ("hold at 50 %", "#6A3D9A", "--")}
+SETTLED = 200
 SCORES = {"greedy": "greedy", "1": "avg", "16": "pass@16", "64": "pass@64"}
 INTRODUCTION = """# Long runs
 
@@ -88,6 +89,23 @@ def over_time(rows: list[dict[str, Any]]) -> str:
     return table(("arm", "score", *(f"step {step}" for step in steps)), lines)
 
 
+def held(rows: list[dict[str, Any]], window: int) -> str:
+    """How far each window's mean entropy is from its target, for the arms that have one, from step 200 on."""
+    lines = []
+    for arm in dict.fromkeys(row["arm"] for row in rows if any(row["windows"].get("target", [0]))):
+        off = [
+            entropy / target - 1
+            for row in rows
+            if row["arm"] == arm
+            for entropy, target in list(zip(row["windows"]["entropy"], row["windows"]["target"], strict=True))[
+                SETTLED // window :
+            ]
+        ]
+        within = fmean(abs(each) <= 0.02 for each in off)
+        lines.append([arm, f"{fmean(off):+.1%}", f"{max(map(abs, off)):.1%}", f"{within:.0%}"])
+    return table(("arm", "mean", "worst window", "windows within 2 %"), lines)
+
+
 def before(row: dict[str, Any], name: str) -> float:
     """A score before the first step."""
     found = row["judged"]["0"]["held_out"]
@@ -135,6 +153,8 @@ def page(record: dict[str, Any]) -> str:
         rows = [row for row in record["runs"] if row["setting"] == setting]
         parts += [f"## {setting.capitalize()}, {rows[0]['steps']:,} steps", of_setting(rows)]
         parts += ["Over the steps, means over seeds:", over_time(rows)]
+        parts += [f"Entropy against target, means over {record['window']} steps from step {SETTLED} on:"]
+        parts += [held(rows, record["window"])]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 

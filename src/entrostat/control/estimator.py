@@ -159,9 +159,7 @@ def corrected(before: E, measured: float, noise: float | None, steps: int, memor
     if outlier:  # the next measurement will tell
         level = drift = gain = 0.0
     heard = min(max(distance, -_CLIP), _CLIP)
-    if (
-        noise is None and not jumped
-    ):  # the innovations' variance is that of the measurement and of the prediction together
+    if not jumped:  # the innovations' variance is that of the measurement and of the prediction together
         known += (heard**2 - 1) * variance * (1 / (10 + steps) + 1 / 50)
         known = max(known, (_LEAST_NOISE * before.scale) ** 2)
     # White innovations neither go on as they went nor turn back: Mehra's test, one product at a time.
