@@ -141,10 +141,10 @@ def test_a_bonus_holds_where_hardly_a_batch_has_advantages(seed: int) -> None:
 def test_outputs_that_act_on_other_batches_than_they_were_found_on_leave_no_offset() -> None:
     """Four policies are a small batch, whose curve is another each time."""
     offsets = []
-    for seed in range(6):  # two of six still wander by a fifth over 150 steps: the median is judged
+    for seed in range(5):  # one or two still wander by a fifth over 100 steps: the median is judged
         bandit = random_bandit(4, 4, 0.416, seed, group=32, learning_rate=1.0, momentum=0.5)
-        trace = train_bandit(bandit, make("hold", target=0.208, settling=60), 300, seed=seed)
-        offsets.append(sum(trace.entropy[150:]) / 150 / 0.208 - 1)
+        trace = train_bandit(bandit, make("hold", target=0.208, settling=60), 250, seed=seed)
+        offsets.append(sum(trace.entropy[150:]) / 100 / 0.208 - 1)
     assert abs(median(offsets)) < 0.04
 
 
