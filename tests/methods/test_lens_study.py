@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,13 @@ METHODS = ["observe", "hold", "high_entropy_tokens", "opefo", "only_tokens", "li
 
 @pytest.fixture(scope="module")
 def rows() -> dict[str, Any]:
-    before = set(sys.modules)
     sys.path.insert(0, str(STUDY))
     try:
-        import run
-
-        return run.study(seed=0, steps=8, methods=METHODS)["methods"]
+        # Another study has a run.py too, so it gets no name among the modules.
+        return runpy.run_path(str(STUDY / "run.py"))["study"](seed=0, steps=8, methods=METHODS)["methods"]
     finally:
         sys.path.remove(str(STUDY))
-        for name in {"run", "policies"} & (set(sys.modules) - before):
-            del sys.modules[name]
+        sys.modules.pop("policies", None)
 
 
 def test_watching_changes_nothing(rows: dict[str, Any]) -> None:
