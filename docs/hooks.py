@@ -7,15 +7,29 @@ place in the site; it is shown as the path that it leads to.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 from latex2mathml.converter import convert
 
+METHODS = "A page for each"
 CODE = re.compile(r"(```.*?```|`[^`\n]+`)", re.S)
 DISPLAYED = re.compile(r"\$\$(.+?)\$\$", re.S)
 INLINE = re.compile(r"(?<![\\$\w])\$(?!\s)([^$\n]+?)(?<!\s)\$(?![\w$])")
 ELSEWHERE = "README|CHANGELOG|CONTRIBUTING|benchmarks|examples|src|tests"
 OUTSIDE = re.compile(rf"\[([^\]]+)\]\((?:\.\./)+((?:{ELSEWHERE})[^)#]*)(?:#[^)]*)?\)")
+
+
+def on_config(config: Any) -> Any:
+    """The navigation with a page for each method, in order of their names."""
+    every = sorted(path.name for path in (Path(config.docs_dir) / "methods").glob("*.md"))
+    named = {name for name in re.findall(r"methods/([\w.]+)", str(config.nav))}
+    for section in config.nav:
+        for pages in section.values():
+            for page in pages if isinstance(pages, list) else ():
+                if page == {METHODS: "methods/"}:
+                    page[METHODS] = [{name[:-3]: f"methods/{name}"} for name in every if name not in named]
+    return config
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:

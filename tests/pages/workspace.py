@@ -21,7 +21,7 @@ SUMMARY = {"entropy": {"second_half": {"relative_rms_error": 0.05}}}
 
 def make_files(folder: Path, simulate: Any) -> None:
     """Runs and logs under the names that the pages use; `simulate` runs the command of that name."""
-    for name in ("mine", "a", "b", "my-run"):
+    for name in ("mine", "a", "b", "my-run", "first"):
         write_run(folder / "runs" / name, steps=40)
     (folder / "examples").symlink_to(ROOT / "examples")
     seed1 = folder / "runs" / "seed1"
@@ -101,6 +101,8 @@ def names_of(page: str, folder: Path) -> tuple[dict[str, str], dict[str, Any]]:
         return {}, given | {"targets_BT": targets, "tensor_parallel_group": None}
     if page == "docs/targets.md":
         return {}, {"es": es}
+    if page == "docs/loop.md":
+        return {}, _a_loop(folder)
     if page == "docs/methods/writing.md":
         shipped = vars(importlib.import_module("entrostat.methods.entropy_advantage"))
         names = ("Link", "Card", "Source", "Knob", "ClassVar", "dataclass", "replace")
@@ -108,3 +110,27 @@ def names_of(page: str, folder: Path) -> tuple[dict[str, str], dict[str, Any]]:
             "register": lambda link: link
         }  # its name is taken already
     return {}, {}
+
+
+def _a_loop(folder: Path) -> dict[str, Any]:
+    """Two steps of two micro-batches, of a policy that is a table of logits."""
+    table = torch.randn(4, 5, 7).requires_grad_()
+    tokens = torch.randint(0, 7, (4, 5))
+    mask = torch.ones(4, 5, dtype=torch.bool)
+
+    def micro(rows: slice) -> SimpleNamespace:
+        given = {"tokens_BT": tokens[rows], "advantages_B": torch.randn(2), "mask_BT": mask[rows]}
+        return SimpleNamespace(rows=rows, old_logp_BT=None, **given)
+
+    training = [[micro(slice(0, 2)), micro(slice(2, 4))] for _ in range(2)]
+    logits = table.log_softmax(2)
+    stats = es.token_stats(logits.detach().requires_grad_(), tokens, want=es.hold(target=0.3).requires)
+    return {
+        "training": training,
+        "model": lambda micro: table[micro.rows],
+        "optimizer": torch.optim.SGD([table], lr=0.1),
+        "log": lambda metrics: None,
+        "checkpoint": folder,
+        "whole": es.TokenBatch(stats, torch.randn(4), mask),
+        "tokenizer": SimpleNamespace(decode=str),
+    }

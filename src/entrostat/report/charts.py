@@ -204,6 +204,7 @@ def solved(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
             )
             rewards.append(_line(index, name, *extremes(run.steps[here], trend(values[here], _WINDOW))))
         keys = [key for key in run.others if key.startswith("eval/") and _is_share(run[key]) and _judged(key)]
+        keys = [key for i, key in enumerate(keys) if not any(_same(run[key], run[other]) for other in keys[:i])]
         for place, key in enumerate(keys):
             own: dict[str, Any] = {"colour": place} if len(runs) == 1 else {}
             text = key[5:] if len(runs) == 1 else f"{label}: {key[5:]}"
@@ -311,6 +312,11 @@ def _sampled(x: Any, y: Any, most: int) -> tuple[Any, Any]:
 def _judged(key: str) -> bool:
     name = key.removeprefix("eval/").removeprefix("train/")
     return name.startswith(("greedy", "avg@", "pass@", "accuracy", "score"))
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether one line would hide the other, as pass@1 and the average over samples do."""
+    return bool(np.allclose(a, b, rtol=1e-9, equal_nan=True))
 
 
 def _is_share(values: Any) -> bool:

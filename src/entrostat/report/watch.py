@@ -20,6 +20,7 @@ from entrostat.report.visible import one_line
 
 Stamp = tuple[tuple[str, int, int], ...]
 _STYLES = {"severe": "bold red", "warning": "yellow", "remark": "cyan"}
+_LINE, _DOTTED = "bold blue", "dark_orange"  # the entropy, its target
 _SHOWN = 6
 _MARGIN = 10
 _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))  # of a braille cell, by column and row
@@ -105,8 +106,8 @@ def headline(run: Run) -> Text:
 
 
 def plot(run: Run, width: int, height: int) -> Text:
-    """Entropy and, in another colour, its target over steps, in braille dots; the axis starts at 0 nats."""
-    curves = [(run["entropy"], "bold blue"), (run["target"], "dark_orange")]
+    """Entropy over its target, which is dotted and of another colour, in braille dots; the axis starts at 0 nats."""
+    curves = [(run["target"], _DOTTED), (run["entropy"], _LINE)]  # where they meet, the entropy's colour is seen
     curves = [(values, style) for values, style in curves if np.isfinite(values).any()]
     if not curves:
         return Text("no entropy yet", style="dim")
@@ -118,11 +119,14 @@ def plot(run: Run, width: int, height: int) -> Text:
         here = np.isfinite(values)
         at = np.linspace(first, last, 2 * columns)
         shown = np.interp(at, run.steps[here], values[here])
-        for x, value in enumerate(shown.tolist()):
-            y = min(max(round((1 - value / highest) * (4 * rows - 1)), 0), 4 * rows - 1)
-            place = y // 4, x // 2
-            dots, _ = cells.get(place, (0, ""))
-            cells[place] = dots | _DOTS[x % 2][y % 4], style
+        heights = np.clip(np.round((1 - shown / highest) * (4 * rows - 1)), 0, 4 * rows - 1).astype(int).tolist()
+        for x, (before, y) in enumerate(zip([heights[0], *heights], heights, strict=False)):
+            # A line: the dots from the last height to this one; of the target every other dot.
+            line = range(min(before + (y > before), y), max(before - (y < before), y) + 1)
+            for dot in line if style == _LINE else [y] * (x % 2):
+                place = dot // 4, x // 2
+                dots, _ = cells.get(place, (0, ""))
+                cells[place] = dots | _DOTS[x % 2][dot % 4], style
     text = Text()
     for row in range(rows):
         label = {0: f"{highest:.3g}", rows // 2: f"{highest / 2:.3g}", rows - 1: "0"}.get(row, "")

@@ -234,15 +234,18 @@ class TokenView {
     const c = this.chosen, token = this.token(c, i);
     const rows = [["probability p", number(token.p)], ["entropy H", number(token.entropy)], ["discriminator S", signed(token.s)], ["centred D", signed(token.centred)],
       ["advantage A", signed(token.advantages)], ["ratio r", number(token.ratio)], ["weight", number(token.weight)], ["flow F", signed(token.flow)]];
-    const methods = Object.entries(c.found.would).map(([name, factors]) => {
-      const terms = c.record.terms[name];
-      return [name, `× ${(factors[token.at] / 50).toFixed(2)}${terms ? " + a term" : ""}`];
-    });
+    const acting = [], idle = []; // the methods that would change this token's gradient, and those that would not
+    for (const [name, factors] of Object.entries(c.found.would)) {
+      const factor = (factors[token.at] / 50).toFixed(2), terms = c.record.terms[name];
+      if (factor === "1.00" && !terms) idle.push(name);
+      else acting.push(el("div", {}, el("span", {}, name), el("span", {}, `× ${factor}${terms ? " + a term" : ""}`)));
+    }
     const table = (pairs) => el("table", {}, el("tbody", {}, ...pairs.map(([name, value]) => el("tr", {}, el("td", {}, name), el("td", {}, value)))));
     const piece = el("span", { class: "piece" }, JSON.stringify(this.piece(c, i)));
     this.tip.replaceChildren(el("b", {}, piece), ` · token ${i + 1}, id ${c.found.ids[token.at]}`,
       el("div", { class: "note" }, token.quadrant ? QUADRANT_NAMES[token.quadrant] : "no effect: A or D is 0"), table(rows));
-    if (methods.length) this.tip.append(el("div", { class: "note" }, "Asked to raise the entropy, its gradient would be"), table(methods));
+    if (acting.length) this.tip.append(el("div", { class: "note" }, "Asked to raise the entropy, its gradient would be"), el("div", { class: "methods" }, ...acting));
+    if (idle.length) this.tip.append(el("div", { class: "note" }, `Unchanged by ${idle.join(", ")}`));
     this.tip.hidden = false;
     const box = span.getBoundingClientRect(), host = this.host.getBoundingClientRect();
     this.host.style.position = "relative";

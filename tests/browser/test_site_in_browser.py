@@ -1,0 +1,38 @@
+"""The docs' site, opened from a folder: its pages and its search work without a network."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("mkdocs", reason="mkdocs is not installed")
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, env=os.environ | {"NO_MKDOCS_2_WARNING": "1"})
+    return folder
+
+
+def test_search_finds_pages_and_nothing_is_fetched(browser: Any, site: Path) -> None:
+    page, fetched = browser.new_page(), []
+    page.on("request", lambda request: fetched.append(request.url))
+    page.goto((site / "index.html").as_uri())
+    page.locator("input.md-search__input").fill("watershed")
+    result = page.locator(".md-search-result__link").first
+    expect(result).to_be_visible(timeout=30_000)
+    result.click()
+    assert "theory" in page.url or "report" in page.url
+    page.goto((site / "examples" / "tiny.html").as_uri())
+    page.wait_for_selector("html[data-ready=true]", state="attached")
+    assert [url for url in fetched if not url.startswith(("file:", "data:", "blob:"))] == []
+    page.close()
