@@ -16,6 +16,8 @@ from entrostat.attribution import TokenRecorder
 from entrostat.attribution.tokens import would_do
 from entrostat.core.control import EntropyControl
 from entrostat.errors import ConfigError, DataError, SaveError
+from entrostat.methods import names
+from entrostat.methods.describe import example
 from entrostat.stats import token_stats
 from entrostat.types import TokenBatch
 
@@ -157,9 +159,19 @@ def test_nothing_to_record_without_ids(tmp_path: Path) -> None:
     control = EntropyControl(es.observe())
     control.recorder = TokenRecorder(tmp_path / "tokens")
     one = batch()
-    control.apply(es.ppo(one), TokenBatch(one.stats, one.advantages_BT, one.mask_BT))
+    with pytest.warns(UserWarning, match=r"no tokens are recorded: the batch has no ids_BT"):
+        control.apply(es.ppo(one), TokenBatch(one.stats, one.advantages_BT, one.mask_BT))
     control.step()
     assert not (tmp_path / "tokens").exists()
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_method_wants_what_is_recorded(name: str, tmp_path: Path) -> None:
+    """Also those that need nothing but the entropy themselves."""
+    control = EntropyControl(example(name))
+    assert control.wants == control.method.requires
+    control.recorder = TokenRecorder(tmp_path)
+    assert control.recorder.needs <= control.wants >= control.method.requires
 
 
 def test_bad_settings_are_refused(tmp_path: Path) -> None:

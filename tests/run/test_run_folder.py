@@ -28,6 +28,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_tokens_are_recorded_under_a_method_that_needs_only_the_entropy(tmp_path: Path) -> None:
+    run(tmp_path / "run", "steps=1", "method={name: entropy_bonus, coef: 0.01}", "eval.problems=0")
+    (record,) = (tmp_path / "run" / "tokens").iterdir()
+    assert record.name == "step-00000001.safetensors" and record.stat().st_size > 1000
+
+
 def test_a_folder_holds_everything_about_its_run(made: Path) -> None:
     names = {path.name for path in made.iterdir()}
     assert names >= {"config.yaml", "metrics.jsonl", "env.json", "summary.json", "checkpoints"}

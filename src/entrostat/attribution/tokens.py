@@ -19,6 +19,7 @@ import dataclasses
 import json
 import math
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -33,12 +34,11 @@ from entrostat.errors import ConfigError, DataError, SaveError
 from entrostat.methods import Chain, Link, names
 from entrostat.methods.describe import example
 from entrostat.stats.summarise import sum_dtype
-from entrostat.types import Surrogate, TokenBatch
+from entrostat.types import Surrogate, TokenBatch, Want
 
 SCHEMA = "1"
 _VOCABULARY = 64  # tokens kept of those with the largest flow
 _PROMPT, _PIECE = 8_000, 400  # characters kept of a prompt and of one token
-_NEEDED = {"logp", "entropy", "baseline"}
 
 
 class TokenRecorder:
@@ -73,11 +73,17 @@ class TokenRecorder:
                 raise ConfigError(f"tokens.{name} must be above 0, got {value!r}; to record nothing, leave tokens out")
         self.folder, self.every, self.completions, self.length = Path(folder), every, completions, length
         self.bytes, self.decode = megabytes * 1e6, decode
+        self._warned = False
         self._kept: dict[str, Any] | None = None
         self._flow: dict[int, tuple[float, int]] = {}
         for path in self._files():
             if _step_of(path) > step:
                 path.unlink()
+
+    @property
+    def needs(self) -> frozenset[Want]:
+        """The statistics that a batch must have to be recorded: `EntropyControl.wants` has them in it."""
+        return frozenset({"logp", "entropy", "baseline"})
 
     def due(self, step: int) -> bool:
         """Whether this optimizer step (from 1) is recorded."""
@@ -86,9 +92,20 @@ class TokenRecorder:
     @torch.no_grad()
     def add(self, step: int, batch: TokenBatch, changed: Surrogate) -> None:
         """A micro-batch of optimizer step `step`, and what the method made of its objective; nothing where none is due."""
-        if not self.due(step) or batch.ids_BT is None or not _NEEDED.issubset(batch.stats.available()):
+        if not self.due(step) or not batch.mask.any():
             return
-        if not batch.mask.any():
+        lacking = [
+            *(["ids_BT"] if batch.ids_BT is None else []),
+            *sorted(map(str, self.needs - batch.stats.available())),
+        ]
+        if lacking:
+            if not self._warned:
+                self._warned = True
+                warnings.warn(
+                    f"no tokens are recorded: the batch has no {', '.join(lacking)}; ask token_stats for want=control.wants, and "
+                    "give the batch the tokens' ids_BT",
+                    stacklevel=3,
+                )
             return
         self._count(batch)
         if self._kept is None:

@@ -32,11 +32,14 @@ from entrostat.methods.authority import predicted_change
 from entrostat.methods.chain import PREDICTED
 from entrostat.methods.objectives import token_push
 from entrostat.stats import entropy_metrics, summarise
-from entrostat.types import Rollouts, Summary, Surrogate, TokenBatch
+from entrostat.types import Rollouts, Summary, Surrogate, TokenBatch, Want
 
 
 class Recorder(Protocol):
-    """Who keeps a sample of the tokens; see `attribution.TokenRecorder`."""
+    """Who keeps a sample of the tokens; see `attribution.TokenRecorder`. `needs`: the statistics that it reads."""
+
+    @property
+    def needs(self) -> frozenset[Want]: ...
 
     def due(self, step: int) -> bool: ...
 
@@ -133,6 +136,11 @@ class EntropyControl:
         if self.recorder is not None:
             self.recorder.add(self.steps + 1, batch, changed)
         return changed
+
+    @property
+    def wants(self) -> frozenset[Want]:
+        """Statistics that a batch should carry: those of `method.requires`, and what recorded tokens are told by."""
+        return self.method.requires | (frozenset() if self.recorder is None else self.recorder.needs)
 
     @property
     def records_tokens(self) -> bool:

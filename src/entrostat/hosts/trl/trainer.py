@@ -288,7 +288,7 @@ class _Controlled:
     @property
     def _current_want(self) -> frozenset[Want]:
         """Statistics of the policy being trained; where ratios are 1 the old policy's are these."""
-        return frozenset(want.of if isinstance(want, Old) else want for want in self.entropy_control.method.requires)
+        return frozenset(want.of if isinstance(want, Old) else want for want in self.entropy_control.wants)
 
     def _control(self, capture: _Capture, stats: TokenStats, logp: Tensor) -> Tensor:
         """Apply the method to this micro-batch: weights, clip range and terms; returns the log-probabilities."""
