@@ -58,8 +58,8 @@ def sentence(record: dict[str, object]) -> str:
     parts = ", ".join(f"{name} {used:.0f} s" for name, (_, used) in seconds.items())
     clock, busy = (sum(each[i] for each in seconds.values()) / 60 for i in (0, 1))
     return (
-        f"Processor time: {parts}; {busy:.1f} minutes in all. By the clock it took {clock:.0f} minutes on two cores under a load of "
-        f"{record['load_before']:.0f} other processes."
+        f"Processor time: {parts}; {busy:.1f} minutes in all. By the clock it took {clock:.0f} minutes on two cores with "
+        f"{record['load_before']:.0f} other processes at work."
     )
 
 
