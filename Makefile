@@ -113,7 +113,7 @@ gpu:
 	$(PYTHON) benchmarks/gpu/run.py
 
 # The same on the CPU with small sizes, from an environment that has only what would travel.
-gpu-rehearsal: .venv/ready
+gpu-rehearsal: .venv/ready .venv-verl/ready
 	rm -rf build/gpu-rehearsal
 	$(BIN)/python benchmarks/gpu/pack.py --installed --out build/gpu-rehearsal/packed
 	$(BIN)/python benchmarks/gpu/unpack.py build/gpu-rehearsal/packed/* --into build/gpu-rehearsal

@@ -1,9 +1,83 @@
-"""The device that device-independent tests run on: ENTROSTAT_TEST_DEVICE, otherwise CUDA where there is one."""
+"""The device that device-independent tests run on: ENTROSTAT_TEST_DEVICE, otherwise CUDA where there is one.
+
+`on_device` puts what a test makes there, without a word in the test: every tensor made by a function of torch that is called
+from a file of the tests, directly or through torch and transformers. What the library makes stays where the library puts it,
+so a tensor that it forgets on the CPU fails here as it would on a GPU. Random numbers of a CPU generator are drawn on the CPU and
+moved: a seed gives the same numbers everywhere.
+
+`elsewhere` is a device of its own, for the machine without a GPU: numbers on the CPU behind torch's checks of devices.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 DEVICE = os.environ.get("ENTROSTAT_TEST_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+if DEVICE == "elsewhere":
+    import elsewhere  # noqa: F401 - makes the device known to torch
+
+TESTS, LIBRARY = (str(Path(__file__).parents[up] / name) + os.sep for up, name in ((0, ""), (1, "src")))
+MAKE = {
+    getattr(torch, name)
+    for name in (
+        "arange", "as_tensor", "empty", "eye", "full", "linspace", "logspace", "ones", "rand", "randint", "randn", "randperm",
+        "scalar_tensor", "tensor", "tril_indices", "triu_indices", "zeros",
+    )
+}  # fmt: skip
+BRING = {torch.from_numpy, torch.load}
+BY_VALUE = {torch.as_tensor, torch.tensor}
+DRAW = {torch.multinomial, torch.bernoulli, torch.normal, torch.Tensor.multinomial, torch.Tensor.bernoulli}
+READ = {torch.Tensor.numpy, torch.Tensor.__array__}
+
+
+@cache
+def _owner(file: str) -> str | None:
+    """Whose code this is: of the tests, of the library, or of nobody that we ask."""
+    if file in (__file__, TESTS + "elsewhere.py"):
+        return None
+    return "tests" if file.startswith(TESTS) else "library" if file.startswith(LIBRARY) else None
+
+
+def from_tests() -> bool:
+    """Whether torch was called by a test, and not by the library on its behalf."""
+    frame = sys._getframe(2)
+    while frame is not None:
+        if (owner := _owner(frame.f_code.co_filename)) is not None:
+            return owner == "tests"
+        frame = frame.f_back  # type: ignore[assignment]
+    return False
+
+
+class OnDevice(TorchFunctionMode):
+    """Tensors that the tests make are on `DEVICE`; what they read as NumPy is fetched."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if function in READ and args[0].device.type != "cpu" and from_tests():
+            return function(args[0].detach().cpu(), *args[1:], **kwargs)
+        generator = kwargs.get("generator")
+        if function in DRAW and generator is not None and generator.device.type == "cpu":
+            moved = [each.cpu() if isinstance(each, torch.Tensor) else each for each in args]
+            return function(*moved, **kwargs).to(args[0].device)
+        if function in BY_VALUE and DEVICE == "elsewhere" and (place := kwargs.get("device")) is not None:
+            # torch.tensor does not ask a device of Python's for its memory.
+            return _moved(function(*args, **kwargs | {"device": None}), place)
+        made = function in MAKE and kwargs.get("device") is None
+        if not (made or function in BRING) or not from_tests():
+            return function(*args, **kwargs)
+        if function in BRING | BY_VALUE or generator is not None:
+            return _moved(function(*args, **kwargs), DEVICE)
+        return function(*args, **kwargs | {"device": DEVICE})
+
+
+def _moved(found: Any, place: str | torch.device) -> Any:
+    if not isinstance(found, torch.Tensor):
+        return found
+    return found.detach().to(place).requires_grad_(found.requires_grad)

@@ -19,7 +19,7 @@ def kit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(GPU))
     yield
     for name in set(sys.modules) - before:
-        if name.partition(".")[0] in ("pack", "unpack", "closure", "record", "parts", "studies"):
+        if name.partition(".")[0] in ("pack", "unpack", "closure", "record", "parts", "run", "studies"):
             del sys.modules[name]
 
 
@@ -40,7 +40,8 @@ def test_pieces_come_together_in_any_order(kit: None, tmp_path: Path) -> None:
     from pack import fill
     from unpack import unpack
 
-    folders = fill(wheels(tmp_path / "wheels"), tmp_path / "packed", 2000)
+    sites = {path: ["site-packages", "verl"][: 1 + (path.name[0] == "s")] for path in wheels(tmp_path / "wheels")}
+    folders = fill(sites, tmp_path / "packed", 2000)
     assert len(folders) > 3
     for folder in folders:
         files = [file for file in folder.iterdir() if file.name != "manifest.json"]
@@ -51,6 +52,9 @@ def test_pieces_come_together_in_any_order(kit: None, tmp_path: Path) -> None:
     assert [name for folder in folders for name in unpack(folder, into)] == []  # once is enough
     assert (into / "site-packages" / "large" / "data.bin").stat().st_size == 5250
     assert (into / "site-packages" / "small_more.py").read_text() == "x = 1\n"
+    assert [path.name for path in (into / "verl").glob("*.py")] == [
+        "small_more.py"
+    ]  # both paths have it, it travelled once
     assert not list(into.rglob("run")) and not list((into / "pieces").iterdir())
 
 
@@ -58,7 +62,7 @@ def test_a_damaged_piece_is_named(kit: None, tmp_path: Path) -> None:
     from pack import fill
     from unpack import unpack
 
-    folders = fill(wheels(tmp_path / "wheels"), tmp_path / "packed", 2000)
+    folders = fill({path: ["site-packages"] for path in wheels(tmp_path / "wheels")}, tmp_path / "packed", 2000)
     entry = json.loads((folders[0] / "manifest.json").read_text())[0]
     piece = folders[0] / entry["stored"]
     piece.write_bytes(piece.read_bytes()[:-1] + b"!")
@@ -74,6 +78,42 @@ def test_what_the_target_has_is_not_carried(kit: None) -> None:
     names = {package.metadata["Name"].lower() for package in closure(have, "3.12")}
     assert {"trl", "transformers", "pytest", "peft"} <= names
     assert not names & {"torch", "triton", "numpy", "entrostat", "reasoning-gym"}
+
+
+def test_what_verl_needs_is_taken_from_its_own_environment(kit: None, tmp_path: Path) -> None:
+    from closure import closure, verl_roots, verl_site
+
+    site = tmp_path / ".venv-verl" / "lib" / "python3.12" / "site-packages"
+    for name, needs in (("verl", ["ray", 'mbridge; extra == "mcore"', "torch"]), ("ray", []), ("entrostat", ["ray"])):
+        (folder := site / f"{name}-1.0.dist-info").mkdir(parents=True)
+        lines = [f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0", *(f"Requires-Dist: {each}" for each in needs)]
+        (folder / "METADATA").write_text("\n".join(lines) + "\n")
+    assert verl_site(tmp_path) == site and verl_site(tmp_path / "elsewhere") is None
+    found = closure(["torch"], "3.12", ["entrostat", "verl==1.0"], site)
+    assert [package.metadata["Name"] for package in found] == ["ray", "verl"]
+    with pytest.raises(SystemExit, match=r"pytest is needed and not installed in .*venv-verl"):
+        closure(["torch"], "3.12", ["pytest"], site)
+    assert verl_roots()[0] == "entrostat" and any(root.startswith("verl==") for root in verl_roots())
+
+
+@pytest.mark.parametrize("first", ["fails", "hangs"])
+def test_a_failure_in_one_part_does_not_stop_the_next(kit: None, first: str, tmp_path: Path) -> None:
+    """Parts as processes: one raises, or takes longer than its limit; the next still writes its row."""
+    import run
+
+    code = {
+        "fails": "raise RuntimeError('no memory')",
+        "hangs": "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(99)'])",
+        "works": "import json; open(out / 'works.jsonl', 'w').write(json.dumps({'key': 1, 'value': 2}) + chr(10))",
+    }
+    for name, body in code.items():
+        (tmp_path / f"{name}.py").write_text(f"import pathlib\nout = pathlib.Path({str(tmp_path)!r})\n{body}\n")
+    ended = [
+        run.run(name, [sys.executable, str(tmp_path / f"{name}.py")], [], limit)
+        for name, limit in ((first, 3 if first == "hangs" else 60), ("works", 60))
+    ]
+    assert ("ran out of its time" if first == "hangs" else "ended with 1") in ended[0] and "ended with 0" in ended[1]
+    assert run.errors(tmp_path, first) == ["no result at all"] and run.errors(tmp_path, "works") == []
 
 
 def test_results_are_kept_and_failures_tried_again(kit: None, tmp_path: Path) -> None:
@@ -94,6 +134,12 @@ def test_results_are_kept_and_failures_tried_again(kit: None, tmp_path: Path) ->
     first, second = (json.loads(line) for line in path.read_text().splitlines())
     assert first["error"] == "RuntimeError: out of memory" and second["value"] == 1
     assert {"card", "driver", "packages", "commit"} <= second["place"].keys()
+    with path.open("a") as stream:
+        stream.write('{"key": {"case": 2}, "val')  # killed while it wrote
+    assert Results(path).measure({"case": 2}, lambda: work(False)) and Results(path).measure(
+        {"case": 2}, lambda: work(True)
+    )
+    assert calls == [True, False, False]
 
 
 def test_the_arms_of_the_long_runs_exist(kit: None) -> None:

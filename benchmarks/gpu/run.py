@@ -3,7 +3,8 @@
 Each part is a process with a time limit of its own and writes `build/gpu/results/PART.jsonl` as it goes. What is there is not
 measured again: call it until no row is new. A failure in one part, or in one row, does not stop the next.
 
-The path holds this tree, the wheels that were unpacked into `build/gpu/site-packages`, and what the Python had before.
+The path holds this tree, the wheels that were unpacked into `build/gpu/site-packages` (for part 5 into `build/gpu/verl`), and
+what the Python had before.
 `--rehearse` is the same on the CPU with small sizes: from a bare environment whose path has, beside those wheels, only what
 `have.txt` says that the target has.
 """
@@ -47,32 +48,30 @@ def bare(folder: Path) -> tuple[str, Path]:
     return str(python), have
 
 
-def run(part: int, python: str, path: list[Path], limit: float, out: Path, device: str, rehearse: bool) -> str:
-    """One part in a process of its own; a line that says how it ended."""
-    command = [python, str(HERE / "part.py"), PARTS[part], "--out", str(out), "--device", device]
+def run(part: str, command: list[str], path: list[Path], limit: float) -> str:
+    """One part in a process of its own, with everything that it starts; a line that says how it ended."""
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(map(str, path)),
-        "PYTHONDONTWRITEBYTECODE": "1",
         "HF_HUB_OFFLINE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }
     began = time.monotonic()
-    process = subprocess.Popen(
-        [*command, *(["--rehearse"] if rehearse else [])], env=environment, cwd=ROOT, start_new_session=True
-    )
+    process = subprocess.Popen(command, env=environment, cwd=ROOT, start_new_session=True)
     try:
         ended = f"ended with {process.wait(limit)}"
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, 9)  # with whatever it started itself
         process.wait()
         ended = "ran out of its time"
-    return f"part {part} ({PARTS[part]}) {ended} after {time.monotonic() - began:.0f} s"
+    return f"{part} {ended} after {time.monotonic() - began:.0f} s"
 
 
-def errors(out: Path, part: int) -> list[str]:
+def errors(out: Path, part: str) -> list[str]:
     """The keys whose last row is an error."""
-    path, last = out / f"{PARTS[part]}.jsonl", {}
-    for line in path.read_text().splitlines() if path.exists() else []:
+    path, last = out / f"{part}.jsonl", {}
+    for line in path.read_text().splitlines(keepends=True) if path.exists() else []:
+        if not line.endswith("\n"):  # the part was killed while it wrote
+            continue
         row = json.loads(line)
         last[json.dumps(row["key"])] = row
     if not last:
@@ -90,16 +89,19 @@ def main() -> int:
     options = parser.parse_args()
     kit = BUILD / ("gpu-rehearsal" if options.rehearse else "gpu")
     out = options.out or kit / "results"
-    python, path = sys.executable, [ROOT / "src", kit / "site-packages"]
+    python, more = sys.executable, []
     if options.rehearse:
         python, have = bare(kit)
-        path.append(have)
+        more.append(have)
         options.device = "cpu"
     failures = 0
-    for part in options.parts:
+    for number in options.parts:
+        part = PARTS[number]
         # A rehearsal takes what it takes: a busy machine is no failure.
-        limit = 60 * (options.minutes or (15 if options.rehearse else MINUTES[part]))
-        ended = run(part, python, path, limit, out, options.device, options.rehearse)
+        limit = 60 * (options.minutes or (15 if options.rehearse else MINUTES[number]))
+        path = [ROOT / "src", kit / ("verl" if part == "verl" else "site-packages"), *more]
+        command = [python, str(HERE / "part.py"), part, "--out", str(out), "--device", options.device]
+        ended = run(part, [*command, *(["--rehearse"] if options.rehearse else [])], path, limit)
         failures += "ended with 0" not in ended
         print(ended, flush=True)
         for line in errors(out, part):

@@ -2,7 +2,7 @@
 
 Needs the standard library alone. Folders may come one at a time and in any order: pieces are kept in `pieces/` until their file
 is whole, every piece and every file is checked by its hash, and a wheel that is whole is unpacked into `site-packages/` (under
-another name dill takes what is there for the user's own code, and pickles it whole).
+another name dill takes what is there for the user's own code, and pickles it whole), what verl needs into `verl/`.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ def unpack(folder: Path, into: Path) -> list[str]:
             continue
         wheel = pieces / name
         wheel.write_bytes(check(b"".join(piece.read_bytes() for piece in every), entry["sha256"], name))
-        install(wheel, into / "site-packages")
+        for site in entry["sites"]:
+            install(wheel, into / site)
         for piece in (*every, wheel):
             piece.unlink()
         unpacked[name] = entry["sha256"]
@@ -74,8 +75,7 @@ def main() -> None:
     count = sum(len(unpack(folder, options.into)) for folder in options.folders)
     waiting = {piece.name.rpartition(".")[0] for piece in (options.into / "pieces").iterdir()}
     print(
-        f"{count} wheels unpacked into {options.into / 'site-packages'}"
-        + (f"; pieces missing of {sorted(waiting)}" if waiting else "")
+        f"{count} wheels unpacked into {options.into}" + (f"; pieces missing of {sorted(waiting)}" if waiting else "")
     )
 
 

@@ -100,8 +100,8 @@ def build(name: str, settings: dict[str, Any], steps: int, method: str | None, c
             gradient_accumulation_steps=settings["accumulate"],
             num_generations=settings["generations"],
             max_completion_length=settings["length"],
-            # Every completion is as long as the next, so that a step of one side is a step of the other.
-            generation_kwargs={"min_new_tokens": settings["length"]},
+            # No token ends a completion, so all are as long and a step of one side is a step of the other.
+            generation_kwargs={"eos_token_id": -1},
             temperature=settings["temperature"],
             learning_rate=1e-9,
             max_steps=steps,

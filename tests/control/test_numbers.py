@@ -6,6 +6,7 @@ import torch
 
 from entrostat.control import PI, Band, Initial, Linear, Piecewise, SelfTuning, Step
 from entrostat.control.base import from_dict, to_dict
+from entrostat.control.knob import as_controller
 from entrostat.errors import ConfigError, StateError
 
 
@@ -50,6 +51,10 @@ def test_words_for_the_initial_entropy_mean_in_python_what_they_mean_in_yaml():
         (lambda: Linear(1.0, "0.5", 3), "end"),
         (lambda: Piecewise(((0.5, 1.0),)), "step"),
         (lambda: "x" * Initial(), "factor"),
+        (lambda: PI(10**400), "target"),
+        (lambda: PI(0.2, kp=10**400), "kp"),
+        (lambda: Linear(1.0, -(10**400), 3), "end"),
+        (lambda: as_controller(10**400, "raise", "clip_v.mu"), "clip_v.mu"),
     ],
 )
 def test_what_is_no_such_setting_is_refused_by_name(make, named):

@@ -132,6 +132,9 @@ def test_another_method(saved: Path, other: Chain) -> None:
         lambda record: record["state"][0]["knobs"]["u"].pop("drift"),
         lambda record: record["state"][0]["knobs"]["u"].update(drift="0.1"),
         lambda record: record["state"][0]["knobs"]["u"].update(steps=1.5),
+        lambda record: record["state"][0]["knobs"]["u"].update(drift=10**400),
+        lambda record: record["state"][0]["knobs"]["u"].update(steps=-(10**400)),
+        lambda record: record["state"][0].update(memory={"rms": 10**400}),
         lambda record: record["state"][0]["knobs"]["u"].update(other=1.0),
     ],
 )

@@ -8,8 +8,10 @@ import pytest
 from run.small_run import THIRD_PARTY
 
 from entrostat.errors import ConfigError
+from entrostat.run.arguments import complete
 from entrostat.run.config import load_config
 from entrostat.run.train import resolve
+from entrostat.tasks import load_task
 
 pytestmark = [pytest.mark.filterwarnings(each) for each in THIRD_PARTY]
 
@@ -47,6 +49,9 @@ def test_the_resolved_configuration_reads_back_as_itself(tmp_path: Path) -> None
     ("override", "message"),
     [
         ("stepz=3", r"^stepz: unknown key \(did you mean 'steps'\?\)"),
+        (f"threads={10**400}", r"^threads: input should be less than or equal to 2147483647"),
+        ("steps=2147483648", r"^steps: input should be less"),
+        (f"eval.ks=[{10**400}]", r"^eval\.ks"),
         ("eval.sample=3", r"^eval\.sample: unknown key \(did you mean 'samples'\?\)"),
         ("steps=0", r"^steps: .*greater than 0, got 0"),
         ("steps=many", r"^steps: .*valid integer, got 'many'"),
@@ -122,3 +127,16 @@ def test_the_examples_are_valid(path: Path) -> None:
     config = load_config(path)
     if config.task.name == "countdown":
         resolve(config)
+
+
+@pytest.mark.parametrize(
+    ("model", "gpu", "bf16"), [("smollm2", True, False), ("smollm2", False, False), ("tiny", True, None)]
+)
+def test_smollm2_stays_in_fp32_where_trl_would_take_bf16(
+    model: str, gpu: bool, bf16: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
+    found = complete(load_config(None, [f"model={model}"]), load_task("countdown"))
+    assert (found.get("bf16"), found.get("use_cpu", False)) == (bf16, not gpu)
+    asked = complete(load_config(None, [f"model={model}", "trainer.bf16=true"]), load_task("countdown"))
+    assert asked["bf16"] is True

@@ -127,7 +127,7 @@ def from_dict(template: S, values: Mapping[str, Any]) -> S:
         value = values[name]
         whole = isinstance(default, int)
         number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
-        if not number or not math.isfinite(value):
+        if not number or not math.isfinite(as_float(value) or 0):
             kind = "a whole number" if whole else "a finite number"
             raise StateError(f"the saved state of {type(template).__name__} has {name} = {value!r}, expected {kind}")
     state = type(template)(**{n: type(default)(values[n]) for n, default in fields.items()})

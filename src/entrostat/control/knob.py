@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from entrostat.control.base import Action, Controller, bind
+from entrostat.control.numbers import as_float
 from entrostat.control.schedules import Schedule
 from entrostat.control.targets import is_relative
 from entrostat.errors import ConfigError
@@ -62,7 +63,7 @@ def as_controller(knob: Knob, action: Action, owner: str) -> Any:
                 f"{owner} must not name the initial entropy: only a target can be a fraction of it. Got {knob}"
             )
         return OpenLoop(knob)
-    if isinstance(knob, bool) or not isinstance(knob, int | float) or not math.isfinite(knob):
+    if isinstance(knob, bool) or not isinstance(knob, int | float) or not math.isfinite(as_float(knob) or 0):
         raise ConfigError(f"{owner} must be a finite number, a schedule or a controller, got {knob!r}")
     return OpenLoop(float(knob))
 

@@ -21,7 +21,10 @@ def as_float(value: Any) -> float | None:
             return float(value)
         except (TypeError, ValueError, RuntimeError):
             return None
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:  # a whole number beyond 1e308
+        return math.inf if value > 0 else -math.inf
 
 
 def number(

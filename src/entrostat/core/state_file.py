@@ -83,7 +83,7 @@ def load_state(
         )
     try:
         return method.state_from_dict(record["state"]), int(record["steps"])
-    except (StateError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (StateError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise StateError(
             f"the controller state at {path} is damaged ({error}). Use another checkpoint. {afresh}"
         ) from error

@@ -6,20 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    field_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, field_validator
 
 from entrostat.core.config import METHOD, Named, checked, named, read_values
 from entrostat.core.yaml_file import dump
 from entrostat.errors import ConfigError
+
+# What torch, NumPy and TRL take for a count.
+NonNegativeInt = Annotated[int, Field(ge=0, le=2**31 - 1)]
+PositiveInt = Annotated[int, Field(gt=0, le=2**31 - 1)]
 
 
 class _Section(BaseModel):

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from device import DEVICE
 from transformers import LlamaConfig, LlamaForCausalLM
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
@@ -35,7 +36,7 @@ def policy(seed: int = 0) -> LlamaForCausalLM:
     model = LlamaForCausalLM(config)
     with torch.no_grad():  # sharp enough that tokens differ in probability
         model.lm_head.weight.mul_(12)
-    return model
+    return model.to("cuda") if DEVICE == "cuda" else model
 
 
 def digits(prompts: list[str], completions: list[str], **_: Any) -> list[float]:
@@ -67,7 +68,7 @@ def trainer(
         "report_to": [],
         "save_strategy": "no",
         "disable_tqdm": True,
-        "use_cpu": True,
+        "use_cpu": DEVICE != "cuda",
         "bf16": False,
         "gradient_checkpointing": False,
         "beta": 0.0,

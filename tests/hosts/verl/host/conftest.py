@@ -1,4 +1,7 @@
-"""These tests need verl, in an environment of its own: `make test-verl`. Without verl none of them is collected."""
+"""These tests need verl, in an environment of its own: `make test-verl`. Without verl none of them is collected.
+
+They run on the CPU; with ENTROSTAT_TEST_DEVICE=cuda those without Ray run on verl's own platform for CUDA.
+"""
 
 from __future__ import annotations
 
@@ -15,4 +18,5 @@ else:
     sys.path.insert(0, str(HERE))
     from environment import for_cpu
 
-    os.environ.update(for_cpu(os.environ))
+    if os.environ.get("ENTROSTAT_TEST_DEVICE") != "cuda":
+        os.environ.update(for_cpu(os.environ))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 
 import pytest
 import torch
@@ -26,7 +27,10 @@ TEMPERATURE = 0.7
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    os.environ.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT="29611")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    os.environ.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
     if not torch.distributed.is_initialized():
         initialize_global_process_group_ray()
     yield tiny_folder(tmp_path_factory.mktemp("tiny"))
@@ -106,12 +110,13 @@ def test_statistics_equal_a_plain_forward(folder, packed, fused, monkeypatch):
         reference = reference_stats(logits, row.roll(-1), TEMPERATURE)
         for name in WANT:
             # The last position of a row has no next token, and verl never reads it.
-            got, expected = output[fields.STATISTIC.format(name)][i][:-1], getattr(reference, name)[:-1].float()
+            got = output[fields.STATISTIC.format(name)][i][:-1].cpu()
+            expected = getattr(reference, name)[:-1].float()
             assert torch.allclose(got, expected, rtol=1e-5, atol=2e-6), name
         if silent is not None:
             assert not [name for name in silent if name.startswith(fields.PREFIX)]
             assert torch.equal(output["log_probs"][i], silent["log_probs"][i])
-        assert torch.allclose(output["log_probs"][i][:-1], reference.logp[:-1].float(), rtol=1e-5, atol=2e-6)
+        assert torch.allclose(output["log_probs"][i][:-1].cpu(), reference.logp[:-1].float(), rtol=1e-5, atol=2e-6)
 
 
 def test_statistics_are_exact_in_bf16(folder):
@@ -134,8 +139,8 @@ def test_statistics_are_exact_in_bf16(folder):
     for i, (logits, targets, _, temperature) in enumerate(seen):
         reference = reference_stats(logits.double(), targets, temperature)
         for name in WANT:
-            got = output[fields.STATISTIC.format(name)][i]
-            assert torch.allclose(got, getattr(reference, name).float(), rtol=1e-5, atol=1e-6), name
+            got, expected = output[fields.STATISTIC.format(name)][i].cpu(), getattr(reference, name).float().cpu()
+            assert torch.allclose(got, expected, rtol=1e-5, atol=1e-6), name
 
 
 def test_the_fused_head_is_put_back(folder, monkeypatch):
