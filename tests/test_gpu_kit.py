@@ -14,7 +14,8 @@ GPU = Path(__file__).parents[1] / "benchmarks" / "gpu"
 
 @pytest.fixture
 def kit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kit's modules by their own names, and gone afterwards."""
+    """The kit's modules by their own names, and gone afterwards; the tests have a folder `run` too."""
+    monkeypatch.delitem(sys.modules, "run", raising=False)
     before = set(sys.modules)
     monkeypatch.syspath_prepend(str(GPU))
     yield

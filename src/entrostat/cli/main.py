@@ -50,6 +50,10 @@ for _module in pkgutil.iter_modules(entrostat.cli.__path__):
         app.command(_module.name)(importlib.import_module(f"entrostat.cli.{_module.name}").command)
 
 
+OWN = ("", "entrostat")
+# By what they are imported as. What the package itself needs is named as it is, everything else comes with `train`.
+BASE = ("numpy", "pydantic", "rich", "safetensors", "torch")
+HOST = ("accelerate", "datasets", "transformers", "trl")
 LONGEST = 2_000  # characters of an error, which may repeat what it was given
 
 
@@ -75,9 +79,17 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         if "--debug" in words:
             raise
+        if isinstance(error, ModuleNotFoundError) and (missing := (error.name or "").partition(".")[0]) not in OWN:
+            _say(f"error: this needs {missing}, which is not installed: pip install '{_brings(missing)}'")
+            sys.exit(1)
         what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         _say(f"error: this should not happen: {what}. {_kept(error)}")
         sys.exit(70)
+
+
+def _brings(missing: str) -> str:
+    """What to install for a module that is not there."""
+    return missing if missing in BASE else "entrostat[trl]" if missing in HOST else "entrostat[train]"
 
 
 def _no_empty_words(words: list[str]) -> None:
