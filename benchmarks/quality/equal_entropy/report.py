@@ -113,7 +113,9 @@ def verdict(runs: list[dict[str, Any]]) -> str:
     span = ", ".join(f"{k} {low:.3f} to {high:.3f} (plain {means[PLAIN][k]:.3f})" for k, (low, high) in spans.items())
     listed = ", ".join(f"`{name}`" for name in away)
     reached = f"{len(there)} of {len(there) + len(away)} knobs reach the target"
-    return f"## What it says\n\nOn-policy {reached}. The scores among them: {span}. Out of reach: {listed}."
+    fewest = min(len(own[name]) for name in (PLAIN, *there, *away))
+    few = " One seed of each so far: differences of a point or two say nothing." if fewest == 1 else ""
+    return f"## What it says\n\nOn-policy {reached}. The scores among them: {span}. Out of reach: {listed}.{few}"
 
 
 def main() -> None:

@@ -44,17 +44,18 @@ The signs agree in {agree} of {seen} runs in which both are clear.
 
 **Where they differ, why.**
 
-* *Not for the size of the steps.* Own steps and measured differ by {curvature:.3f} in the median: to first order a run is
-  understood, once it is known which way it went. `psr` and `high_entropy_tokens` take the largest steps (no baseline; a mean
-  over a fifth of the tokens), and only there the second order counts: it lowers the entropy.
+* *Little of it is the size of the steps.* Own steps and measured differ by {curvature:.3f} in the median. The second order
+  lowers the entropy: it makes {second:.0%} of plain training's own fall, and more where steps are large, as without a
+  baseline (`psr`) or with a mean over a fifth of the tokens (`high_entropy_tokens`).
 * *The method's own run goes elsewhere.* On the plain run's batches a wider clip, or none, gives back tokens that the clip
   had stopped, and those raise the entropy (foreseen {stale_foreseen:+.2f} in the mean of {stale_names}). In a run of its own
   the policy learns faster by it (reward {stale_reward:+.3f}), and a policy that learns is one whose entropy falls: measured
   {stale_measured:+.2f}. The lens speaks of a step at equal policies, not of a run at equal time. Over all methods here the
   entropy at the end and the reward at the end are correlated by {correlation:.2f}.
-* *A change of scale is not a change of kind.* `psr` divides by no standard deviation of the group: on the plain run's
-  batches its pushes are smaller, which the lens counts as less of a fall; without negative samples nothing pulls back, and
-  its own run falls further. `ar` scales all advantages down, which slows this plain gradient descent and would not slow
+* *A mean over fewer tokens is a larger step.* The lens counts pushes per token of the batch. Where the others leave the
+  denominator too (`psr`, `high_entropy_tokens`, `nsr`, `stapo`, `rsi_s`), the step is as much larger as tokens are fewer: `psr`,
+  which keeps the successes alone, takes several times the step, so that what looks like less of a fall is more of one.
+* *A smaller scale is a slower run.* `ar` scales all advantages down. That slows this plain gradient descent and would not slow
   AdamW.
 * *What the lens does not see*: {unseen}.
 
@@ -126,6 +127,7 @@ def page(record: dict[str, Any]) -> str:
     holding = [name for name in names if card(name).effect == "holds"]
     others = [name for name in names if name not in holding]
     rows, agree, seen = free(record, others)
+    plains = [seed["plain"] for seed in record["seeds"]]
     stale = {
         key: fmean(one[key] for name in STALE for one in of(record, name)) for key in ("foreseen", "measured", "reward")
     }
@@ -139,6 +141,7 @@ def page(record: dict[str, Any]) -> str:
         agree=agree,
         seen=seen,
         curvature=median(abs(one["first"] - one["measured"]) for name in names for one in of(record, name)),
+        second=fmean(1 - plain["first"] / (plain["end"] - plain["start"]) for plain in plains),
         **{f"stale_{key}": value for key, value in stale.items()},
         stale_names=", ".join(f"`{name}`" for name in STALE),
         correlation=correlation(record, names),
