@@ -29,7 +29,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_tokens_are_recorded_under_a_method_that_needs_only_the_entropy(tmp_path: Path) -> None:
-    run(tmp_path / "run", "steps=1", "method={name: entropy_bonus, coef: 0.01}", "eval.problems=0")
+    run(tmp_path / "run", "steps=1", "method.name=skywork", "eval.problems=0")
     (record,) = (tmp_path / "run" / "tokens").iterdir()
     assert record.name == "step-00000001.safetensors" and record.stat().st_size > 1000
 
