@@ -14,7 +14,7 @@ train \
   actor_rollout_ref.actor.ppo_mini_batch_size=512 \
   actor_rollout_ref.rollout.n=8 \
   actor_rollout_ref.rollout.temperature=0.6 \
-  data.max_prompt_length=2048 \
+  data.max_prompt_length=1024 \
   data.max_response_length=8192 \
   trainer.experiment_name=entropic-qwen3-8b-base \
   "$@"

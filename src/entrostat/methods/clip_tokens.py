@@ -148,7 +148,8 @@ def clip_b(mu: Knob = 2.5, two_sided: bool = False, scope: Literal["step", "micr
         (
             BATCH_SCOPE,
             "the cap on dropped tokens counts within each micro-batch; the release counts over the batch",
-            "statistics come from the forward pass of the update; the release recomputes the old policy's",
+            "statistics come from the forward pass of the update; the release recomputes the old policy's, and does not run as "
+            "shipped: nothing in trinity-rft 0.6.0 makes the statistic that it reads",
             "tokens of zero advantage stay; the release also drops outliers among them, outside its cap, which changes "
             "nothing but the denominator of the mean",
         ),

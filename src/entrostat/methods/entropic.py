@@ -100,7 +100,7 @@ class Entropic(AuthorityLink):
         (
             "the release steps a controller per rank and micro-batch; here " + GLOBAL_MEASUREMENT,
             "the integral is saved with the checkpoint; the release loses it",
-            "a negative target is an error; in the release it turns control off",
+            "a negative target is an error here; the release says that it turns control off, and crashes",
             "the added term is averaged over the selected tokens of each micro-batch, as released; with "
             "normaliser='all' it is a weight within the clipped loss instead",
         ),

@@ -23,6 +23,7 @@ _DECOMPOSED = (
     "rows that do not count leave the loss by mask; the release trims the batch to them, and its rows to a multiple "
     "of the world size"
 )
+_BONUS = "the paper's runs had an entropy bonus of 0.001 as well, a default of their configuration; here there is none"
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,12 @@ class RewardAdvantages(AuthorityLink):
 
 
 @preset(
-    Source("2506.01347", "negative sample reinforcement; RLVR-Decomposed", "A = -1 for wrong samples", (_DECOMPOSED,)),
+    Source(
+        "2506.01347",
+        "negative sample reinforcement; RLVR-Decomposed",
+        "A = -1 for wrong samples",
+        (_DECOMPOSED, _BONUS),
+    ),
     effect="raises",
 )
 def nsr(weight: Knob = 1.0) -> Chain:
@@ -83,7 +89,12 @@ def nsr(weight: Knob = 1.0) -> Chain:
 
 
 @preset(
-    Source("2506.01347", "positive sample reinforcement; RLVR-Decomposed", "A = 1 for correct samples", (_DECOMPOSED,)),
+    Source(
+        "2506.01347",
+        "positive sample reinforcement; RLVR-Decomposed",
+        "A = 1 for correct samples",
+        (_DECOMPOSED, _BONUS),
+    ),
     effect="lowers",
 )
 def psr(weight: Knob = 1.0) -> Chain:
@@ -96,7 +107,7 @@ def psr(weight: Knob = 1.0) -> Chain:
 
 
 @preset(
-    Source("2506.01347", "W-REINFORCE; RLVR-Decomposed", "weight 0.1 on correct samples, 1 on wrong ones"),
+    Source("2506.01347", "W-REINFORCE; RLVR-Decomposed", "weight 0.1 on correct samples, 1 on wrong ones", (_BONUS,)),
     effect="raises",
 )
 def w_reinforce(positive: Knob = 0.1) -> Chain:

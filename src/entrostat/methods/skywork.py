@@ -18,7 +18,11 @@ from entrostat.methods.registry import one, preset
         "2505.22312",
         "Skywork-OR1 adaptive entropy control, EntController of its release",
         "target 0.2, delta 1e-4, coefficient within (0, 5e-3)",
-        (GLOBAL_MEASUREMENT,),
+        (
+            GLOBAL_MEASUREMENT,
+            "the release steers on the mean surprisal of the sampled "
+            "tokens; here on the exact entropy, of which that is an estimate",
+        ),
     ),
     effect="holds",
 )

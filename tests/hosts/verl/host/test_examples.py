@@ -15,9 +15,14 @@ from entrostat.hosts.verl.settings import read_settings
 
 EXAMPLES = Path(__file__).parents[4] / "examples" / "verl"
 SCRIPTS = {
-    "entropic_qwen3_8b.sh": ("entropic", 512, 8, {"path": "Qwen/Qwen3-8B-Base", "temperature": 0.6}),
-    "clip_b_qwen25_7b.sh": ("clip_b", 64, 16, {"path": "Qwen/Qwen2.5-7B-Instruct", "temperature": 1.0}),
-    "clip_v_qwen25_7b.sh": ("clip_v", 64, 16, {"path": "Qwen/Qwen2.5-7B-Instruct", "temperature": 1.0}),
+    "entropic_qwen3_8b.sh": ("entropic", 512, 8, {"path": "Qwen/Qwen3-8B-Base", "temperature": 0.6, "answers": 8192}),
+    "clip_b_qwen25_7b.sh": (
+        "clip_b",
+        64,
+        16,
+        {"path": "Qwen/Qwen2.5-7B-Instruct", "temperature": 1.0, "answers": 7168},
+    ),
+    "clip_v_qwen25_7b.sh": ("clip_v", 64, 8, {"path": "Qwen/Qwen2.5-7B-Instruct", "temperature": 1.0, "answers": 7168}),
 }
 
 
@@ -47,6 +52,7 @@ def test_the_configuration_is_valid_and_the_paper_s(script, monkeypatch):
     assert config.actor_rollout_ref.rollout.n == rollouts
     assert config.actor_rollout_ref.model.path == settings["path"]
     assert config.actor_rollout_ref.rollout.temperature == settings["temperature"]
+    assert config.data.max_response_length == settings["answers"]
     assert config.actor_rollout_ref.actor.optim.lr == 1e-6
     prepare(config)  # verl's own validation, and ours
     assert config.trainer.v1.trainer_mode == "entrostat_sync"
