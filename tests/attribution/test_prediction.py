@@ -52,7 +52,7 @@ def test_the_displacement_is_its_causes(name, clip):
 
     def check(look):
         for move, before, parameter in zip(
-            moves(optimizer, look.before), look.before, look.replay.parameters, strict=True
+            moves(optimizer, look.before), look.before, look.recomputed.parameters, strict=True
         ):
             if move is None:
                 assert torch.equal(parameter, before)
@@ -150,15 +150,15 @@ def test_contributions_by_prompt_are_those_of_a_batch_of_that_prompt():
 
     def check(look):
         direction, *_ = look._split(look.gradient)
-        _, kept["all"] = by_difference(look.replay, look.before, look.stats, direction, 1.0)
-        (batch,) = look.replay.batches
+        _, kept["all"] = by_difference(look.recomputed, look.before, look.stats, direction, 1.0)
+        (batch,) = look.recomputed.batches
         for prompt in set(on.prompts):
             other = torch.tensor([label != prompt for label in on.prompts])
             alone = MicroBatch(
                 batch.evaluate, batch.mask_BT & ~other.unsqueeze(1), batch.push_logp_BT, batch.advantages_BT
             )
             kept[prompt] = by_backward(
-                type(look.replay)([alone], look.replay.parameters), look.before, look.stats, direction, 1.0
+                type(look.recomputed)([alone], look.recomputed.parameters), look.before, look.stats, direction, 1.0
             )
 
     step(net, optimizer, on, between=check)
@@ -205,7 +205,7 @@ def test_parameters_and_gradients_are_left_alone():
     kept = {}
 
     def keep(look):
-        parameters = look.replay.parameters
+        parameters = look.recomputed.parameters
         kept["now"] = flat(parameters), flat([p.grad for p in parameters if p.grad is not None])
 
     step(net, optimizer, data(), clip=0.05, between=keep, nodes=1, visited_states=True)

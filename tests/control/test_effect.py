@@ -109,7 +109,7 @@ def test_where_nothing_can_be_moved_the_output_stays() -> None:
     for _ in range(8):
         state = controller.step(state, 0.25, Effect(outputs, tuple(-0.01 * u - 0.001 for u in outputs), -0.001))
     flat = controller.step(state, 0.25, Effect(outputs, (0.0,) * len(outputs), 0.0))
-    assert flat.output == state.output and flat.drive == 0 and flat.saturated == 0
+    assert flat.output == state.output and flat.effort == 0 and flat.saturated == 0
 
 
 @pytest.mark.parametrize("share", [0.75, 1.0])

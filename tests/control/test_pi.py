@@ -122,8 +122,8 @@ def test_bumpless_start(read: Any, action: Any, first: float, start: float) -> N
     assert controller.init().output == start
     assert one.output == pytest.approx(start, abs=1e-12)
     # From there on it integrates as ever: the same error again moves the output by ki times it.
-    drive = (first - 0.5) * (1 if action == "lower" else -1)
-    assert two.output == pytest.approx(min(max(start + 0.1 * drive, -1), 1), abs=0.1 * abs(drive) + 1e-12)
+    effort = (first - 0.5) * (1 if action == "lower" else -1)
+    assert two.output == pytest.approx(min(max(start + 0.1 * effort, -1), 1), abs=0.1 * abs(effort) + 1e-12)
 
 
 def test_start_loads_the_integral() -> None:

@@ -273,7 +273,7 @@ def test_an_actuator_that_raises_is_the_mirror_image_of_one_that_lowers():
 
 @pytest.mark.parametrize("limit", [0.5, 1.0, 40.0])
 def test_an_actuator_s_units_make_no_difference_where_its_effect_is_known(limit):
-    """A drive is a share of what the limits can make, so that the prior of its gain means the same with any of them."""
+    """An effort is a share of what the limits can make, so that the prior of its gain means the same with any of them."""
     share, here, there = limit / 2, SelfTuning(0.2, 25, (-2, 2)), SelfTuning(0.2, 25, (-limit, limit))
     one, two = here.init(), there.init()
     rng = random.Random(0)
@@ -284,7 +284,7 @@ def test_an_actuator_s_units_make_no_difference_where_its_effect_is_known(limit)
         one = here.step(one, measured, Effect(outputs, changes, -0.2 - slope * one.output))
         there_outputs = tuple(share * u for u in outputs)
         two = there.step(two, measured, Effect(there_outputs, changes, -0.2 - slope * two.output / share))
-        assert two.drive == pytest.approx(one.drive, rel=1e-9, abs=1e-12)
+        assert two.effort == pytest.approx(one.effort, rel=1e-9, abs=1e-12)
         assert two.output == pytest.approx(share * one.output, rel=1e-9, abs=1e-12)
 
 
@@ -298,7 +298,7 @@ def test_an_actuator_s_units_make_no_difference_where_its_effect_is_not_known():
     for _ in range(40):
         measured = rng.gauss(START, 0.02)
         one, two = weights.step(one, measured), clip.step(two, measured)
-        assert two.drive == pytest.approx(one.drive, rel=1e-9, abs=1e-12)
+        assert two.effort == pytest.approx(one.effort, rel=1e-9, abs=1e-12)
         assert two.output == pytest.approx(0.2 + 0.1 * one.output, rel=1e-9)
         assert 0.1 <= two.output <= 0.5
 

@@ -145,7 +145,7 @@ def test_advantages_of_zero_leave_everything_finite(case: Case, reward: float) -
     for link, after, other in zip(control.method.links, control.state, reference.state, strict=True):
         for knob, controller in link.knobs.items():
             if reads_effect(controller) and after.knobs[knob].unit:
-                assert (after.knobs[knob].drive != 0) == any(name.startswith("terms/") for name in link.writes)
+                assert (after.knobs[knob].effort != 0) == any(name.startswith("terms/") for name in link.writes)
                 assert after.knobs[knob].measured == other.knobs[knob].measured
             else:
                 assert after.knobs[knob] == other.knobs[knob]

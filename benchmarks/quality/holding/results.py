@@ -79,7 +79,7 @@ def _run(case: Case, run: Run) -> dict[str, Any]:
 
 
 def _gain(run: Run, first: float) -> float | None:
-    """What a self-tuning controller found in the end: the share of the first entropy that a drive of 1 moves in a step."""
+    """What a self-tuning controller found in the end: the share of the first entropy that an effort of 1 moves in a step."""
     found = run.column(CONTROL + "gain")[1]
     return round(found[-1] / first, 5) if found else None
 

@@ -2,7 +2,7 @@
 
 from entrostat.attribution.account import FlowAccount, flow_account
 from entrostat.attribution.prediction import StepPrediction, before_step
-from entrostat.attribution.replay import MicroBatch
+from entrostat.attribution.recompute import MicroBatch
 from entrostat.attribution.tokens import TokenRecorder
 
 __all__ = ["FlowAccount", "MicroBatch", "StepPrediction", "TokenRecorder", "before_step", "flow_account"]

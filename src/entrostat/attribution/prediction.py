@@ -34,7 +34,7 @@ import torch
 from torch import Tensor
 
 from entrostat.attribution.displacement import can_split, moves, parameters_of
-from entrostat.attribution.replay import MicroBatch, Reduce, Replay, dot, masked, norm, wide
+from entrostat.attribution.recompute import MicroBatch, Recomputation, Reduce, dot, masked, norm, wide
 from entrostat.attribution.shares import BONUS, NEUTRAL, by_backward, by_difference
 from entrostat.attribution.visited import visited_change
 from entrostat.errors import ConfigError
@@ -126,15 +126,17 @@ def before_step(
     Args:
         batches: all micro-batches of the step, on this rank.
         optimizer: torch's own, not a wrapper.
-        reduce, processes: as in `Replay`.
+        reduce, processes: as in `Recomputation`.
 
     Raises:
         DataError: no micro-batch holds a token.
     """
-    replay = Replay(batches, parameters_of(optimizer), reduce, processes)
-    length = norm([p.grad for p in replay.parameters])
-    entropy, gradient, stats = replay.entropy_gradient()
-    return Look(replay, optimizer, length, entropy, gradient, stats, [p.detach().clone() for p in replay.parameters])
+    recomputed = Recomputation(batches, parameters_of(optimizer), reduce, processes)
+    length = norm([p.grad for p in recomputed.parameters])
+    entropy, gradient, stats = recomputed.entropy_gradient()
+    return Look(
+        recomputed, optimizer, length, entropy, gradient, stats, [p.detach().clone() for p in recomputed.parameters]
+    )
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ class Look:
         before: copies of the parameters.
     """
 
-    replay: Replay
+    recomputed: Recomputation
     optimizer: torch.optim.Optimizer
     length: float
     entropy: float
@@ -176,21 +178,21 @@ class Look:
         Raises:
             ConfigError: another number of nodes.
         """
-        replay, gradient = self.replay, self.gradient
-        late = replay.evaluate()
-        predicted = predicted_change(gradient, self.before, replay.parameters)
+        recomputed, gradient = self.recomputed, self.gradient
+        late = recomputed.evaluate()
+        predicted = predicted_change(gradient, self.before, recomputed.parameters)
         integrated = None
         if nodes:
             gradient = self._along_the_step(nodes)
-            integrated = predicted_change(gradient, self.before, replay.parameters)
+            integrated = predicted_change(gradient, self.before, recomputed.parameters)
         visited: tuple[float | None, float | None] = (None, None)
         if visited_states:
-            pairs = [(b.mask_BT, b.prompts, s, a) for b, s, a in zip(replay.batches, self.stats, late, strict=True)]
-            visited = visited_change(pairs, self.entropy, replay.reduce)
+            pairs = [(b.mask_BT, b.prompts, s, a) for b, s, a in zip(recomputed.batches, self.stats, late, strict=True)]
+            visited = visited_change(pairs, self.entropy, recomputed.reduce)
         total = predicted if integrated is None else integrated
         return StepPrediction(
             before=self.entropy,
-            after=replay.mean([stats.need("entropy") for stats in late])[0],
+            after=recomputed.mean([stats.need("entropy") for stats in late])[0],
             predicted=predicted,
             logit_level=self._flow(),
             integrated=integrated,
@@ -203,19 +205,19 @@ class Look:
         """The entropy's gradient, averaged over the way from before to after."""
         if nodes not in _GAUSS:
             raise ConfigError(f"nodes must be 0, 1, 2 or 3, got {nodes!r}")
-        way = [p.detach() - b for p, b in zip(self.replay.parameters, self.before, strict=True)]
+        way = [p.detach() - b for p, b in zip(self.recomputed.parameters, self.before, strict=True)]
         total = [torch.zeros_like(b) for b in self.before]
         for place, weight in _GAUSS[nodes]:
-            with self.replay.moved(self.before, way, place):
-                _, gradient, _ = self.replay.entropy_gradient()
+            with self.recomputed.moved(self.before, way, place):
+                _, gradient, _ = self.recomputed.entropy_gradient()
             for into, part in zip(total, gradient, strict=True):
                 into.add_(part, alpha=weight)
         return total
 
     def _account(self, gradient: Sequence[Tensor], total: float, shares: str) -> dict[str, Any]:
         direction, carried, decay = self._split(gradient)
-        clip = norm([p.grad for p in self.replay.parameters]) / self.length if self.length else 1.0
-        known = (self.replay, self.before, self.stats, direction, clip / self.replay.processes)
+        clip = norm([p.grad for p in self.recomputed.parameters]) / self.length if self.length else 1.0
+        known = (self.recomputed, self.before, self.stats, direction, clip / self.recomputed.processes)
         prompts: dict[Hashable, float] = {}
         if shares == "difference":
             groups, prompts = by_difference(*known)
@@ -234,7 +236,7 @@ class Look:
     def _split(self, gradients: Sequence[Tensor]) -> tuple[list[Tensor], float, float]:
         """c = gain * gradient, and what momentum and decay do to the entropy."""
         direction, carried, decay = [], 0.0, 0.0
-        steps = zip(gradients, self.replay.parameters, moves(self.optimizer, self.before), strict=True)
+        steps = zip(gradients, self.recomputed.parameters, moves(self.optimizer, self.before), strict=True)
         for gradient, parameter, move in steps:
             if move is None or parameter.grad is None:
                 direction.append(torch.zeros_like(gradient))
@@ -249,7 +251,7 @@ class Look:
     def _flow(self) -> float:
         """sum of a_t D_t: the mean flow of the tokens as the loss weighs them."""
         total = 0.0
-        for batch, stats in zip(self.replay.batches, self.stats, strict=True):
+        for batch, stats in zip(self.recomputed.batches, self.stats, strict=True):
             centred = stats.centred
             total += float(masked(batch.push_logp_BT.to(wide(centred)) * centred, batch).sum())
-        return self.replay.summed({"flow": total})["flow"] / self.replay.processes
+        return self.recomputed.summed({"flow": total})["flow"] / self.recomputed.processes

@@ -16,7 +16,7 @@ from collections.abc import Hashable, Sequence
 import torch
 from torch import Tensor
 
-from entrostat.attribution.replay import MicroBatch, Replay, dot, masked, norm, wide
+from entrostat.attribution.recompute import MicroBatch, Recomputation, dot, masked, norm, wide
 from entrostat.stats.summarise import QUADRANTS
 from entrostat.types import TokenStats
 
@@ -40,7 +40,11 @@ def groups_of(batch: MicroBatch, stats: TokenStats) -> dict[str, Tensor]:
 
 
 def by_difference(
-    replay: Replay, before: Sequence[Tensor], stats: Sequence[TokenStats], direction: Sequence[Tensor], scale: float
+    recomputed: Recomputation,
+    before: Sequence[Tensor],
+    stats: Sequence[TokenStats],
+    direction: Sequence[Tensor],
+    scale: float,
 ) -> tuple[dict[str, float], dict[Hashable, float]]:
     """Contributions by group (`groups_of` and `bonus`) and by prompt, from central differences.
 
@@ -51,7 +55,7 @@ def by_difference(
     sums: dict[str, float] = defaultdict(float)
     prompts: dict[Hashable, float] = defaultdict(float)
     for batch, found, (dlogp, dentropy) in zip(
-        replay.batches, stats, derivatives(replay, before, direction), strict=True
+        recomputed.batches, stats, derivatives(recomputed, before, direction), strict=True
     ):
         by_logp = masked(batch.push_logp_BT * dlogp, batch) * scale
         by_entropy = torch.zeros_like(by_logp)
@@ -63,10 +67,12 @@ def by_difference(
         if batch.prompts is not None:
             for label, value in zip(batch.prompts, (by_logp + by_entropy).sum(1).tolist(), strict=True):
                 prompts[label] += value
-    return replay.summed(sums), dict(prompts)
+    return recomputed.summed(sums), dict(prompts)
 
 
-def derivatives(replay: Replay, before: Sequence[Tensor], direction: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+def derivatives(
+    recomputed: Recomputation, before: Sequence[Tensor], direction: Sequence[Tensor]
+) -> list[tuple[Tensor, Tensor]]:
     """<direction, grad logp_t> and <direction, grad H_t> at `before`, (B, T) for each micro-batch."""
     length = norm(direction)
     # Where nothing moves any size will do; otherwise a first guess, a small part of the parameters' own length.
@@ -75,13 +81,13 @@ def derivatives(replay: Replay, before: Sequence[Tensor], direction: Sequence[Te
     for attempt in range(4):
         ends = []
         for sign in (1, -1):
-            with replay.moved(before, direction, sign * eps):
-                ends.append(replay.evaluate())
+            with recomputed.moved(before, direction, sign * eps):
+                ends.append(recomputed.evaluate())
         found = [
             (_difference(up, down, "logp") / (2 * eps), _difference(up, down, "entropy") / (2 * eps))
             for up, down in zip(*ends, strict=True)
         ]
-        nudge = replay.mean([(dlogp * eps).square() for dlogp, _ in found])[0] ** 0.5
+        nudge = recomputed.mean([(dlogp * eps).square() for dlogp, _ in found])[0] ** 0.5
         if not nudge or wanted / 4 <= nudge <= 4 * wanted or attempt == 3:
             break
         eps *= min(max(wanted / nudge, 1e-3), 1e3)  # bounded: so far off it need not be linear
@@ -89,12 +95,16 @@ def derivatives(replay: Replay, before: Sequence[Tensor], direction: Sequence[Te
 
 
 def by_backward(
-    replay: Replay, before: Sequence[Tensor], stats: Sequence[TokenStats], direction: Sequence[Tensor], scale: float
+    recomputed: Recomputation,
+    before: Sequence[Tensor],
+    stats: Sequence[TokenStats],
+    direction: Sequence[Tensor],
+    scale: float,
 ) -> dict[str, float]:
     """The groups' contributions as in `by_difference`, from one forward and backward pass for each."""
     sums: dict[str, float] = dict.fromkeys([*QUADRANTS, NEUTRAL, BONUS], 0.0)
-    with replay.moved(before):
-        for batch, found in zip(replay.batches, stats, strict=True):
+    with recomputed.moved(before):
+        for batch, found in zip(recomputed.batches, stats, strict=True):
             groups = groups_of(batch, found).items()
             pushes = [(name, "logp", batch.push_logp_BT.masked_fill(~members, 0)) for name, members in groups]
             if batch.push_entropy_BT is not None:
@@ -102,10 +112,10 @@ def by_backward(
             for name, statistic, push in pushes:
                 if bool(masked(push, batch).any()):
                     pushed = masked(batch.evaluate().need(statistic) * push, batch).sum()
-                    parts = torch.autograd.grad(pushed, replay.parameters, allow_unused=True)
+                    parts = torch.autograd.grad(pushed, recomputed.parameters, allow_unused=True)
                     along = (dot(c, part) for c, part in zip(direction, parts, strict=True) if part is not None)
                     sums[name] += scale * sum(along)
-    return replay.summed(sums)
+    return recomputed.summed(sums)
 
 
 def _difference(up: TokenStats, down: TokenStats, name: str) -> Tensor:

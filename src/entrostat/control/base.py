@@ -28,7 +28,7 @@ CONTROLLER_METRICS = (
     "error",
     "initial",
     "output",
-    "drive",
+    "effort",
     "saturated",
     "proportional",
     "integral_part",

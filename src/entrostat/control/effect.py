@@ -64,10 +64,10 @@ class Effect:
         return _between(list(itertools.accumulate(rising, max)), self.outputs, -change if falls else change)
 
 
-class Drives(Protocol):
-    """What the outputs do on this batch: drives, of which a positive one lowers the entropy.
+class Actuator(Protocol):
+    """What the outputs do on this batch, as efforts, of which a positive one lowers the entropy.
 
-    `low`, `high`: what the limits make of it. `direction`: 1 where a larger output drives more, else -1.
+    `low`, `high`: what the limits make of it. `direction`: 1 where a larger output is a larger effort, else -1.
     """
 
     @property
@@ -81,8 +81,8 @@ class Drives(Protocol):
 
     def of(self, output: float) -> float: ...
 
-    def output(self, drive: float, before: float) -> float:
-        """The output of a drive; `before` where no output makes a difference."""
+    def output(self, effort: float, before: float) -> float:
+        """The output of an effort; `before` where no output makes a difference."""
         ...
 
     def acted(self, output: float) -> float:
@@ -92,7 +92,7 @@ class Drives(Protocol):
 
 @dataclass(frozen=True)
 class Straight:
-    """Nothing is known of the effect: a drive is `unit` of output away from `rest`, with the actuator's sign."""
+    """Nothing is known of the effect: an effort is `unit` of output away from `rest`, with the actuator's sign."""
 
     limits: tuple[float, float]
     direction: int
@@ -110,15 +110,15 @@ class Straight:
     def of(self, output: float) -> float:
         return self.direction * (output - self.rest) / self.unit
 
-    def output(self, drive: float, before: float) -> float:
-        return self.rest + self.direction * drive * self.unit
+    def output(self, effort: float, before: float) -> float:
+        return self.rest + self.direction * effort * self.unit
 
     acted = of
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A drive is a predicted fall of the entropy, in units of `unit`."""
+    """An effort is a predicted fall of the entropy, in units of `unit`."""
 
     effect: Effect
     unit: float
@@ -138,8 +138,8 @@ class Curve:
     def of(self, output: float) -> float:
         return -self.effect.at(output) / self.unit
 
-    def output(self, drive: float, before: float) -> float:
-        return self.effect.output(-drive * self.unit) if self.effect.width else before
+    def output(self, effort: float, before: float) -> float:
+        return self.effect.output(-effort * self.unit) if self.effect.width else before
 
     def acted(self, output: float) -> float:
         return -self.effect.acting / self.unit

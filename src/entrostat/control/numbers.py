@@ -24,7 +24,7 @@ def as_float(value: Any) -> float | None:
     try:
         return float(value)
     except OverflowError:  # a whole number beyond 1e308
-        return math.inf if value > 0 else -math.inf
+        return math.inf if value > 0 else -math.inf  # type: ignore[operator]
 
 
 def number(

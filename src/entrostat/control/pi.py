@@ -95,23 +95,23 @@ class PI:
         check_measured(measured)
         low, high = self.limits
         goal = aim(self.target, state.steps, measured, state.initial)
-        drive = -goal.error if self.action == "raise" else goal.error
-        proportional = self.kp * drive
+        effort = -goal.error if self.action == "raise" else goal.error
+        proportional = self.kp * effort
         fed = self.feed_forward * (goal.slope if self.action == "raise" else -goal.slope)
         at_once = proportional + fed
         held = state.integral
         if state.steps == 0 and self.ki > 0:
             held = (self.start - (at_once if self.bumpless else 0.0)) / self.ki
             if self.bumpless and self.integral_read == "after":
-                held -= drive
-        advanced = held + drive
+                held -= effort
+        advanced = held + effort
         integral_part = self.ki * (advanced if self.integral_read == "after" else held)
         wanted = at_once + integral_part
         saturated = (wanted > high) - (wanted < low)
-        if self.anti_windup and saturated * drive > 0:
+        if self.anti_windup and saturated * effort > 0:
             # Integrate as far as the limit and no further; an integral that is past it already stays where it is.
             if self.integral_read == "after" and self.ki > 0:
-                at_limit = ((high if drive > 0 else low) - at_once) / self.ki
+                at_limit = ((high if effort > 0 else low) - at_once) / self.ki
                 advanced = sorted((held, at_limit, advanced))[1]
                 integral_part = self.ki * advanced
             else:

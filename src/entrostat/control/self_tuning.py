@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from entrostat.control.base import Action, check_limits, check_measured
-from entrostat.control.effect import Curve, Drives, Effect, Straight
+from entrostat.control.effect import Actuator, Curve, Effect, Straight
 from entrostat.control.estimator import (
     PRIOR_GAIN,
     Estimate,
@@ -40,7 +40,9 @@ from entrostat.errors import ConfigError, DataError
 SETTLED = 4.744
 """Time constants until a double pole stays within 5 %: the root of (1 + x) exp(-x) = 0.05."""
 
-_RANGE = 4.0  # drives between the limits, of any actuator: what a prior of the gain is worth does not hang on its units
+_RANGE = (
+    4.0  # efforts between the limits, of any actuator: what a prior of the gain is worth does not hang on its units
+)
 _OWN_SHARE = 0.75  # of the settling time asked for is the loop's own: the rest goes into finding out the plant
 _SHORTEST_SETTLING = (
     16.0  # steps that haste leaves the loop: with AdamW's momentum it only overshoots if it is asked for less
@@ -58,15 +60,15 @@ _PATIENCE = 4.0  # settling times; a target that takes longer at full output cou
 class SelfTuningState(Estimate):
     """The controller after a number of steps: what it measured, what it believes (see `Estimate`), what it commands.
 
-    `drive` is what the output is to do: u in the module's docstring. `unit` is the predicted change that a drive of 1 stands
-    for; 0 while no effect was known, when a drive is a quarter of the range of the output. `bias` is by how much more the
-    outputs drive on the batches that they act on than they were meant to, on average. `saturated` is -1 or 1 where the output
+    `effort` is what the output is to do: u in the module's docstring. `unit` is the predicted change that an effort of 1 stands
+    for; 0 while no effect was known, when an effort is a quarter of the range of the output. `bias` is by how much more the
+    outputs push on the batches that they act on than they were meant to, on average. `saturated` is -1 or 1 where the output
     sits at its lower or upper limit. `identified` is 1 while the gain stands two standard errors out of the noise with
     the right sign, -1 where it does with the wrong one, or after two settling times does not by one, else 0. `neutral` counts
     the steps for which the output is yet back at its start: because its effect has the wrong sign, or to find out what it does.
-    `reachable` is 0 while the output is at its limit, or by the theory no output drives towards the target, and the entropy does
+    `reachable` is 0 while the output is at its limit, or by the theory no output pushes towards the target, and the entropy does
     not come nearer to it; `reach_low` and `reach_high` [nats] are where one settling time at the limits
-    would lead. The `at_limit` fields add up the measurements since then: count, negative at the lowest drive, and sums of y
+    would lead. The `at_limit` fields add up the measurements since then: count, negative at the lowest effort, and sums of y
     and t y.
     """
 
@@ -76,7 +78,7 @@ class SelfTuningState(Estimate):
     target: float = 0.0
     error: float = 0.0
     output: float = 0.0
-    drive: float = 0.0
+    effort: float = 0.0
     unit: float = 0.0
     bias: float = 0.0
     saturated: int = 0
@@ -101,7 +103,7 @@ class SelfTuning:
             out; once it is known, three quarters of them do, or 16 where that is more.
         limits: lowest and highest output.
         start: output before the first measurement, within the limits; that of a clip range is its usual value.
-        rate: most that the output changes in one step; by default its drive moves by at most a tenth of what the limits
+        rate: most that the output changes in one step; by default its effort moves by at most a tenth of what the limits
             allow away from the one that holds, and back to it at once.
         deadband: errors below this many standard errors of the estimated level are left alone.
         momentum: share of an output's push that the next step still feels; 0 for plain gradient descent. AdamW with the
@@ -179,23 +181,23 @@ class SelfTuning:
         known = self._corrected(state, measured, standard_error, fresh)
         if effect and effect.width and not known.unit:
             known = drift_explained(replace(known, unit=effect.width / _RANGE))
-        drives = self._drives(known.unit, effect)
+        actuator = self._actuator(known.unit, effect)
         if self.delay:  # the output that acted on this batch was chosen before it
-            acted = drives.acted(state.output)
+            acted = actuator.acted(state.output)
             # What a limit cut off was not meant so, and a batch on which no output moves anything tells nothing.
-            if state.unit and not state.saturated and drives.low < drives.high:
+            if state.unit and not state.saturated and actuator.low < actuator.high:
                 over = max(_BIAS_MEMORY * self.time_constant, 2.0)
-                known = replace(known, bias=known.bias + (acted - state.drive - known.bias) / over)
+                known = replace(known, bias=known.bias + (acted - state.effort - known.bias) / over)
             known = self._predicted(known, acted, state.steps + 1)
         goal = aim(self.target, state.steps, measured, state.initial)
-        drive, end = self._command(known, state, drives, goal.initial)
+        effort, end = self._command(known, state, actuator, goal.initial)
         neutral = self._neutral(known, state)
-        wanted = self.start if neutral else drives.output(drive, state.output)
+        wanted = self.start if neutral else actuator.output(effort, state.output)
         end = 0 if neutral else end
         output = self._rate_limited(wanted, state.output)
-        drive = drives.of(output)
+        effort = actuator.of(output)
         if not self.delay:
-            known = self._predicted(known, drive, state.steps + 1)
+            known = self._predicted(known, effort, state.steps + 1)
         moved = replace(
             known,
             steps=state.steps + 1,
@@ -204,12 +206,12 @@ class SelfTuning:
             target=goal.value,
             error=goal.error,
             output=output,
-            drive=drive,
-            saturated=end * drives.direction,
+            effort=effort,
+            saturated=end * actuator.direction,
             identified=self._identified(known, state.steps),
             neutral=neutral,
         )
-        return self._judged(moved, state, drives, end)
+        return self._judged(moved, state, actuator, end)
 
     def _neutral(self, known: SelfTuningState, state: SelfTuningState) -> int:
         """For how many steps, this one included, the output stays where it started.
@@ -224,7 +226,7 @@ class SelfTuning:
             return math.ceil(self.settling)
         return max(state.neutral - 1, 0)
 
-    def _drives(self, unit: float, effect: Effect | None) -> Drives:
+    def _actuator(self, unit: float, effect: Effect | None) -> Actuator:
         if effect and unit:
             return Curve(effect, unit)
         low, high = self.limits
@@ -242,23 +244,23 @@ class SelfTuning:
             return state
         return wandered(corrected(state, measured, standard_error, state.steps, (SHORTEST_MEMORY, self.settling)))
 
-    def _predicted(self, now: SelfTuningState, drive: float, step: int) -> SelfTuningState:
-        return predicted(now, drive, self._felt(step))
+    def _predicted(self, now: SelfTuningState, effort: float, step: int) -> SelfTuningState:
+        return predicted(now, effort, self._felt(step))
 
     def _felt(self, step: int) -> float:
         """The momentum of an optimizer step, counted from 1: Adam divides its moving average by 1 - beta^step."""
         return 1 - (1 - self.momentum) / (1 - self.momentum**step) if self.momentum else 0.0
 
     def _command(
-        self, known: SelfTuningState, state: SelfTuningState, drives: Drives, initial: float
+        self, known: SelfTuningState, state: SelfTuningState, actuator: Actuator, initial: float
     ) -> tuple[float, int]:
-        """The next drive, and whether it is at the lowest (-1) or the highest (1) that there is."""
+        """The next effort, and whether it is at the lowest (-1) or the highest (1) that there is."""
         goal = aim(self.target, state.steps + self.delay, known.level, initial)
         ignored = self.deadband * math.sqrt(known.level_level)
         error = math.copysign(max(abs(goal.error) - ignored, 0.0), goal.error)
         least = PRIOR_GAIN * known.scale * (_LEAST_GAIN if known.gain > _KNOWN * known.gain_sd else 1.0)
         gain = max(known.gain, _CAUTION * known.gain_sd, least)
-        low, high = drives.low, drives.high
+        low, high = actuator.low, actuator.high
         most = 2 * max(abs(low), abs(high))
         # Drift and gain are known together, as the present rate of change, long before they are known apart.
         rate_now = known.drift - known.gain * known.lagged
@@ -269,7 +271,7 @@ class SelfTuning:
         wanted = hold + k_e * error + k_w * (known.lagged - hold) - known.bias
         if self.rate is None:
             # What proves too much is taken back at once: a limit on that would let a gain larger than believed overshoot.
-            now, most = drives.of(state.output), (high - low) / 10
+            now, most = actuator.of(state.output), (high - low) / 10
             hold -= known.bias
             wanted = min(max(wanted, min(now - most, hold)), max(now + most, hold))
         end = (wanted >= high) - (wanted <= low) if low < high else 0
@@ -285,11 +287,11 @@ class SelfTuning:
             return -1
         return -1 if steps >= 2 * self.settling and known.gain < _UNKNOWN * known.gain_sd else 0
 
-    def _judged(self, moved: SelfTuningState, before: SelfTuningState, drives: Drives, end: int) -> SelfTuningState:
+    def _judged(self, moved: SelfTuningState, before: SelfTuningState, actuator: Actuator, end: int) -> SelfTuningState:
         """The same state with what the limits reach, and whether they reach the target."""
         # By the theory every output takes the entropy further away: the curve may be too flat to have one limit to go to.
-        end = end or (drives.high < 0 < moved.error) - (drives.low > 0 > moved.error)
-        ends = [moved.level + self.settling * (moved.drift - d * moved.gain) for d in (drives.low, drives.high)]
+        end = end or (actuator.high < 0 < moved.error) - (actuator.low > 0 > moved.error)
+        ends = [moved.level + self.settling * (moved.drift - d * moved.gain) for d in (actuator.low, actuator.high)]
         reach_low, reach_high = sorted(max(level, 0.0) for level in ends)
         count = max(before.at_limit * end, 0) + 1 if end else 0
         y = moved.measured + (before.limit_y if count > 1 else 0.0) if count else 0.0

@@ -1,1 +1,1 @@
-"""The runtime that every host drives: one controller step per optimizer step, its state file, and the one parser of settings."""
+"""The runtime under every host: one controller step per optimizer step, its state file, and the one parser of settings."""

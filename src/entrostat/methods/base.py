@@ -249,7 +249,7 @@ class Link:
         memory = {**state.memory, **{name: value for name, value in learned.items() if math.isfinite(value)}}
         return MethodState(knobs, {name: memory[name] for name in learned if name in memory}), metrics
 
-    def ahead(self, before: MethodState, after: MethodState) -> MethodState:
+    def acting_state(self, before: MethodState, after: MethodState) -> MethodState:
         """The state to act with on the very batch that led from `before` to `after`.
 
         Controllers and memory have seen that batch; a schedule has not moved on to the next step yet.

@@ -162,7 +162,7 @@ class Chain:
             own, values = link.update(before, Totals(standard, (_floats(link, sums),)).of(0))
             after.append(own)
             metrics.update(values)
-            return link.ahead(before, own)
+            return link.acting_state(before, own)
 
         changed, sums = self._fold(surrogate, whole, state, moved)
         totals = self.totals(standard, sums)

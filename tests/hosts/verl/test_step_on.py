@@ -52,7 +52,7 @@ def test_what_acts_is_the_state_that_has_seen_this_batch(case: Case) -> None:
     batch = dataclasses.replace(step.batch(chain.requires), whole_step=True)
     plain = es.ppo(batch)
     after, _ = chain.update(before, totals_of(chain, before, batch))
-    ahead = tuple(link.ahead(b, a) for link, b, a in zip(chain.links, before, after, strict=True))
+    ahead = tuple(link.acting_state(b, a) for link, b, a in zip(chain.links, before, after, strict=True))
     expected = chain.apply(plain, batch, ahead)
     for name in ("advantages_BT", "weight_BT", "keep_BT"):
         ours, theirs = getattr(changed, name), getattr(expected, name)

@@ -40,7 +40,7 @@ class MicroBatch:
 
 
 @dataclass(frozen=True)
-class Replay:
+class Recomputation:
     """All micro-batches of a step, and the parameters that it moves.
 
     Attributes:
