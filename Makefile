@@ -54,9 +54,7 @@ TRL_VERSIONS ?= 0.25.1 1.0.0 1.14.2 1.16.0
 .venv-trl/%/ready: pyproject.toml
 	$(PYTHON) -m venv .venv-trl/$*
 	.venv-trl/$*/bin/python -m pip install --quiet --no-index --no-deps torch==2.13.0 2>/dev/null || true
-	.venv-trl/$*/bin/python -m pip install --quiet 'trl==$*' $(if $(filter 0.%,$*),'transformers<5') \
-		omegaconf pydantic typer pytest pytest-timeout
-	.venv-trl/$*/bin/python -m pip install --quiet --no-deps --editable .
+	.venv-trl/$*/bin/python -m pip install --quiet 'trl==$*' $(if $(filter 0.%,$*),'transformers<5') --editable . pytest pytest-timeout
 	touch $@
 
 test-trl-versions: $(TRL_VERSIONS:%=.venv-trl/%/ready)
