@@ -67,10 +67,7 @@ class TokenRecorder:
         decode: Callable[[Sequence[int]], str] | None = None,
         step: int = 0,
     ) -> None:
-        asked = {"every": every, "completions": completions, "length": length, "megabytes": megabytes}
-        for name, value in asked.items():
-            if isinstance(value, bool) or not value > 0:
-                raise ConfigError(f"tokens.{name} must be above 0, got {value!r}; to record nothing, leave tokens out")
+        check_sizes(every=every, completions=completions, length=length, megabytes=megabytes)
         self.folder, self.every, self.completions, self.length = Path(folder), every, completions, length
         self.bytes, self.decode = megabytes * 1e6, decode
         self._warned = False
@@ -195,6 +192,15 @@ class TokenRecorder:
                 path.unlink()
             self.every *= 2
             files = self._files()
+
+
+def check_sizes(**asked: Any) -> None:
+    """`ConfigError` where one of `every`, `completions`, `length`, `megabytes` is none, or not above 0."""
+    for name, value in asked.items():
+        if name not in ("every", "completions", "length", "megabytes"):
+            raise ConfigError(f"tokens.{name}: there are every, completions, length and megabytes")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+            raise ConfigError(f"tokens.{name} must be above 0, got {value!r}; to record nothing, leave tokens out")
 
 
 def factor(changed: Surrogate, batch: TokenBatch) -> Tensor:

@@ -2,17 +2,22 @@
 
 +entrostat.method.name=hold +entrostat.method.target=0.3     the method and its options
 +entrostat.resume_state=fresh                                start the controller afresh from a checkpoint
++entrostat.tokens.every=25                                   keep a sample of the tokens, for the report
++entrostat.alerts.wandb=true                                 send findings while the run goes on
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from entrostat.attribution.tokens import check_sizes
 from entrostat.core.config import did_you_mean
 from entrostat.core.host import Host
 from entrostat.core.specification import build_method
+from entrostat.diagnosis.alerts import Alerts
 from entrostat.errors import ConfigError, HostError
 from entrostat.hosts.verl.batch import needs_loss
 from entrostat.methods import Chain
@@ -39,7 +44,7 @@ VERL = Host(
 )
 """What our verl trainer can express, whatever its engine."""
 
-KEYS = ("method", "resume_state")
+KEYS = ("method", "resume_state", "tokens", "alerts")
 STRATEGIES = ("fsdp", "fsdp2", "megatron")
 RIVALS = ("clip_cov", "kl_cov")
 HINT = "for example +entrostat.method.name=hold +entrostat.method.target=0.3"
@@ -47,10 +52,17 @@ HINT = "for example +entrostat.method.name=hold +entrostat.method.target=0.3"
 
 @dataclass(frozen=True)
 class Settings:
-    """What `+entrostat.*` says."""
+    """What `+entrostat.*` says.
+
+    Attributes:
+        tokens: what `attribution.TokenRecorder` takes; None: no tokens are recorded.
+        alerts: None where nothing is sent.
+    """
 
     method: Chain
     resume_state: Literal["require", "fresh"] = "require"
+    tokens: Mapping[str, Any] | None = None
+    alerts: Alerts | None = None
 
 
 def read_settings(section: Any) -> Settings:
@@ -70,11 +82,24 @@ def read_settings(section: Any) -> Settings:
     resume_state = section.get("resume_state", "require")
     if resume_state not in ("require", "fresh"):
         raise ConfigError(f"entrostat.resume_state: must be 'require' or 'fresh', got {resume_state!r}")
+    tokens, places = (section.get(name) for name in ("tokens", "alerts"))
+    for name, given in (("tokens", tokens), ("alerts", places)):
+        if given is not None and not isinstance(given, Mapping):
+            raise ConfigError(
+                f"entrostat.{name}: its settings are asked for, such as +entrostat.{name}.every=25; got {given!r}"
+            )
     try:
         chain = build_method(str(named["name"]), options)
+        check_sizes(**(tokens or {}))
+        known = [name for name in inspect.signature(Alerts).parameters if name != "call"]
+        if strange := [str(name) for name in places or () if name not in known]:
+            raise ConfigError(
+                f"alerts.{strange[0]}: unknown key{did_you_mean(strange[0], known)}; there are {', '.join(known)}"
+            )
+        alerts = None if places is None else Alerts(**places)
     except ConfigError as error:
         raise ConfigError(f"entrostat.{error}") from error
-    return Settings(chain, resume_state)
+    return Settings(chain, resume_state, tokens, alerts)
 
 
 def check_host(config: Any, method: Chain) -> None:

@@ -24,6 +24,7 @@ from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils.config import omega_conf_to_dataclass
 from verl.workers.utils.padding import response_from_nested, response_to_nested
 
+from entrostat.attribution import TokenRecorder
 from entrostat.core.control import EntropyControl
 from entrostat.errors import MissingStatistic
 from entrostat.hosts.verl import fields
@@ -54,7 +55,7 @@ class Controlled:
         self.entropy_control = EntropyControl(
             settings.method, on_policy=updates == 1, delay=0, host=VERL, updates=updates
         )
-        self.resume_state = settings.resume_state
+        self.resume_state, self._tokens, self._alerts = settings.resume_state, settings.tokens, settings.alerts
         self._clip: tuple[float, float, float] | None = None
         super().__init__(config)  # type: ignore[call-arg]
 
@@ -95,14 +96,15 @@ class Controlled:
     def _wanted(self) -> list[str]:
         """Names of the statistics that the method reads, of its completions as of its tokens."""
         method = self.entropy_control.method
-        return sorted(map(str, method.requires | method.of_rollouts))
+        return sorted(map(str, self.entropy_control.wants | method.of_rollouts))
 
     def _read(self, batch: Any) -> tuple[TokenBatch, Sessions, Any]:
         """The global batch from the transfer queue, padded, and verl's mask, whose row lengths a result must have."""
-        method = self.entropy_control.method
-        rewarded = method.needs_rewards or "reward" in method.stages
+        method, recorded = self.entropy_control.method, self.entropy_control.records_tokens
+        rewarded = method.needs_rewards or "reward" in method.stages or recorded
         names = {name: fields.STATISTIC.format(name) for name in self._wanted}
         select = ["advantages", "response_mask", *names.values(), *(["rm_scores"] if rewarded else [])]
+        select += ["prompts", "responses"] if recorded else []
         data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=select)
         if missing := [name for name, field in names.items() if field not in data]:
             raise MissingStatistic(
@@ -117,7 +119,11 @@ class Controlled:
         if rewarded:  # all rows of a session share the reward of its last
             rewards = data["rm_scores"].to_padded_tensor(0.0).sum(1)[sessions.last_S][sessions.session_B]
         advantages, mask = data["advantages"].to_padded_tensor(0.0), like.to_padded_tensor(0)
-        whole = TokenBatch(TokenStats(**stats), advantages, mask, rewards_B=rewards, groups_B=sessions.prompt_B)
+        told: dict[str, Any] = {}
+        if recorded:
+            ids_BT = data["responses"].to_padded_tensor(0)
+            told = {"ids_BT": ids_BT, "prompts_B": list(data["prompts"].unbind())}
+        whole = TokenBatch(TokenStats(**stats), advantages, mask, None, rewards, sessions.prompt_B, **told)
         return whole, sessions, like
 
     def _write(self, batch: Any, update: Update, like: Any) -> Any:
@@ -134,6 +140,11 @@ class Controlled:
             batch.extra_info[fields.CLIP] = self._clip
         return super()._update_actor(batch, metrics)  # type: ignore[misc]
 
+    def _compute_metrics(self, batch: Any, metrics: dict[str, Any], *rest: Any, **named: Any) -> None:
+        super()._compute_metrics(batch, metrics, *rest, **named)  # type: ignore[misc]
+        if self._alerts is not None:
+            self._alerts.add(self.global_steps, metrics)  # type: ignore[attr-defined]
+
     # -- checkpoints ---------------------------------------------------------------------------------------------------
 
     def _save_checkpoint(self) -> None:
@@ -149,6 +160,10 @@ class Controlled:
             trainer = self.config.trainer
             path = trainer.resume_from_path if trainer.resume_mode == "resume_path" else self._folder()
             self.entropy_control.load(path, AFRESH)
+        if self._tokens is not None:
+            folder, decode = Path(self.config.trainer.default_local_dir) / "tokens", self.tokenizer.decode  # type: ignore[attr-defined]
+            done = self.entropy_control.steps
+            self.entropy_control.recorder = TokenRecorder(folder, **self._tokens, decode=decode, step=done)
 
     def _folder(self) -> Path:
         return Path(self.config.trainer.default_local_dir) / f"global_step_{self.global_steps}"  # type: ignore[attr-defined]

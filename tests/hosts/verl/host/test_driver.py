@@ -13,6 +13,7 @@ import transfer_queue as tq
 from host_case import SMALL, compose
 from verl.trainer.ppo.padding_utils import upsample_batch_to_divisible_size
 from verl.trainer.ppo.v1 import get_trainer_cls
+from verl.trainer.ppo.v1.trainer_base import PPOTrainer
 from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 
 from entrostat.control import Cosine, Initial
@@ -20,6 +21,7 @@ from entrostat.errors import ConfigError, HostError, MissingStatistic, StateErro
 from entrostat.hosts.verl import fields
 from entrostat.hosts.verl.batch import control_batch
 from entrostat.lab import group_advantages
+from entrostat.report.tokens import read_tokens
 from entrostat.stats import token_stats
 from entrostat.types import TokenBatch, TokenStats
 
@@ -379,3 +381,49 @@ def test_the_state_is_written_before_the_checkpoint_counts(tmp_path):
     with pytest.raises(StateError, match=r"no controller state .* add \+entrostat\.resume_state=fresh"):
         resumed(*FLOW)
     assert resumed(*FLOW, "+entrostat.resume_state=fresh").steps == 0
+
+
+def test_tokens_are_recorded_and_findings_sent(tmp_path, monkeypatch):
+    """Under a method that needs no more than the entropy itself."""
+    control = trainer(
+        "+entrostat.method.name=skywork",
+        "+entrostat.method.target=1.0",
+        "+entrostat.tokens={every: 2, completions: 3}",
+        f"+entrostat.alerts={{command: [tee, {tmp_path}/found.json], every: 10}}",
+        f"trainer.default_local_dir={tmp_path}",
+        "trainer.resume_mode=disable",
+    )
+    control.global_steps, control.tokenizer = 0, SimpleNamespace(decode=lambda ids: " ".join(map(str, ids)))
+    control._load_checkpoint()
+    for step in range(4):
+        rows, keys = random_rows(step)
+        control._compute_advantage(put(rows, keys), {})
+        tq.kv_clear(keys=keys, partition_id="train")
+    samples, problems = read_tokens(tmp_path / "tokens")
+    assert not problems and [sample.step for sample in samples] == [1, 2, 4]
+    first = samples[0]
+    assert first.prompts == ["1 1 1"] * 3 and set(first.rewards) <= {0.0, 1.0} and set(first.ids) == {1}
+    assert "flow" in first.would and first.lengths == first.full_lengths
+
+    monkeypatch.setattr(PPOTrainer, "_compute_metrics", lambda *rest, **named: None)
+    for step in range(1, 60):
+        control.global_steps, alive = step, float(step < 20)
+        metrics = {"actor/entropy": 0.5, "critic/score/mean": 0.3 * alive, "actor/grad_norm": 0.2 * alive}
+        control._compute_metrics(None, metrics, {}, global_steps=step, epoch=0)
+    control._alerts.close()
+    assert "E302" in (tmp_path / "found.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("+entrostat.tokens.every=0", r"entrostat\.tokens\.every must be above 0"),
+        ("+entrostat.tokens.evry=5", r"entrostat\.tokens\.evry"),
+        ("+entrostat.tokens=true", r"entrostat\.tokens: its settings"),
+        ("+entrostat.alerts.webhok=x", r"entrostat\.alerts\.webhok: unknown key \(did you mean 'webhook'"),
+        ("+entrostat.alerts.every=5", "no place to send to"),
+    ],
+)
+def test_wrong_settings_of_tokens_and_alerts_are_refused(override, named):
+    with pytest.raises(ConfigError, match=named):
+        trainer(*FLOW, override)
