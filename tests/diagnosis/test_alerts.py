@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import http.server
 import json
 import sys
@@ -91,6 +92,15 @@ def test_trackers_get_it_in_their_own_words(tracker: str, monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, tracker, fake)
     dead(Alerts(**{tracker: True}))
     assert sent[0]["title"].startswith("E302") and sent[0]["level"] == "error" and sent[0]["text"]
+
+
+def test_a_place_sees_the_context_of_the_training() -> None:
+    """trackio keeps its open run in a context variable."""
+    run: contextvars.ContextVar[str] = contextvars.ContextVar("run", default="none")
+    run.set("mine")
+    seen: list[str] = []
+    dead(Alerts(call=lambda finding: seen.append(run.get())))
+    assert seen and set(seen) == {"mine"}
 
 
 def test_trl_s_callback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ Nothing is sent unless a place is given. A place that fails is warned of once an
 
 from __future__ import annotations
 
+import contextvars
 import json
 import subprocess
 import threading
@@ -101,7 +102,9 @@ class Alerts:
                 self._sent[finding.code] = grave
                 fresh.append(finding)
         if fresh:
-            thread = threading.Thread(target=self._send, args=(fresh,), daemon=True)
+            # In this thread's context, where trackio keeps the run that is open.
+            send = contextvars.copy_context().run
+            thread = threading.Thread(target=send, args=(self._send, fresh), daemon=True)
             self._sending = [each for each in self._sending if each.is_alive()] + [thread]
             thread.start()
         return fresh
