@@ -51,5 +51,5 @@ def test_the_tests_device() -> None:
         "ENTROSTAT_TEST_DEVICE": "elsewhere",
     }
     script = f"OF_A_TEST = {OF_A_TEST!r}\n{SCRIPT}"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, timeout=120)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -48,7 +48,7 @@ def test_a_command_works_or_says_what_to_install(absent: list[str], works: list[
         ["report", str(tmp_path)], ["tune", str(log)],
     ]  # fmt: skip
     words = [sys.executable, "-c", SCRIPT, json.dumps(absent), json.dumps(commands)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=240, cwd=tmp_path)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=500, cwd=tmp_path)
     codes = [int(line[1:]) for line in done.stdout.splitlines() if line.startswith("@")]
     said = done.stderr.split("@\n")[:-1]
     assert len(codes) == len(said) == len(commands), done.stderr
