@@ -1,9 +1,10 @@
-"""`results.json` as a page and a picture: `python benchmarks/quality/long/report.py` writes README.md and long.png."""
+"""`results.json` as a page and a picture: `python benchmarks/quality/long/report.py` writes README.md and long.png, also for docs."""
 
 from __future__ import annotations
 
 import json
 import math
+import shutil
 import sys
 from pathlib import Path
 from statistics import fmean, stdev
@@ -17,7 +18,12 @@ sys.path.append(str(Path(__file__).parents[2]))
 from common.markdown import machine, table
 
 HERE = Path(__file__).parent
-PLAIN, SHOWN = "plain", {"plain": ("plain GRPO", "#D55E00", "-"), "hold-50%": ("hold at 50 %", "#6A3D9A", "--")}
+PLAIN = "plain"
+SHOWN = {
+    "plain": ("plain GRPO", "#D55E00", "-"),
+    "hold-75%": ("hold at 75 %", "#6A3D9A", "--"),
+    "anneal-linear": ("hold, 100 to 15 %", "#0072B2", "-."),
+}
 SETTLED = 200
 SCORES = {"greedy": "greedy", "1": "avg", "16": "pass@16", "64": "pass@64"}
 INTRODUCTION = """# Long runs
@@ -124,7 +130,7 @@ def draw(rows: list[dict[str, Any]], window: int, path: Path) -> None:
             axes.plot(at, means, color=colour, linestyle=style, label=label, linewidth=1.8)
         if arm != PLAIN:
             targets = [fmean(values) for values in zip(*(row["windows"]["target"] for row in own), strict=True)]
-            panels[0][0].plot(at, targets, color="black", linewidth=1, linestyle=(0, (2, 2)), label="target")
+            panels[0][0].plot(at, targets, color="black", linewidth=1, linestyle=(0, (2, 2)))
         steps = sorted(map(int, own[0]["judged"]))
         for axes, name in zip(panels[1], ("greedy", "16"), strict=True):
             means = [fmean(score(row, name, step) if step else before(row, name) for row in own) for step in steps]
@@ -163,6 +169,7 @@ def main() -> None:
     (HERE / "README.md").write_text(page(record))
     three = [row for row in record["runs"] if row["setting"] == "three numbers" and row["arm"] in SHOWN]
     draw(three, record["window"], HERE / "long.png")
+    shutil.copy(HERE / "long.png", HERE.parents[2] / "docs" / "images")
 
 
 if __name__ == "__main__":

@@ -55,6 +55,10 @@ def arms(steps: int) -> dict[str, tuple[str, ...]]:
         "hold-75%": _held("0.75 * initial"),
         "hold-100%": _held("initial"),
         "hold-0.1": _held("0.1"),
+        # A floor: the coefficient is never negative, so nothing pushes the entropy down on its way there.
+        **{
+            f"floor-{share}%": _method("hold", f"target: {share / 100} * initial, limits: [0, 1]") for share in (50, 75)
+        },
         "anneal-linear": _held(f"{{linear: {{start: initial, end: {last}, steps: {steps}}}}}"),
         "anneal-50-to-15%": _held(f"{{linear: {{start: 0.5 * initial, end: {last}, steps: {steps}}}}}"),
         "hold-then-decay": _held(
