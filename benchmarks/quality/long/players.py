@@ -39,12 +39,32 @@ SEEDS = (1, 2, 3, 4, 5)
 LEVELS = ("hold-15%", "hold-30%", "hold-50%", "hold-75%", "hold-100%")
 FIRST = ("plain", "hold-50%", "hold-30%", "hold-15%", "hold-75%", "hold-100%", "entropic-50%", "clip_b-1", "clip_v-1")
 REST = (
-    *("floor-50%", "floor-75%", "aec-50%", "clip_b-2.5", "clip_b-0.5", "clip_v-8.5", "clip_v-2", "anneal-linear", "anneal-50-to-15%"),
+    *(
+        "floor-50%",
+        "floor-75%",
+        "aec-50%",
+        "clip_b-2.5",
+        "clip_b-0.5",
+        "clip_v-8.5",
+        "clip_v-2",
+        "anneal-linear",
+        "anneal-50-to-15%",
+    ),
     *("hold-then-decay", "flow-50%", "temperature-50%", "w_reinforce", "nsr", "bonus-0.01", "bonus-0.1", "bonus-0.4"),
 )
 STUDIED = {
     "three numbers": (*FIRST, *REST),
-    "four numbers": (*FIRST, "floor-50%", "floor-75%", "bonus-0.4", "anneal-50-to-15%", "w_reinforce", "nsr", "aec-50%", "bonus-0.1"),
+    "four numbers": (
+        *FIRST,
+        "floor-50%",
+        "floor-75%",
+        "bonus-0.4",
+        "anneal-50-to-15%",
+        "w_reinforce",
+        "nsr",
+        "aec-50%",
+        "bonus-0.1",
+    ),
     "three numbers, four updates a batch": ("plain", "clip-higher", "hold-50%", "entropic-50%", "entropic-P-50%"),
     "three numbers, 4,000 steps": ("plain", "hold-50%", "hold-30%", "hold-then-decay"),
 }
