@@ -1,4 +1,4 @@
-"""`results.json` as a page and a picture: `python benchmarks/quality/long/report.py` writes README.md and long.png, also for docs."""
+"""`results.json` as a page and a picture: `python benchmarks/quality/long/report.py` writes README.md and long.png."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def draw(rows: list[dict[str, Any]], window: int, path: Path) -> None:
         axes.set_ylim(bottom=0)
     for axes in panels[1]:
         axes.set_xlabel("optimizer step")
-    panels[0][0].legend(frameon=False)
+    panels[1][0].legend(frameon=False, loc="lower right")
     figure.savefig(path)
 
 
