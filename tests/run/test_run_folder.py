@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from run.small_run import run
 
 from entrostat.errors import ConfigError, DataError
-from entrostat.run.folder import MetricsFile, claim, read_metrics, write_json
+from entrostat.run.folder import MetricsFile, claim, default_path, read_metrics, write_json
 from entrostat.run.record import Run
 from entrostat.run.summary import summarise
 
@@ -124,3 +125,15 @@ def test_errors_are_taken_over_the_second_half() -> None:
     assert summarise(plain)["entropy"]["second_half"] is None
     assert summarise(plain, target=0.5)["entropy"]["second_half"] == second_half
     assert summarise([]) == {"steps": 0}
+
+
+def test_runs_that_start_within_a_second_have_folders_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "strftime", lambda *_: "20261127-234455")
+    names = []
+    for _ in range(3):
+        folder = default_path("hold", tmp_path)
+        folder.mkdir()
+        names.append(folder.name)
+    assert names == ["20261127-234455-hold", "20261127-234455-hold-2", "20261127-234455-hold-3"]

@@ -13,6 +13,7 @@ changes.jsonl   what was changed on resume, where something was
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import math
 import os
@@ -35,8 +36,10 @@ CHECKPOINTS, FIGURE, TOKENS = "checkpoints", "entropy.png", "tokens"
 
 
 def default_path(method: str, root: str | Path = "runs") -> Path:
-    """`runs/<time>-<method>`."""
-    return Path(root) / f"{time.strftime('%Y%m%d-%H%M%S')}-{method}"
+    """`runs/<time>-<method>`, with a number behind it where that is taken: two runs may start within a second."""
+    first = Path(root) / f"{time.strftime('%Y%m%d-%H%M%S')}-{method}"
+    others = (first.with_name(f"{first.name}-{number}") for number in itertools.count(2))
+    return next(path for path in itertools.chain([first], others) if not path.exists())
 
 
 def check_free(folder: Path) -> None:
