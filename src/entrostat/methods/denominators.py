@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from entrostat.types import Surrogate, TokenBatch
+from entrostat.types import Rollouts, Surrogate, TokenBatch
 
 Mean = Literal["sequence", "token", "fixed"]
 """A mean: over each sequence's tokens first, over the batch's tokens, or by a number that no dropped token changes."""
@@ -28,12 +28,12 @@ def token_factor(changed: Surrogate, batch: TokenBatch, mean: Mean) -> Tensor | 
     return factor if changed.weight_BT is None else factor * changed.weight_BT
 
 
-def row_factor(keep_B: Tensor, lengths_B: Tensor, mean: Mean) -> Tensor:
-    """The factor on each row's advantages, (B,): 0 for a dropped one.
-
-    Args:
-        keep_B: rows that stay; lengths_B: tokens of each row that count.
-    """
-    lengths = lengths_B.double()
+def kept_advantages(changed: Rollouts, mean: Mean) -> Tensor:
+    """The advantages that a reward stage left, (B,) or (B, T): 0 in dropped rows, larger in those that stay."""
+    advantages, keep_B = changed.advantages, changed.keep_B
+    if keep_B is None:
+        return advantages
+    lengths = changed.lengths_B.double()
     share = (lengths * keep_B).sum() / lengths.sum() if mean == "token" else keep_B.double().mean()
-    return keep_B / share.clamp_min(1e-9)
+    factor_B = (keep_B / share.clamp_min(1e-9)).to(advantages.dtype)
+    return advantages * (factor_B if advantages.dim() == 1 else factor_B.unsqueeze(1))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from entrostat.core.control import EntropyControl
-from entrostat.methods.denominators import Mean, row_factor
+from entrostat.methods.denominators import Mean, kept_advantages
 from entrostat.types import Rollouts, TokenStats
 
 REWARDS = "entrostat_rewards"
@@ -55,10 +55,7 @@ def score(
         total_steps=host.state.max_steps or None,
     )
     changed = control.score(rollouts, counted=host.accelerator.is_main_process)
-    advantages = changed.advantages
-    if changed.keep_B is not None:
-        factor = row_factor(changed.keep_B, rollouts.lengths_B, mean).to(advantages.dtype)
-        advantages = advantages * (factor if advantages.dim() == 1 else factor.unsqueeze(1))
+    advantages = kept_advantages(changed, mean)
     first = host.accelerator.process_index * len(mask)
     own = advantages[first : first + len(mask)].to(output["advantages"].dtype)
     if own.dim() == 2:

@@ -18,7 +18,7 @@ from torch import Tensor
 from entrostat.core.control import EntropyControl
 from entrostat.errors import HostError
 from entrostat.methods import Chain
-from entrostat.methods.denominators import Mean, row_factor, token_factor
+from entrostat.methods.denominators import Mean, kept_advantages, token_factor
 from entrostat.types import Rollouts, Statistic, Surrogate, Term, TokenBatch
 
 DUAL_CLIP = 3.0
@@ -187,10 +187,7 @@ def score_batch(
             total_steps=steps[1],
         )
     )
-    advantages = changed.advantages
-    if changed.keep_B is not None:
-        factor = row_factor(changed.keep_B, lengths_S[real_S], mean_of(aggregation)).to(advantages.dtype)
-        advantages = advantages * (factor if advantages.dim() == 1 else factor.unsqueeze(1))
+    advantages = kept_advantages(changed, mean_of(aggregation))
     advantages = advantages.unsqueeze(1) if advantages.dim() == 1 else advantages
     every_S = advantages.new_zeros(len(last_S), advantages.shape[1])
     every_S[real_S] = advantages
