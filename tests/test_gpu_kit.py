@@ -55,7 +55,7 @@ def test_pieces_come_together_in_any_order(kit: None, tmp_path: Path) -> None:
     assert (into / "site-packages" / "small_more.py").read_text() == "x = 1\n"
     assert [path.name for path in (into / "verl").glob("*.py")] == [
         "small_more.py"
-    ]  # both paths have it, it travelled once
+    ]  # both paths have it, it traveled once
     assert not list(into.rglob("run")) and not list((into / "pieces").iterdir())
 
 

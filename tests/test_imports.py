@@ -90,7 +90,7 @@ def imports(path: Path) -> Iterator[str]:
 
 
 def foreign(path: Path) -> set[str]:
-    """What a file of `control` imports beyond the standard library, its neighbours and the errors."""
+    """What a file of `control` imports beyond the standard library, its neighbors and the errors."""
     return {
         name
         for name in imports(path)

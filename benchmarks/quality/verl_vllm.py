@@ -2,7 +2,7 @@
 
     python benchmarks/quality/verl_vllm.py [--steps 30]
 
-Where `make test-verl` samples with transformers, everything here is verl's and vLLM's own: servers, weight synchronisation,
+Where `make test-verl` samples with transformers, everything here is verl's and vLLM's own: servers, weight synchronization,
 log-probabilities. Needs an environment of its own (about 3 GB), made without the packages that go with a CUDA torch:
 
     python -m pip install --no-deps torch==2.13.0          (a CPU build)

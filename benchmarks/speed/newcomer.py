@@ -13,6 +13,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
+
+from entrostat.run.environment import environment
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -33,12 +36,12 @@ STEPS = {
 
 def timed(folder: Path) -> dict[str, tuple[float, float]]:
     """Seconds of each step by the clock, and of the processors. Nothing of this process's own environment is seen."""
-    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    outside = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
     seconds = {}
     for name, commands in STEPS.items():
         began, used = time.perf_counter(), processors()
         for command in commands:
-            done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+            done = subprocess.run(command, cwd=folder, env=outside, capture_output=True, text=True)
             if done.returncode and "--no-index" not in command:
                 sys.exit(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
         seconds[name] = round(time.perf_counter() - began, 1), round(processors() - used, 1)
@@ -53,19 +56,20 @@ def processors() -> float:
     return spent.ru_utime + spent.ru_stime
 
 
-def sentence(record: dict[str, object]) -> str:
+def sentence(record: dict[str, Any]) -> str:
+    """What the page says, by the clock."""
     seconds = record["seconds"]
-    parts = ", ".join(f"{name} {used:.0f} s" for name, (_, used) in seconds.items())
-    clock, busy = (sum(each[i] for each in seconds.values()) / 60 for i in (0, 1))
-    return (
-        f"Processor time: {parts}; {busy:.1f} minutes in all. By the clock it took {clock:.0f} minutes on two cores with "
-        f"{record['load_before']:.0f} other processes at work."
-    )
+    parts = ", ".join(f"{name} {clock:.0f} s" for name, (clock, _) in seconds.items())
+    return f"All of it took {sum(clock for clock, _ in seconds.values()) / 60:.1f} minutes on {record['cores']} cores: {parts}."
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        record: dict[str, object] = {"load_before": os.getloadavg()[0], "cores": os.cpu_count()}
+        record: dict[str, Any] = {
+            "environment": environment(),
+            "load_before": os.getloadavg()[0],
+            "cores": os.cpu_count(),
+        }
         record["seconds"] = timed(Path(folder))
         record["load_after"] = os.getloadavg()[0]
     RESULT.write_text(json.dumps(record, indent=1) + "\n")

@@ -63,7 +63,7 @@ def charts(page: Any) -> None:
 
 
 def tokens(page: Any) -> None:
-    """One completion, coloured by its flow, with the numbers of the token that moved the entropy most."""
+    """One completion, colored by its flow, with the numbers of the token that moved the entropy most."""
     page.locator("#by-sort").select_option("lowers most")
     page.locator("#tokens").evaluate("node => node.scrollIntoView()")
     flows = page.evaluate(
@@ -80,8 +80,8 @@ def _place(page: Any, name: str) -> Path:
     return HERE / (f"{name}-dark.png" if dark else f"{name}.png")
 
 
-def _alpha(colour: str) -> float:
-    numbers = colour[colour.index("(") + 1 : -1].split(",")
+def _alpha(color: str) -> float:
+    numbers = color[color.index("(") + 1 : -1].split(",")
     return float(numbers[3]) if len(numbers) == 4 else 1.0
 
 

@@ -100,7 +100,7 @@ from .methods import w_reinforce as w_reinforce
 from .methods import wapo as wapo
 from .stats import entropy_metrics as entropy_metrics
 from .stats import sampled_entropy as sampled_entropy
-from .stats import summarise as summarise
+from .stats import summarize as summarize
 from .stats import token_stats as token_stats
 from .stats import token_stats_from_hidden as token_stats_from_hidden
 from .types import Summary as Summary

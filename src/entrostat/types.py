@@ -35,7 +35,7 @@ class Statistic:
 
 @dataclass(frozen=True)
 class Nucleus(Statistic):
-    """Entropy of the smallest set of likeliest tokens whose mass reaches `mass`, renormalised [nats].
+    """Entropy of the smallest set of likeliest tokens whose mass reaches `mass`, renormalized [nats].
 
     Args:
         crossing: whether the token that crosses the mass is in the set; SIREN's release leaves it out.
@@ -54,7 +54,7 @@ class Nucleus(Statistic):
 
 @dataclass(frozen=True)
 class TopKEntropy(Statistic):
-    """Entropy of the k likeliest tokens, renormalised [nats]."""
+    """Entropy of the k likeliest tokens, renormalized [nats]."""
 
     k: int = 20
     gradient: bool = False
@@ -66,7 +66,7 @@ class TopKEntropy(Statistic):
 
 @dataclass(frozen=True)
 class Clamped(Statistic):
-    """Entropy without the `dropped` share of the vocabulary that is least likely, renormalised [nats] (AEnt)."""
+    """Entropy without the `dropped` share of the vocabulary that is least likely, renormalized [nats] (AEnt)."""
 
     dropped: float = 0.3
     gradient: bool = False
@@ -78,7 +78,7 @@ class Clamped(Statistic):
 
 @dataclass(frozen=True)
 class MinP(Statistic):
-    """log p_k after the min-p filter p_v >= kappa max p, renormalised; -1e4 where the sampled token is filtered out."""
+    """log p_k after the min-p filter p_v >= kappa max p, renormalized; -1e4 where the sampled token is filtered out."""
 
     kappa: float = 0.02
 
@@ -209,7 +209,7 @@ class TokenStats:
         return self.prob * (self.need("entropy") + logp.clamp_min(-1e4))
 
     @property
-    def centred(self) -> Tensor:
+    def centered(self) -> Tensor:
         """D = S - B, whose expectation over the policy is zero: one GRPO step with weight a changes H by -a D."""
         return self.discriminator - self.need("baseline")
 

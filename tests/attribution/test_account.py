@@ -8,8 +8,8 @@ import torch
 from entrostat.attribution import flow_account
 from entrostat.errors import DataError, MissingStatistic
 from entrostat.lab import TabularPolicy, group_advantages
-from entrostat.stats import centred_discriminators, reference_stats, summarise
-from entrostat.stats.summarise import QUADRANTS
+from entrostat.stats import centered_discriminators, reference_stats, summarize
+from entrostat.stats.summarize import QUADRANTS
 from entrostat.types import Summary, TokenBatch, TokenStats
 
 
@@ -26,12 +26,12 @@ def batch(seed: int = 0, off_policy: bool = False) -> TokenBatch:
 @pytest.mark.parametrize("off_policy", [False, True])
 def test_account_against_loops_over_tokens(off_policy: bool) -> None:
     data = batch(off_policy=off_policy)
-    account = flow_account(summarise(data).reduced())
+    account = flow_account(summarize(data).reduced())
     by_hand = dict.fromkeys(QUADRANTS, 0.0)
     for row in range(6):
         for column in range(9):
             if data.mask_BT[row, column]:
-                a, d = data.advantages_BT[row, column].item(), data.stats.centred[row, column].item()
+                a, d = data.advantages_BT[row, column].item(), data.stats.centered[row, column].item()
                 name = ("positive" if a > 0 else "negative") + ("_likely" if d > 0 else "_unlikely")
                 by_hand[name] += -data.ratio[row, column].item() * a * d
     for name, flow in by_hand.items():
@@ -41,7 +41,7 @@ def test_account_against_loops_over_tokens(off_policy: bool) -> None:
 
 
 def test_parts_add_up() -> None:
-    account = flow_account(summarise(batch(1)).reduced())
+    account = flow_account(summarize(batch(1)).reduced())
     assert account.positive + account.negative == pytest.approx(account.total, rel=1e-12)
     assert account.raising + account.lowering == pytest.approx(account.total, rel=1e-12)
     assert account.raising - account.lowering == pytest.approx(account.gross, rel=1e-12)
@@ -57,7 +57,7 @@ def test_account_predicts_the_change_of_a_tabular_policy() -> None:
     actions = policy.sample(16, generator)
     advantages = group_advantages((actions % 3 == 0).double())
     stats = reference_stats(policy.logits_SV.unsqueeze(1).expand(-1, 16, -1), actions)
-    account = flow_account(summarise(TokenBatch(stats, advantages, torch.ones_like(actions))).reduced())
+    account = flow_account(summarize(TokenBatch(stats, advantages, torch.ones_like(actions))).reduced())
     lr = 1e-4
     exact = policy.grpo_step(actions, advantages, lr).entropy_S.mean() - policy.entropy_S.mean()
     assert lr * account.mean == pytest.approx(exact.item(), rel=1e-3)
@@ -65,21 +65,21 @@ def test_account_predicts_the_change_of_a_tabular_policy() -> None:
 
 def test_no_flow_where_advantages_vanish() -> None:
     data = batch()
-    account = flow_account(summarise(TokenBatch(data.stats, torch.zeros(6), data.mask_BT)).reduced())
+    account = flow_account(summarize(TokenBatch(data.stats, torch.zeros(6), data.mask_BT)).reduced())
     assert account.total == account.gross == account.share("positive_likely") == 0
 
 
 def test_empty_batch() -> None:
     data = batch()
-    account = flow_account(summarise(TokenBatch(data.stats, torch.ones(6), torch.zeros(6, 9))).reduced())
+    account = flow_account(summarize(TokenBatch(data.stats, torch.ones(6), torch.zeros(6, 9))).reduced())
     assert account.tokens == account.total == 0
     assert math.isnan(account.mean)
 
 
 def test_refusals() -> None:
-    whole = dict(summarise(batch()).reduced().values)
+    whole = dict(summarize(batch()).reduced().values)
     with pytest.raises(MissingStatistic, match="flow"):
-        flow_account(summarise(TokenBatch(TokenStats(), torch.ones(2), torch.ones(2, 3))).reduced())
+        flow_account(summarize(TokenBatch(TokenStats(), torch.ones(2), torch.ones(2, 3))).reduced())
     with pytest.raises(DataError, match="add up"):
         flow_account(Summary(whole | {"flow": whole["flow"] * 2 + 1}))
     with pytest.raises(DataError, match="wrong sign"):
@@ -88,10 +88,10 @@ def test_refusals() -> None:
         flow_account(Summary(whole | {"flow": math.nan}))
 
 
-def test_centred_discriminator_is_what_the_flow_counts() -> None:
+def test_centered_discriminator_is_what_the_flow_counts() -> None:
     logits = torch.randn(1, 1, 5, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     token = torch.tensor([[2]])
-    summary = summarise(TokenBatch(reference_stats(logits, token), torch.tensor([1.5]), torch.ones(1, 1))).reduced()
+    summary = summarize(TokenBatch(reference_stats(logits, token), torch.tensor([1.5]), torch.ones(1, 1))).reduced()
     assert flow_account(summary).total == pytest.approx(
-        -1.5 * centred_discriminators(logits)[0, 0, 2].item(), rel=1e-12
+        -1.5 * centered_discriminators(logits)[0, 0, 2].item(), rel=1e-12
     )

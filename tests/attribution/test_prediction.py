@@ -194,7 +194,7 @@ def test_a_table_moved_by_plain_descent_is_the_logit_level_theory():
     look = before_step([batch], optimizer)
     optimizer.step()
     found = look.after_step()
-    flow = -(advantages * stats.detach().centred).mean().item()
+    flow = -(advantages * stats.detach().centered).mean().item()
     assert found.logit_level == pytest.approx(flow, rel=1e-12)
     assert found.predicted == pytest.approx(1e-3 / 24 * flow, rel=1e-9)
     assert found.bonus == found.carried == found.decay == 0

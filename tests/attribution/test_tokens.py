@@ -63,7 +63,7 @@ def test_what_is_kept_is_what_the_batch_held(tmp_path: Path) -> None:
     kept = first.mask[rows]
     assert tensors["lengths"].tolist() == kept.sum(1).tolist() == tensors["full_lengths"].tolist()
     assert tensors["ids"].tolist() == first.ids_BT[rows][kept].tolist()
-    torch.testing.assert_close(tensors["centred"], first.stats.centred[rows][kept])
+    torch.testing.assert_close(tensors["centered"], first.stats.centered[rows][kept])
     torch.testing.assert_close(tensors["advantages"], first.advantages_BT[rows][kept])
     assert tensors["rewards"].tolist() == first.rewards_B[rows].tolist()
     assert set(json.loads(told["texts"])) >= {str(token) for token in tensors["ids"].tolist()}
@@ -76,7 +76,7 @@ def test_the_vocabulary_is_counted_over_the_whole_step(tmp_path: Path) -> None:
     tensors, _ = read(tmp_path / "step-00000001.safetensors")
     flows, counts = dict.fromkeys(range(V), 0.0), dict.fromkeys(range(V), 0)
     for one in (batch(0), batch(1)):
-        flow = -one.advantages_BT * one.stats.centred
+        flow = -one.advantages_BT * one.stats.centered
         for token, value in zip(one.ids_BT[one.mask].tolist(), flow[one.mask].tolist(), strict=True):
             flows[token] += value
             counts[token] += 1
@@ -124,7 +124,7 @@ def test_what_each_method_would_do() -> None:
     one = batch()
     found = would_do(one)
     weight, terms = found["flow"]
-    flow = (-one.advantages_BT * one.stats.centred)[one.mask]
+    flow = (-one.advantages_BT * one.stats.centered)[one.mask]
     # Asked to raise the entropy, flow gives weight to the tokens that raise it and takes it from the others.
     assert bool(((weight[one.mask] - 1) * flow >= 0).all()) and not terms
     assert found["entropy_bonus"][1]

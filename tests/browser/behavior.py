@@ -63,7 +63,7 @@ def a_token_tells_everything_about_itself(page: Any) -> None:
         "probability p",
         "entropy H",
         "discriminator S",
-        "centred D",
+        "centered D",
         "advantage A",
         "ratio r",
         "weight",
@@ -84,7 +84,7 @@ def the_keyboard_reaches_everything(page: Any) -> None:
     page.keyboard.press("End")
     assert chosen.get_attribute("id") == "completion-11"
     page.keyboard.press("3")
-    assert page.locator("#by-colouring").input_value() == "advantage"
+    assert page.locator("#by-coloring").input_value() == "advantage"
     page.keyboard.press("/")
     assert page.evaluate("document.activeElement.id") == "by-text"
     page.keyboard.type("j3")

@@ -74,14 +74,14 @@ def test_a_table_stands_behind_every_chart(open_page: Open, report: str) -> None
         assert figure.locator("table.data tbody tr").count() >= 2
 
 
-def test_every_colouring_colours(open_page: Open, report: str) -> None:
+def test_every_colouring_colors(open_page: Open, report: str) -> None:
     page = open_page(report)
     seen = set()
     for name in ("flow", "entropy", "advantage", "weight", "surprisal"):
-        page.locator("#by-colouring").select_option(name)
-        colours = page.locator(".tok").evaluate_all("list => list.map(each => getComputedStyle(each).backgroundColor)")
-        assert any(colour not in ("transparent", "rgba(0, 0, 0, 0)") for colour in colours)
-        seen.add(tuple(colours))
+        page.locator("#by-coloring").select_option(name)
+        colors = page.locator(".tok").evaluate_all("list => list.map(each => getComputedStyle(each).backgroundColor)")
+        assert any(color not in ("transparent", "rgba(0, 0, 0, 0)") for color in colors)
+        seen.add(tuple(colors))
     assert len(seen) == 5
 
 
@@ -91,7 +91,7 @@ def test_dark_mode_follows_the_system_and_the_button(open_page: Open, report: st
 
 
 CONTRAST = """([selector]) => {
-  const parse = colour => colour.match(/[\\d.]+/g).map(Number);
+  const parse = color => color.match(/[\\d.]+/g).map(Number);
   const linear = v => (v /= 255) <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
   const light = ([r, g, b]) => .2126 * linear(r) + .7152 * linear(g) + .0722 * linear(b);
   const ground = node => {
@@ -112,8 +112,8 @@ SEEN = (
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_contrast_is_that_of_wcag_aa(open_page: Open, report: str, scheme: str) -> None:
     page = open_page(report, color_scheme=scheme)
-    for colouring in ("flow", "surprisal"):
-        page.locator("#by-colouring").select_option(colouring)
+    for coloring in ("flow", "surprisal"):
+        page.locator("#by-coloring").select_option(coloring)
         low = [(text, ratio) for text, ratio in page.evaluate(CONTRAST, [SEEN]) if ratio < 4.5]
         assert not low
 

@@ -32,14 +32,14 @@ def test_the_page_follows_the_log_and_keeps_what_was_chosen(
     server, run = served
     page = open_page(server.url)
     assert page.locator(".fact b").first.inner_text() == "60"
-    page.locator("#by-colouring").select_option("entropy")
+    page.locator("#by-coloring").select_option("entropy")
     page.locator("#chart-entropy .legend button", has_text="target").click()
     lines = (run / "metrics.jsonl").read_text().splitlines()
     more = [json.dumps(json.loads(lines[-1]) | {"step": step}) for step in range(61, 101)]
     with (run / "metrics.jsonl").open("a") as file:
         file.write("".join(line + "\n" for line in more))
     expect(page.locator(".fact b").first).to_have_text("100", timeout=30_000)
-    assert page.locator("#by-colouring").input_value() == "entropy"
+    assert page.locator("#by-coloring").input_value() == "entropy"
     hidden = page.locator("#chart-entropy .legend button", has_text="target")
     assert hidden.get_attribute("aria-pressed") == "false"
     assert "Live" in page.locator("footer").inner_text()

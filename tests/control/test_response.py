@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from entrostat.control.response import centred_mean, noise_band, response
+from entrostat.control.response import centered_mean, noise_band, response
 from entrostat.errors import DataError
 
 
@@ -77,10 +77,10 @@ def test_a_share_of_the_steps_may_lie_outside() -> None:
         response(series, 0.0, inside=1.5)
 
 
-def test_centred_mean_by_hand() -> None:
-    assert centred_mean([1.0, 2.0, 6.0], 3) == pytest.approx([1.5, 3.0, 4.0])
-    assert centred_mean([1.0, 2.0, 6.0], 1) == [1.0, 2.0, 6.0]
-    assert centred_mean([1.0, 3.0, 5.0], 2) == pytest.approx([2.0, 4.0, 5.0])
+def test_centered_mean_by_hand() -> None:
+    assert centered_mean([1.0, 2.0, 6.0], 3) == pytest.approx([1.5, 3.0, 4.0])
+    assert centered_mean([1.0, 2.0, 6.0], 1) == [1.0, 2.0, 6.0]
+    assert centered_mean([1.0, 3.0, 5.0], 2) == pytest.approx([2.0, 4.0, 5.0])
 
 
 @pytest.mark.parametrize(

@@ -157,9 +157,9 @@ def test_a_prompt_cut_between_micro_batches_is_one_cluster() -> None:
     """The noise of a measurement is that between prompts, however a step comes in parts."""
     whole = data(0).batch()
     together, parts = Pending(es.observe()), Pending(es.observe())
-    together.add(es.summarise(whole), (), whole)
+    together.add(es.summarize(whole), (), whole)
     for rows in (torch.tensor([0, 2, 4, 6]), torch.tensor([1, 3, 5, 7])):  # a row of every pair in each
         part = whole.rows(rows)
-        parts.add(es.summarise(part), (), part)
+        parts.add(es.summarize(part), (), part)
     one, two = (each.totals(None).standard for each in (together, parts))
     assert two.values == pytest.approx(one.values)

@@ -108,7 +108,7 @@ def test_stale_batches_are_clipped() -> None:
     [
         ("entropy_bonus", {"coef": 0.5}),
         ("entropic", {"target": 1.0}),
-        ("entropic", {"target": 1.0, "normaliser": "all", "select": "discriminator"}),
+        ("entropic", {"target": 1.0, "normalizer": "all", "select": "discriminator"}),
         ("clip_b", {"mu": 0.5}),
         ("clip_v", {"mu": 0.5, "largest_share": 0.5}),
         ("clip_higher", {"eps_high": 0.02}),
@@ -238,10 +238,10 @@ def test_positions_share_one_reward_and_the_drift_falls_with_the_root_of_their_n
         batches = [sampled_batch(bandit, seed) for seed in range(16)]
         advantages = batches[0].advantages_BT.view(256 // positions, positions, 256)
         assert torch.equal(advantages, advantages[:, :1].expand_as(advantages))
-        flows = [batch.advantages_BT * batch.stats.centred for batch in batches]
+        flows = [batch.advantages_BT * batch.stats.centered for batch in batches]
         drift[positions] = float(torch.stack(flows).mean())
         chosen = [
-            (flow.abs() * batch.stats.centred.sign())[batch.stats.prob > 0.9]
+            (flow.abs() * batch.stats.centered.sign())[batch.stats.prob > 0.9]
             for flow, batch in zip(flows, batches, strict=True)
         ]
         authority[positions] = float(torch.cat(chosen).mean())

@@ -5,7 +5,7 @@ import torch
 
 from entrostat.errors import DataError
 from entrostat.lab import TabularPolicy, group_advantages
-from entrostat.stats import centred_discriminators
+from entrostat.stats import centered_discriminators
 
 
 def policy(states: int = 4, arms: int = 5, seed: int = 0) -> TabularPolicy:
@@ -61,9 +61,9 @@ def test_sign_reweighting_moves_the_flow_by_its_imbalance_alone(solve_rate_seed:
     start = TabularPolicy(torch.randn(8, generator=generator))
     correct = (torch.rand(8, generator=generator) < 0.4).double()
     correct[0], correct[1] = 1.0, 0.0
-    p, centred, u = start.probs_SV[0], centred_discriminators(start.logits_SV)[0], 0.8
+    p, centered, u = start.probs_SV[0], centered_discriminators(start.logits_SV)[0], 0.8
     q = (p * correct).sum()
     advantage = (correct - q) / (q * (1 - q)).sqrt()
     weight = 1 + u * advantage.sign()
-    plain, weighted = -(p * advantage * centred).sum(), -(p * weight * advantage * centred).sum()
+    plain, weighted = -(p * advantage * centered).sum(), -(p * weight * advantage * centered).sum()
     torch.testing.assert_close(weighted, (1 + u * (1 - 2 * q)) * plain)

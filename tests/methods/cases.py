@@ -21,7 +21,7 @@ from entrostat.core.totals import Pending
 from entrostat.methods import Chain, factory, names, token_push
 from entrostat.methods.describe import EXAMPLES
 from entrostat.stats import token_stats
-from entrostat.stats.truncated import parameterised_stats
+from entrostat.stats.truncated import parameterized_stats
 from entrostat.types import Old, Statistic, Surrogate, TokenBatch, TokenStats, Totals, Want
 
 
@@ -29,7 +29,7 @@ from entrostat.types import Old, Statistic, Surrogate, TokenBatch, TokenStats, T
 class Case:
     """One preset with its options.
 
-    `micro`: some quantity is declared to be of the micro-batch (scope "micro", a cap, the released normaliser), so weights
+    `micro`: some quantity is declared to be of the micro-batch (scope "micro", a cap, the released normalizer), so weights
     and predictions differ between one micro-batch and four; the controller's state must not.
     """
 
@@ -61,10 +61,10 @@ def _cases() -> list[Case]:
         Case("flow", {"target": 0.4, "controller": PI(0.4, 3.0, 0.5, (-float("inf"), float("inf")))}),
         Case("flow", {"target": 0.4, "controller": Step(0.4, 0.3, (-1.0, 1.0), gated=False)}),
     ]
-    for normaliser in ("all", "selected"):
+    for normalizer in ("all", "selected"):
         for select in ("probability", "discriminator", "all"):
-            options = strong | {"select": select, "normaliser": normaliser, "threshold": 0.5}
-            cases.append(Case("entropic", options, micro=normaliser == "selected"))
+            options = strong | {"select": select, "normalizer": normalizer, "threshold": 0.5}
+            cases.append(Case("entropic", options, micro=normalizer == "selected"))
     for scope in ("step", "micro"):
         for two_sided in (False, True):
             options = {"mu": 0.5, "two_sided": two_sided, "scope": scope}
@@ -158,7 +158,7 @@ class Data:
         named = [each for each in want if isinstance(each, str)]
         other = [each for each in want if isinstance(each, Statistic)]
         stats = token_stats(self.logits_BTV, self.targets_BT, named)
-        return dataclasses.replace(stats, extra=parameterised_stats(self.logits_BTV, self.targets_BT, other))
+        return dataclasses.replace(stats, extra=parameterized_stats(self.logits_BTV, self.targets_BT, other))
 
     def replace(self, **changes: Any) -> Data:
         return dataclasses.replace(self, **changes)
@@ -245,5 +245,5 @@ def totals_of(chain: Chain, state: Any, *batches: TokenBatch) -> Totals:
     for batch in batches:
         plain = es.ppo(batch)
         _, sums = chain.account(plain, batch, state)
-        pending.add(es.summarise(batch, token_push(plain, batch) if chain.predicts else None), sums)
+        pending.add(es.summarize(batch, token_push(plain, batch) if chain.predicts else None), sums)
     return pending.totals(None)

@@ -34,10 +34,10 @@ WEIGHTINGS: list[tuple[str, dict[str, Any], tuple[float, float]]] = [
     ("flow", {"target": 0.3, "scope": "micro", "w_max": 2.0}, (-4.0, 3.0)),
     ("flow", {"target": 0.3, "shape": "cost", "samples": "negative"}, (-2.0, 1.5)),
     ("flow", {"target": 0.3, "shape": "sign"}, (-1.5, 0.5)),
-    ("entropic", {"target": 0.3, "normaliser": "all", "threshold": 0.4}, (-1.0, 1.0)),
-    ("entropic", {"target": 0.3, "normaliser": "all", "select": "discriminator"}, (-3.0, 0.5)),
-    ("entropic", {"target": 0.3, "normaliser": "selected", "threshold": 0.4}, (-1.0, 0.8)),
-    ("entropic", {"target": 0.3, "normaliser": "selected", "select": "all"}, (-1.0, 1.0)),
+    ("entropic", {"target": 0.3, "normalizer": "all", "threshold": 0.4}, (-1.0, 1.0)),
+    ("entropic", {"target": 0.3, "normalizer": "all", "select": "discriminator"}, (-3.0, 0.5)),
+    ("entropic", {"target": 0.3, "normalizer": "selected", "threshold": 0.4}, (-1.0, 0.8)),
+    ("entropic", {"target": 0.3, "normalizer": "selected", "select": "all"}, (-1.0, 1.0)),
     ("clip_b", {}, (0.1, 3.0)),
     ("clip_v", {"scope": "micro", "largest_share": 0.2}, (0.1, 3.0)),
 ]
@@ -61,7 +61,7 @@ def brute_force(chain: Chain, memory: Any, step: Data) -> float:
     (slope,) = torch.autograd.grad(es.loss(surrogate, batch), leaf)
     kept = batch.mask.sum() if surrogate.keep_BT is None else (batch.mask & surrogate.keep_BT).sum()
     # Authority is per token of the mask; a method that drops tokens divides the loss by those that stay.
-    return float((slope * stats.centred.detach()).sum() * kept / batch.mask.sum())
+    return float((slope * stats.centered.detach()).sum() * kept / batch.mask.sum())
 
 
 @pytest.mark.parametrize(("name", "options", "limits"), WEIGHTINGS)
@@ -87,7 +87,7 @@ def test_the_predicted_range_is_what_the_limits_give(
 
 def plain(step: Data) -> float:
     batch = step.batch()
-    return float(-(batch.advantages_BT * batch.stats.detach().centred)[batch.mask].mean())
+    return float(-(batch.advantages_BT * batch.stats.detach().centered)[batch.mask].mean())
 
 
 @pytest.mark.parametrize("flow_first", [True, False])
@@ -102,7 +102,7 @@ def test_the_prediction_is_of_the_whole_chain(flow_first: bool) -> None:
     surrogate = chain.apply(es.ppo(batch), batch, state)
     assert surrogate.keep_BT is not None and surrogate.weight_BT is not None
     (slope,) = torch.autograd.grad(es.loss(surrogate, batch), leaf)
-    whole = float((slope * stats.centred.detach()).sum() * (batch.mask & surrogate.keep_BT).sum())
+    whole = float((slope * stats.centered.detach()).sum() * (batch.mask & surrogate.keep_BT).sum())
     _, metrics = chain.update(state, totals_of(chain, state, batch))
     assert metrics["predicted"] == pytest.approx(whole / float(batch.mask.sum()), rel=1e-9)
     assert metrics["uncontrolled"] == pytest.approx(plain(step), rel=1e-9)
@@ -190,9 +190,9 @@ def moved(
         ("observe", {}),
         ("flow", {"target": 0.3, "controller": 1.5, "scope": "micro"}),
         ("flow", {"target": 0.3, "controller": -1.5, "scope": "micro"}),
-        ("entropic", {"target": 0.3, "controller": 0.8, "normaliser": "all", "threshold": 0.3}),
-        ("entropic", {"target": 0.3, "controller": -0.8, "normaliser": "selected", "threshold": 0.3}),
-        ("entropic", {"target": 0.3, "controller": 0.8, "normaliser": "all", "select": "discriminator"}),
+        ("entropic", {"target": 0.3, "controller": 0.8, "normalizer": "all", "threshold": 0.3}),
+        ("entropic", {"target": 0.3, "controller": -0.8, "normalizer": "selected", "threshold": 0.3}),
+        ("entropic", {"target": 0.3, "controller": 0.8, "normalizer": "all", "select": "discriminator"}),
     ],
 )
 def test_a_step_changes_entropy_as_predicted(name: str, options: dict[str, Any], states: int) -> None:
@@ -207,7 +207,7 @@ def test_a_step_changes_entropy_as_predicted(name: str, options: dict[str, Any],
         stats = token_stats(table[visited].unsqueeze(1), actions.unsqueeze(1), ("logp", "entropy", "baseline"))
         batch = TokenBatch(stats, advantages.unsqueeze(1), torch.ones(tokens, 1))
         _, metrics = chain.update(chain.init(), totals_of(chain, chain.init(), batch))
-        predicted = metrics.get("predicted", float(-(batch.advantages_BT * stats.centred).mean()))
+        predicted = metrics.get("predicted", float(-(batch.advantages_BT * stats.centered).mean()))
         share = 1.0 if states == 1 else 1.0 / tokens
         # First order: halving lr must halve what is left over relative to lr.
         errors = [
@@ -222,7 +222,7 @@ def test_a_step_changes_entropy_as_predicted(name: str, options: dict[str, Any],
 def test_control_moves_entropy_the_way_it_is_told() -> None:
     """The direction of the output is the direction of the entropy, for both weightings, on the mean over many draws."""
     for name in ("flow", "entropic"):
-        options = {"scope": "micro"} if name == "flow" else {"normaliser": "all", "select": "discriminator"}
+        options = {"scope": "micro"} if name == "flow" else {"normalizer": "all", "select": "discriminator"}
         changes = []
         for u in (-0.9, 0.0, 0.9):
             chain = es.make(name, target=0.3, controller=u, **options)

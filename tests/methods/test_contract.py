@@ -334,8 +334,8 @@ def test_no_knob_of_zero_changes_the_objective(case: Case) -> None:
 
 @pytest.mark.parametrize("name", names())
 def test_unknown_options_are_named(name: str) -> None:
-    with pytest.raises(ConfigError, match=r"method\.colour: unknown key"):
-        es.make(name, colour=1, **({"target": 0.3} if "target" in inspect.signature(factory(name)).parameters else {}))
+    with pytest.raises(ConfigError, match=r"method\.color: unknown key"):
+        es.make(name, color=1, **({"target": 0.3} if "target" in inspect.signature(factory(name)).parameters else {}))
 
 
 def test_unknown_methods_are_named() -> None:
@@ -375,7 +375,7 @@ def test_a_target_above_log_v_is_refused_at_construction(name: str) -> None:
         ("flow", {"target": 0.3, "controller": "PI"}),
         ("entropic", {"target": 0.3, "threshold": 1.0}),
         ("entropic", {"target": 0.3, "select": "p"}),
-        ("entropic", {"target": 0.3, "normaliser": "none"}),
+        ("entropic", {"target": 0.3, "normalizer": "none"}),
         ("entropic", {"target": 0.3, "integral_read": "never"}),
         ("clip_b", {"mu": math.nan}),
         ("clip_v", {"largest_share": 0.0}),
@@ -409,7 +409,7 @@ def test_links_that_write_the_same_field_cannot_be_chained() -> None:
         es.chain(es.clip_b(), es.nsr())
     with pytest.raises(ConfigError, match="made of methods"):
         es.chain("flow")  # type: ignore[arg-type]
-    es.chain(es.flow(0.3), Entropic(0.5, normaliser="selected"), es.clip_v(), es.entropy_bonus(), es.clip_higher())
+    es.chain(es.flow(0.3), Entropic(0.5, normalizer="selected"), es.clip_v(), es.entropy_bonus(), es.clip_higher())
 
 
 def test_rewards_are_asked_for() -> None:

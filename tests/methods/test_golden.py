@@ -122,7 +122,7 @@ def test_entropic_weights_over_all_tokens(select: Any, alpha: float) -> None:
     """max(0, 1 + alpha sign(A)): beyond 1 a weight stops at 0, and no advantage changes sign."""
     step = data(4)
     x, batch = Numbers(step), leaf_batch(step)
-    chain = es.entropic(0.3, controller=alpha, normaliser="all", select=select, threshold=0.6)
+    chain = es.entropic(0.3, controller=alpha, normalizer="all", select=select, threshold=0.6)
     surrogate = chain.apply(es.ppo(batch), batch, chain.init())
     chosen = {"probability": x.p > 0.6, "discriminator": x.d > 0, "all": np.ones_like(x.mask)}[select] & x.mask
     weight = np.where(chosen, np.maximum(1 + alpha * np.sign(x.a), 0), 1.0)

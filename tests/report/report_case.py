@@ -76,7 +76,7 @@ def write_tokens(path: Path, step: int, completions: int, length: int, texts: Se
     total = completions * length
     entropy = random.gamma(0.5, 1.0, total).astype("f4")
     advantages = np.repeat(np.where(np.arange(completions) % 2, 1.0, -1.0), length).astype("f4")
-    centred = (0.1 * random.normal(size=total)).astype("f4")
+    centered = (0.1 * random.normal(size=total)).astype("f4")
     words = {i: text for i, text in enumerate(texts)} | {i: f" w{i}" for i in range(len(texts), 200)}
     ids = random.integers(len(texts), 200, (completions, length))
     ids[:, : min(len(texts), length)] = np.arange(min(len(texts), length))
@@ -87,11 +87,11 @@ def write_tokens(path: Path, step: int, completions: int, length: int, texts: Se
         "ids": ids.reshape(-1).astype("i4"),
         "logp": -random.exponential(entropy + 1e-3).astype("f4"),
         "entropy": entropy,
-        "centred": centred,
+        "centered": centered,
         "advantages": advantages,
         "ratio": np.ones(total, "f4"),
         "weight": random.uniform(0, 2, total).astype("f4"),
-        "would/flow": (1 + advantages * centred).astype("f2"),
+        "would/flow": (1 + advantages * centered).astype("f2"),
         "would/nsr": (advantages < 0).astype("f2"),
         "would/entropy_bonus": np.ones(total, "f2"),
         "vocabulary/ids": np.arange(20, dtype="i4"),

@@ -187,7 +187,7 @@ def test_noise_is_that_of_a_batch_and_not_the_trend() -> None:
 
 
 def test_the_band_is_the_logged_standard_error(tmp_path: Path) -> None:
-    """Where the run logs one, its own trend is the band's half width; elsewhere the neighbours' differences are."""
+    """Where the run logs one, its own trend is the band's half width; elsewhere the neighbors' differences are."""
     run = write_run(tmp_path / "run", steps=40)
     path = run / "metrics.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()]
@@ -198,7 +198,7 @@ def test_the_band_is_the_logged_standard_error(tmp_path: Path) -> None:
         return np.array(high) - np.array(low), chart["note"]
 
     judged, said = band_and_note()
-    assert "neighbouring" in said and np.ptp(judged) < 1e-5
+    assert "neighboring" in said and np.ptp(judged) < 1e-5
     for row in rows[5:]:  # missing at first, as in a run that began with an older version
         row["token_entropy/standard_error"] = 0.05
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -16,7 +16,7 @@ from run.small_run import run
 from entrostat.errors import ConfigError, DataError
 from entrostat.run.folder import MetricsFile, claim, default_path, read_metrics, write_json
 from entrostat.run.record import Run
-from entrostat.run.summary import summarise
+from entrostat.run.summary import summarize
 
 
 @pytest.fixture(scope="module")
@@ -115,16 +115,16 @@ def test_errors_are_taken_over_the_second_half() -> None:
         {"step": i, "entropy_control/measured": m, "entropy_control/target": 0.5, "reward": 0.1 * i}
         for i, m in enumerate([9.0, 9.0, 0.6, 0.4], start=1)
     ]
-    found = summarise(rows)
+    found = summarize(rows)
     second_half = found["entropy"]["second_half"]
     assert second_half["mean_error"] == pytest.approx(0, abs=1e-12)
     assert second_half["rms_error"] == pytest.approx(0.1)
     assert second_half["relative_rms_error"] == pytest.approx(0.2)
     assert found["reward"] == {"start": 0.1, "end": pytest.approx(0.4)}
     plain = [{k: v for k, v in row.items() if "target" not in k} for row in rows]
-    assert summarise(plain)["entropy"]["second_half"] is None
-    assert summarise(plain, target=0.5)["entropy"]["second_half"] == second_half
-    assert summarise([]) == {"steps": 0}
+    assert summarize(plain)["entropy"]["second_half"] is None
+    assert summarize(plain, target=0.5)["entropy"]["second_half"] == second_half
+    assert summarize([]) == {"steps": 0}
 
 
 def test_runs_that_start_within_a_second_have_folders_of_their_own(

@@ -7,7 +7,7 @@ import torch
 
 from entrostat.stats import entropy_metrics
 from entrostat.stats.clusters import cluster_sums, standard_error
-from entrostat.stats.summarise import summarise
+from entrostat.stats.summarize import summarize
 from entrostat.types import Summary, TokenBatch, TokenStats
 
 
@@ -55,16 +55,16 @@ def test_it_is_what_a_mean_really_varies_by() -> None:
     means, errors = [], []
     for seed in range(400):
         entropy, mask = batch(24, 10, seed)
-        summary = summarise(TokenBatch(TokenStats(entropy=entropy), torch.zeros(24), mask)).reduced()
+        summary = summarize(TokenBatch(TokenStats(entropy=entropy), torch.zeros(24), mask)).reduced()
         error = standard_error(summary)
         assert error is not None and error == entropy_metrics(summary)["token_entropy/standard_error"]
         means.append(summary.mean("entropy")), errors.append(error**2)
-    centre = sum(means) / len(means)
-    variance = sum((mean - centre) ** 2 for mean in means) / (len(means) - 1)
+    center = sum(means) / len(means)
+    variance = sum((mean - center) ** 2 for mean in means) / (len(means) - 1)
     assert sum(errors) / len(errors) == pytest.approx(variance, rel=0.2)
 
 
 def test_one_cluster_knows_no_error() -> None:
     entropy, mask = batch(2, 5, 0)  # the first row is empty
-    summary = summarise(TokenBatch(TokenStats(entropy=entropy), torch.zeros(2), mask)).reduced()
+    summary = summarize(TokenBatch(TokenStats(entropy=entropy), torch.zeros(2), mask)).reduced()
     assert standard_error(summary) is None and standard_error(Summary()) is None

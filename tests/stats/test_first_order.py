@@ -85,9 +85,9 @@ def test_discriminators_are_the_negative_entropy_gradient() -> None:
 
 @given(seed=SEEDS, size=st.integers(2, 40), scale=st.floats(0.0, 20.0))
 @settings(max_examples=50, deadline=None)
-def test_centred_discriminator_has_zero_mean(seed: int, size: int, scale: float) -> None:
+def test_centered_discriminator_has_zero_mean(seed: int, size: int, scale: float) -> None:
     z = logits(seed, size, scale=scale)
-    assert abs(float(stats.expected_centred(z))) < 1e-15 * size + 1e-14
+    assert abs(float(stats.expected_centered(z))) < 1e-15 * size + 1e-14
     assert abs(float(stats.discriminators(z).sum())) < 1e-13
 
 
@@ -105,13 +105,13 @@ def test_agrees_with_token_statistics() -> None:
     z, token = logits(7, 4, 11), torch.tensor([0, 3, 10, 5])
     found = reference_stats(z, token)
     torch.testing.assert_close(stats.change_from_raise(z, token, 0.3), -0.3 * found.discriminator)
-    torch.testing.assert_close(stats.change_from_grpo_step(z, token, 0.3), -0.3 * found.centred)
+    torch.testing.assert_close(stats.change_from_grpo_step(z, token, 0.3), -0.3 * found.centered)
 
 
 def test_masked_vocabulary_is_as_if_it_were_not_there() -> None:
     z, token = logits(8, 3, 6), torch.tensor([0, 1, 2])
     masked = torch.cat([z, torch.full((3, 4), -torch.inf, dtype=z.dtype)], -1)
-    torch.testing.assert_close(stats.centred_discriminators(masked)[:, :6], stats.centred_discriminators(z))
+    torch.testing.assert_close(stats.centered_discriminators(masked)[:, :6], stats.centered_discriminators(z))
     assert (stats.discriminators(masked)[:, 6:] == 0).all()
     torch.testing.assert_close(
         stats.change_from_grpo_step(masked, token, 1.0), stats.change_from_grpo_step(z, token, 1.0)

@@ -280,7 +280,7 @@ def test_sampling_a_masked_token(implementation: str) -> None:
         hidden, weight, torch.tensor([1, 1], device=DEVICE), STATISTICS, bias_V=bias, implementation=implementation
     )
     assert stats.need("logp").tolist() == [-math.inf] * 2
-    assert stats.centred.isfinite().all()
+    assert stats.centered.isfinite().all()
 
 
 @EVERY
@@ -302,7 +302,7 @@ def test_nan_and_rows_without_a_finite_logit(implementation: str) -> None:
 
 @EVERY
 def test_strided_inputs(implementation: str) -> None:
-    """Slices of larger tensors, as a trainer cuts them: kernels that count rows themselves would read their neighbours."""
+    """Slices of larger tensors, as a trainer cuts them: kernels that count rows themselves would read their neighbors."""
     hidden, weight, _ = case(6, 40)
     hidden_wide = torch.stack([hidden, -hidden], 1).repeat(1, 1, 2)
     weight_wide = torch.stack([weight, -weight], 1)

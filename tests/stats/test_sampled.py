@@ -20,7 +20,7 @@ def test_padding_may_hold_anything_and_an_empty_mask_is_nan() -> None:
 
 def test_unbiased_on_and_off_policy() -> None:
     generator = torch.Generator().manual_seed(0)
-    logits, behaviour = torch.randn(2, 6, generator=generator)
+    logits, behavior = torch.randn(2, 6, generator=generator)
     count = 200_000
     everywhere = torch.ones(1, count)
 
@@ -30,6 +30,6 @@ def test_unbiased_on_and_off_policy() -> None:
     exact = token_stats(logits, torch.tensor(0)).need("entropy").item()
     own = torch.multinomial(logits.softmax(-1), count, replacement=True, generator=generator)
     assert sampled_entropy(logp_of(logits, own), everywhere).item() == pytest.approx(exact, abs=0.02)
-    other = torch.multinomial(behaviour.softmax(-1), count, replacement=True, generator=generator)
-    logp, old = logp_of(logits, other), logp_of(behaviour, other)
+    other = torch.multinomial(behavior.softmax(-1), count, replacement=True, generator=generator)
+    logp, old = logp_of(logits, other), logp_of(behavior, other)
     assert sampled_entropy(logp, everywhere, (logp - old).exp()).item() == pytest.approx(exact, abs=0.05)

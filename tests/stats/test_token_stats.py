@@ -204,7 +204,7 @@ def test_sampling_a_masked_token_has_log_probability_minus_infinity() -> None:
     stats = token_stats(torch.tensor([[0.0, -torch.inf, 1.0]]), torch.tensor([1]), STATISTICS)
     assert stats.need("logp").item() == -math.inf
     assert stats.discriminator.item() == 0
-    assert math.isfinite(stats.centred.item())
+    assert math.isfinite(stats.centered.item())
 
 
 def test_nan_and_rows_without_a_finite_logit() -> None:

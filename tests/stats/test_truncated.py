@@ -9,7 +9,7 @@ import torch
 
 from entrostat.errors import ConfigError, DataError
 from entrostat.stats import token_stats, token_stats_from_hidden
-from entrostat.stats.truncated import FILTERED_OUT, parameterised_stats
+from entrostat.stats.truncated import FILTERED_OUT, parameterized_stats
 from entrostat.types import Clamped, LogpAt, MinP, Nucleus, Old, Reheated, Statistic, TopKEntropy, TopLogp, Varentropy
 
 V = 9
@@ -75,7 +75,7 @@ def test_by_definition(of: Statistic, masked: bool) -> None:
     if masked:
         z[..., 2] = -torch.inf
     targets = torch.randint(3, V, (4, 5), generator=generator)
-    (found,) = parameterised_stats(z, targets, [of], temperature=0.8).values()
+    (found,) = parameterized_stats(z, targets, [of], temperature=0.8).values()
     p = torch.softmax(z / 0.8, -1)
     for i in range(4):
         for t in range(5):
@@ -85,7 +85,7 @@ def test_by_definition(of: Statistic, masked: bool) -> None:
 
 def test_the_largest_log_probabilities_come_in_order() -> None:
     z = torch.tensor([[0.0, 2.0, -1.0, 1.0]], dtype=torch.float64)
-    (found,) = parameterised_stats(z, torch.tensor([0]), [TopLogp(2)]).values()
+    (found,) = parameterized_stats(z, torch.tensor([0]), [TopLogp(2)]).values()
     torch.testing.assert_close(found, torch.log_softmax(z, -1)[:, [1, 3]])
 
 
@@ -106,7 +106,7 @@ def test_gradients_are_right_and_only_where_asked_for(of: Statistic) -> None:
     targets = torch.tensor([0, 1, 2])
 
     def value(logits: torch.Tensor) -> torch.Tensor:
-        return parameterised_stats(logits, targets, [of])[of].sum()
+        return parameterized_stats(logits, targets, [of])[of].sum()
 
     if isinstance(of, Reheated):  # its teacher is a constant
         gradient = torch.autograd.grad(value(z), z)[0]
@@ -116,23 +116,23 @@ def test_gradients_are_right_and_only_where_asked_for(of: Statistic) -> None:
         # Central differences in fp64: h^2 from the cut series plus 1e-16 / h from rounding; h = 1e-6 leaves about 1e-9.
         assert torch.autograd.gradcheck(value, z, eps=1e-6, atol=1e-7)
     plain = type(of)(**{k: v for k, v in vars(of).items() if k != "gradient"})
-    assert not parameterised_stats(z, targets, [plain])[plain].requires_grad
+    assert not parameterized_stats(z, targets, [plain])[plain].requires_grad
 
 
 def test_half_precision_is_worked_out_in_single() -> None:
     z = torch.randn(6, V, generator=torch.Generator().manual_seed(3)).bfloat16()
     targets = torch.zeros(6, dtype=torch.long)
-    (half,) = parameterised_stats(z, targets, [Nucleus(0.8)]).values()
-    (single,) = parameterised_stats(z.float(), targets, [Nucleus(0.8)]).values()
+    (half,) = parameterized_stats(z, targets, [Nucleus(0.8)]).values()
+    (single,) = parameterized_stats(z.float(), targets, [Nucleus(0.8)]).values()
     assert half.dtype == torch.float32
     torch.testing.assert_close(half, single)
 
 
 def test_what_is_none_of_them_is_refused() -> None:
     with pytest.raises(ConfigError, match="nothing here computes"):
-        parameterised_stats(torch.zeros(1, V), torch.zeros(1, dtype=torch.long), [Statistic()])
+        parameterized_stats(torch.zeros(1, V), torch.zeros(1, dtype=torch.long), [Statistic()])
     with pytest.raises(DataError, match="targets must have shape"):
-        parameterised_stats(torch.zeros(2, V), torch.zeros(1, dtype=torch.long), [Varentropy()])
+        parameterized_stats(torch.zeros(2, V), torch.zeros(1, dtype=torch.long), [Varentropy()])
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_both_ways_to_the_statistics_give_them(of: Statistic) -> None:
     targets = torch.randint(V, (2, 70), generator=draw)
     mask = torch.rand(2, 70, generator=draw) < 0.8
     leaves = [hidden.clone().requires_grad_() for _ in range(3)]
-    whole = parameterised_stats(leaves[0] @ weight.t(), targets, [of], 0.8)[of]
+    whole = parameterized_stats(leaves[0] @ weight.t(), targets, [of], 0.8)[of]
     chunked = token_stats(leaves[1] @ weight.t(), targets, ("logp", of), 0.8, chunk_tokens=32).need(of)
     direct = token_stats_from_hidden(leaves[2], weight, targets, ("logp", of), 0.8, mask_BT=mask).need(of)
     torch.testing.assert_close(chunked, whole)

@@ -11,7 +11,7 @@ from entrostat.errors import ConfigError, DataError
 from entrostat.models.tiny import new_tiny
 from entrostat.models.tokenizer import char_tokenizer
 from entrostat.tasks.countdown import Countdown
-from entrostat.tasks.evaluate import evaluate, named, pass_at_k, summarise
+from entrostat.tasks.evaluate import evaluate, named, pass_at_k, summarize
 from entrostat.tasks.sampling import sample
 
 TASK = Countdown()
@@ -39,13 +39,13 @@ def test_impossible_counts_are_refused(samples, correct, k):
 
 
 def test_partial_scores_count_for_the_average_but_not_as_passed():
-    result = summarise([[1.0, 0.5], [0.5, 0.0]], ks=(1, 2))
+    result = summarize([[1.0, 0.5], [0.5, 0.0]], ks=(1, 2))
     assert result.avg_at_k == 0.5
     assert result.pass_at_k == {1: 0.25, 2: 0.5}
 
 
 def test_problems_are_solved_always_sometimes_or_never():
-    result = summarise([[1.0, 1.0], [1.0, 0.0], [0.5, 0.0], [0.0, 0.0]], ks=(1, 2))
+    result = summarize([[1.0, 1.0], [1.0, 0.0], [0.5, 0.0], [0.0, 0.0]], ks=(1, 2))
     assert (result.always, result.sometimes, result.never) == (0.25, 0.25, 0.5)
     assert named(result) == {
         **{"avg@2": 0.4375, "pass@1": 0.375, "pass@2": 0.5},

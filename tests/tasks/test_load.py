@@ -16,8 +16,8 @@ def test_an_unknown_name_lists_the_choices(name):
 
 
 def test_an_unknown_option_is_refused():
-    with pytest.raises(ConfigError, match="colour"):
-        load_task("countdown", colour="red")
+    with pytest.raises(ConfigError, match="color"):
+        load_task("countdown", color="red")
 
 
 def test_countdown_needs_neither_torch_nor_transformers():

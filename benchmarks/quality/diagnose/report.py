@@ -88,7 +88,7 @@ def _beside(beside: dict[str, Any]) -> str:
     head = ["runs", "tool", "alarms per healthy run", "runs with a fault of the policy that raise any alarm"]
     text = """## Beside other tools
 
-rldoctor 0.2.0 and rlprobe 0.1.0 on the same rows, under TRL's keys, by `peers.py`, so that only the judgement is compared.
+rldoctor 0.2.0 and rlprobe 0.1.0 on the same rows, under TRL's keys, by `peers.py`, so that only the judgment is compared.
 Any alarm counts as finding a fault of the policy (codes 1xx and 3xx); faults of a controller or of the measurement are not
 theirs to find. They look for things that are not in these runs, too, and rlprobe for more where it records the run itself."""
     return f"{text}\n\n{table(head, rows)}"

@@ -159,15 +159,15 @@ def main() -> None:
     words.add_argument("--public", type=Path)
     words.add_argument("--peers", type=Path)
     given = words.parse_args()
-    judgements = synthetic_runs() + (public_runs(given.public) if given.public else [])
-    rows = [row for _, row in judgements]
+    judgments = synthetic_runs() + (public_runs(given.public) if given.public else [])
+    rows = [row for _, row in judgments]
     record: dict[str, Any] = {"groups": {}, "speed": speed()}
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         groups[row["group"]].append(row)
     record["groups"] = {group: summary(mine) for group, mine in groups.items()}
     if given.peers:
-        for row, counts in zip(rows, asked(given.peers, [run for run, _ in judgements]), strict=True):
+        for row, counts in zip(rows, asked(given.peers, [run for run, _ in judgments]), strict=True):
             row["peers"] = counts
         record["beside"] = {group: beside(mine) for group, mine in groups.items() if group != "tuned"}
     by_label: dict[str, list[bool]] = defaultdict(list)

@@ -20,7 +20,7 @@ HEALTHY = ""
 
 @dataclass(frozen=True)
 class Case:
-    """A labelled run. `label` is a code, or `HEALTHY`; `also`: further codes that are right; `rows`: of the log."""
+    """A labeled run. `label` is a code, or `HEALTHY`; `also`: further codes that are right; `rows`: of the log."""
 
     kind: str
     seed: int

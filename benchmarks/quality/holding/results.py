@@ -13,7 +13,7 @@ from common.seeds import over_seeds
 from common.tiny import GOOD, SETTLING, WINDOW, rms
 from studies import Case, all_cases, named
 
-from entrostat.control.response import centred_mean, noise_band, response
+from entrostat.control.response import centered_mean, noise_band, response
 from entrostat.run.folder import write_json
 from entrostat.run.record import Run
 
@@ -53,7 +53,7 @@ def _run(case: Case, run: Run) -> dict[str, Any]:
         target = run.column(CONTROL + "target")[1]
         least = max(GOOD * target[-1], noise_band(measured, WINDOW))
         told = response(measured, target, window=WINDOW, least=least, saturated=run.column(CONTROL + "saturated")[1])
-        smooth = centred_mean([value - wanted for value, wanted in zip(measured, target, strict=True)], WINDOW)
+        smooth = centered_mean([value - wanted for value, wanted in zip(measured, target, strict=True)], WINDOW)
         starts_there = case.share == 1
         said = next((row for row in run.steps if row.get(CONTROL + "reachable") == 0), {})
         row |= {

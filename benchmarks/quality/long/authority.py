@@ -45,11 +45,11 @@ def measured(problems: int, seed: int) -> dict[str, Tensor]:
             completion_BT = drawn.ids_BS[:, drawn.prompt_length :]
             logits = logits[:, drawn.prompt_length - 1 : -1]
             stats = es.token_stats(logits, completion_BT, want={"logp", "entropy", "baseline"})
-            centred_BT = stats.centred.masked_fill(~drawn.mask_BT, 0)
+            centered_BT = stats.centered.masked_fill(~drawn.mask_BT, 0)
             certain_BT = drawn.mask_BT & (stats.prob > 0.95)
             rewards = torch.tensor([task.score(*each) for each in zip(rows, drawn.texts, strict=True)])
-            sums = {"reward": rewards, "tokens": drawn.mask_BT.sum(1), "centred": centred_BT.sum(1)}
-            sums |= {"certain": certain_BT.sum(1), "certain_centred": (centred_BT * certain_BT).sum(1)}
+            sums = {"reward": rewards, "tokens": drawn.mask_BT.sum(1), "centered": centered_BT.sum(1)}
+            sums |= {"certain": certain_BT.sum(1), "certain_centered": (centered_BT * certain_BT).sum(1)}
             for name, value_B in sums.items():
                 found.setdefault(name, []).append(value_B.double().view(-1, GROUP))
     return {name: torch.cat(values) for name, values in found.items()}
@@ -66,8 +66,8 @@ def at(count: int, sums: dict[str, Tensor]) -> dict[str, float]:
         mine = {name: value[rows_P1, samples_PG] for name, value in sums.items()}
         shared_RG = mine["reward"].view(-1, count, GROUP).mean(1)
         advantages_PG = group_advantages(shared_RG).repeat_interleave(count, 0)
-        drift += float((advantages_PG * mine["centred"]).sum() / mine["tokens"].sum()) / PARTITIONS
-        chosen = (advantages_PG.abs() * mine["certain_centred"]).sum() / mine["certain"].sum()
+        drift += float((advantages_PG * mine["centered"]).sum() / mine["tokens"].sum()) / PARTITIONS
+        chosen = (advantages_PG.abs() * mine["certain_centered"]).sum() / mine["certain"].sum()
         authority += float(chosen) / PARTITIONS
     tokens = count * float(sums["tokens"].mean())
     return {"problems": count, "tokens": tokens, "drift": drift, "authority": authority, "ratio": authority / drift}

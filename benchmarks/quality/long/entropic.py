@@ -53,10 +53,10 @@ def ratio(positions: int, batches: int = 100) -> dict[str, float]:
     drift = authority = 0.0
     for seed in range(batches):
         batch = sampled_batch(bandit, seed)
-        flow_B1 = batch.advantages_BT * batch.stats.centred
+        flow_B1 = batch.advantages_BT * batch.stats.centered
         chosen_B1 = batch.stats.prob > 0.95
         drift += float(flow_B1.mean()) / batches
-        authority += float((batch.advantages_BT.abs() * batch.stats.centred)[chosen_B1].mean()) / batches
+        authority += float((batch.advantages_BT.abs() * batch.stats.centered)[chosen_B1].mean()) / batches
     return {"drift": drift, "authority": authority, "ratio": authority / drift}
 
 

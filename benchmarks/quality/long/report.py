@@ -122,19 +122,19 @@ def draw(rows: list[dict[str, Any]], window: int, path: Path) -> None:
     """Plain GRPO beside `hold`: entropy, groups that teach nothing, and what is solved, over the steps."""
     figure = Figure(figsize=(9, 5.6), dpi=150, layout="constrained")
     panels = figure.subplots(2, 2, sharex=True)
-    for arm, (label, colour, style) in SHOWN.items():
+    for arm, (label, color, style) in SHOWN.items():
         own = [row for row in rows if row["arm"] == arm]
         for axes, name in zip(panels[0], ("entropy", "without_spread"), strict=True):
             means = [fmean(values) for values in zip(*(row["windows"][name] for row in own), strict=True)]
             at = [window * (i + 0.5) for i in range(len(means))]
-            axes.plot(at, means, color=colour, linestyle=style, label=label, linewidth=1.8)
+            axes.plot(at, means, color=color, linestyle=style, label=label, linewidth=1.8)
         if arm != PLAIN:
             targets = [fmean(values) for values in zip(*(row["windows"]["target"] for row in own), strict=True)]
             panels[0][0].plot(at, targets, color="black", linewidth=1, linestyle=(0, (2, 2)))
         steps = sorted(map(int, own[0]["judged"]))
         for axes, name in zip(panels[1], ("greedy", "16"), strict=True):
             means = [fmean(score(row, name, step) if step else before(row, name) for row in own) for step in steps]
-            axes.plot(steps, means, color=colour, linestyle=style, label=label, linewidth=1.8, marker="o", markersize=4)
+            axes.plot(steps, means, color=color, linestyle=style, label=label, linewidth=1.8, marker="o", markersize=4)
     titles = (
         ("policy entropy [nats per move]", "groups whose rewards all agree"),
         ("held-out problems solved greedily", "held-out problems solved in 16 tries"),

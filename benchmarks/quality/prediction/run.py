@@ -22,7 +22,7 @@ from common.runner import add_options, finished, run_all
 
 from entrostat.run.folder import write_json
 from entrostat.run.record import Run
-from entrostat.stats.summarise import QUADRANTS
+from entrostat.stats.summarize import QUADRANTS
 
 HERE = Path(__file__).parent
 RUNS = HERE / "runs"

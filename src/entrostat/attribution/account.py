@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from entrostat.errors import DataError, MissingStatistic
-from entrostat.stats.summarise import QUADRANTS
+from entrostat.stats.summarize import QUADRANTS
 from entrostat.types import Summary
 
 # Relative to sum |F|. Sums in fp32 (devices without fp64) of a few million tokens stay well below it.
@@ -30,7 +30,7 @@ class FlowAccount:
     Attributes:
         tokens: number of masked tokens.
         total: sum of F over them; negative where the step lowers the entropy.
-        quadrants: sum of F of each quadrant, by the names of `stats.summarise.QUADRANTS`.
+        quadrants: sum of F of each quadrant, by the names of `stats.summarize.QUADRANTS`.
     """
 
     tokens: float
@@ -73,7 +73,7 @@ class FlowAccount:
 
 
 def flow_account(summary: Summary) -> FlowAccount:
-    """The account of one optimizer step, from the sums of `stats.summarise` after `Summary.reduced`.
+    """The account of one optimizer step, from the sums of `stats.summarize` after `Summary.reduced`.
 
     Raises:
         MissingStatistic: the summary holds no flow; it needs logp, entropy and baseline.
@@ -82,7 +82,7 @@ def flow_account(summary: Summary) -> FlowAccount:
     """
     names = {name: f"flow/{name}" for name in QUADRANTS}
     if missing := [key for key in ("flow", *names.values()) if key not in summary.values]:
-        raise MissingStatistic(f"the summary has no {missing}: summarise a batch with logp, entropy and baseline")
+        raise MissingStatistic(f"the summary has no {missing}: summarize a batch with logp, entropy and baseline")
     account = FlowAccount(
         tokens=summary.tokens,
         total=summary.get("flow"),

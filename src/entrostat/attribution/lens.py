@@ -1,7 +1,7 @@
 """The lens: which tokens a method touches, in which quadrant, and what that does to the entropy.
 
 To first order a token moves the entropy by -push D per unit of step at the logits, where push is how far the loss pushes its
-log-probability up (r A where nothing is changed) and D its centred discriminator (2602.03392, Theorem 2). Seen so, every
+log-probability up (r A where nothing is changed) and D its centered discriminator (2602.03392, Theorem 2). Seen so, every
 method is a change of pushes: by the signs of A and D there are four kinds of token, and a method that holds back the two
 that lower the entropy raises it, whatever its name.
 """
@@ -19,7 +19,7 @@ from entrostat.methods.authority import predicted_change
 from entrostat.methods.base import MethodState
 from entrostat.methods.chain import Chain
 from entrostat.methods.objectives import ppo, token_push
-from entrostat.stats.summarise import QUADRANTS, summarise
+from entrostat.stats.summarize import QUADRANTS, summarize
 from entrostat.types import Rollouts, Surrogate, TokenBatch, Want
 
 _SAME = 1e-9  # relative: below it a push has not been changed
@@ -45,7 +45,7 @@ class Lens:
     """What a method does to one batch.
 
     Attributes:
-        quadrants: by name, see `stats.summarise.QUADRANTS`; tokens of zero advantage under "none".
+        quadrants: by name, see `stats.summarize.QUADRANTS`; tokens of zero advantage under "none".
         plain, changed: predicted change of the entropy without and with the method, its added terms included
             [nats per unit of step at the logits].
         low, high: the same at the lowest and highest output of its controller; both `changed` where it has none.
@@ -119,7 +119,7 @@ def _warmed(method: Chain, batch: TokenBatch, plain: Surrogate, steps: int) -> t
     start = state = method.init()
     for _ in range(steps):
         pending = Pending(method)
-        pending.add(summarise(batch), method.account(plain, replace(batch, whole_step=True), state)[1])
+        pending.add(summarize(batch), method.account(plain, replace(batch, whole_step=True), state)[1])
         moved, _ = method.update(state, pending.totals(None))
         state = tuple(MethodState(old.knobs, new.memory) for old, new in zip(start, moved, strict=True))
     return state
@@ -153,7 +153,7 @@ def rollouts_of(batch: TokenBatch) -> Rollouts:
 
 
 def _quadrants(batch: TokenBatch, plain: Surrogate, before: Tensor, after: Tensor) -> dict[str, Quadrant]:
-    a, d = plain.advantages_BT, batch.stats.detach().centred
+    a, d = plain.advantages_BT, batch.stats.detach().centered
     different = (after - before).abs() > _SAME * before.abs().max().clamp_min(1e-30)
     tokens = max(int(batch.mask.sum()), 1)
     found = {}

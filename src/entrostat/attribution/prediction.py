@@ -38,7 +38,7 @@ from entrostat.attribution.recompute import MicroBatch, Recomputation, Reduce, d
 from entrostat.attribution.shares import BONUS, NEUTRAL, by_backward, by_difference
 from entrostat.attribution.visited import visited_change
 from entrostat.errors import ConfigError
-from entrostat.stats.summarise import QUADRANTS
+from entrostat.stats.summarize import QUADRANTS
 from entrostat.types import TokenStats
 
 # Gauss-Legendre on [0, 1]: places and weights.
@@ -59,7 +59,7 @@ class StepPrediction:
         integrated: the change by quadrature along the displacement; None unless asked for.
         logit_level: the flow -mean(r A w D), the logit-level theory's change per unit of step at the logits.
         quadrants: what the gradients of each quadrant's log-probabilities contribute, by the names of
-            `stats.summarise.QUADRANTS`; D = 0 counts as unlikely. Empty where the optimizer's step cannot be split.
+            `stats.summarize.QUADRANTS`; D = 0 counts as unlikely. Empty where the optimizer's step cannot be split.
         neutral: contribution of the log-probabilities of tokens without advantage (a KL penalty acts on them).
         bonus: contribution of the entropy terms in the loss.
         carried: what momentum brought from earlier steps; decay: weight decay.
@@ -252,6 +252,6 @@ class Look:
         """sum of a_t D_t: the mean flow of the tokens as the loss weighs them."""
         total = 0.0
         for batch, stats in zip(self.recomputed.batches, self.stats, strict=True):
-            centred = stats.centred
-            total += float(masked(batch.push_logp_BT.to(wide(centred)) * centred, batch).sum())
+            centered = stats.centered
+            total += float(masked(batch.push_logp_BT.to(wide(centered)) * centered, batch).sum())
         return self.recomputed.summed({"flow": total})["flow"] / self.recomputed.processes

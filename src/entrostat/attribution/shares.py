@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from entrostat.attribution.recompute import MicroBatch, Recomputation, dot, masked, norm, wide
-from entrostat.stats.summarise import QUADRANTS
+from entrostat.stats.summarize import QUADRANTS
 from entrostat.types import TokenStats
 
 # The finite difference moves a token's log-probability by this much (rms). Its truncation is of second order in the
@@ -31,7 +31,7 @@ NEUTRAL, BONUS = "neutral", "bonus"
 def groups_of(batch: MicroBatch, stats: TokenStats) -> dict[str, Tensor]:
     """Masks (B, T) that sort tokens by the signs of A and D: the four quadrants, and `neutral` where A = 0."""
     sign = torch.sign(batch.advantages_BT).expand(batch.mask_BT.shape)
-    likely = stats.centred > 0
+    likely = stats.centered > 0
     quadrants = {
         name: (sign > 0 if positive else sign < 0) & (likely if is_likely else ~likely)
         for name, (positive, is_likely) in QUADRANTS.items()

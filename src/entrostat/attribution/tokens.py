@@ -6,7 +6,7 @@ Every so many optimizer steps a few completions are kept with all their numbers,
 was largest over the whole step. One safetensors file per recorded step, written whole or not at all:
 
     lengths, full_lengths, rewards   (N,)   tokens kept of each completion, all of them, its reward (NaN where unknown)
-    ids, logp, entropy, centred, advantages, ratio, weight        (sum of lengths,)
+    ids, logp, entropy, centered, advantages, ratio, weight        (sum of lengths,)
     would/<method>          (sum of lengths,)   factor on the token's gradient under each preset, asked to raise the entropy
     vocabulary/ids, vocabulary/flow, vocabulary/count             (K,)
 
@@ -33,7 +33,7 @@ from entrostat.core.control import EntropyControl
 from entrostat.errors import ConfigError, DataError, SaveError
 from entrostat.methods import Chain, Link, names
 from entrostat.methods.describe import example
-from entrostat.stats.summarise import sum_dtype
+from entrostat.stats.summarize import sum_dtype
 from entrostat.types import Surrogate, TokenBatch, Want
 
 SCHEMA = "1"
@@ -138,7 +138,7 @@ class TokenRecorder:
     def _count(self, batch: TokenBatch) -> None:
         """Add up the flow of each token of the vocabulary."""
         mask = batch.mask
-        flow = (-batch.ratio * batch.advantages_BT * batch.stats.detach().centred)[mask]
+        flow = (-batch.ratio * batch.advantages_BT * batch.stats.detach().centered)[mask]
         ids, where = batch.ids_BT[mask].unique(return_inverse=True)  # type: ignore[index]
         sums = torch.zeros(len(ids), dtype=sum_dtype(flow.device), device=flow.device)
         sums.index_add_(0, where, flow.to(sums.dtype))
@@ -158,7 +158,7 @@ class TokenRecorder:
             "ids": batch.ids_BT,
             "logp": stats.logp,
             "entropy": stats.entropy,
-            "centred": stats.centred,
+            "centered": stats.centered,
             "advantages": batch.advantages_BT,
             "ratio": batch.ratio,
             "weight": factor(changed, batch),

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from entrostat.errors import DataError
-from entrostat.stats.summarise import sum_dtype
+from entrostat.stats.summarize import sum_dtype
 from entrostat.types import TokenStats
 
 Pair = tuple[Tensor, Sequence[Hashable] | None, TokenStats, TokenStats]

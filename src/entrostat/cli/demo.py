@@ -98,11 +98,11 @@ def _conclude(folder: Path, places: dict[str, Path], figure: Path) -> dict[str, 
     from entrostat.report.figure import entropy_figure
     from entrostat.run.folder import SUMMARY, write_json
     from entrostat.run.record import Run
-    from entrostat.run.summary import summarise
+    from entrostat.run.summary import summarize
 
     runs = {name: Run.load(place) for name, place in places.items()}
     target = runs[HELD].summary["entropy"]["target_end"]
-    summaries = {name: run.summary | summarise(run.metrics, target) for name, run in runs.items()}
+    summaries = {name: run.summary | summarize(run.metrics, target) for name, run in runs.items()}
     entropy_figure(list(runs.values()), figure, labels=list(runs))
     write_json(folder / SUMMARY, summaries)
     return summaries

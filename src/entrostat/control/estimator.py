@@ -200,7 +200,7 @@ def corrected(before: E, measured: float, noise: float | None, steps: int, memor
 
 
 def wandered(now: E) -> E:
-    """The estimate once level and drift have wandered from one measurement towards the next.
+    """The estimate once level and drift have wandered from one measurement toward the next.
 
     By these variances a filter of level and drift alone follows a change within `memory` measurements.
     """

@@ -61,7 +61,7 @@ def response(
         share: half-width of the band, as a share of the first error.
         least: smallest half-width [nats]. A measurement with noise never stays within less than its noise, and a loop that
             starts at its target has no first error: give `noise_band(measured, window)`, or what is good enough.
-        window: the error is smoothed by a centred mean over so many steps, fewer at the ends. 1: not at all.
+        window: the error is smoothed by a centered mean over so many steps, fewer at the ends. 1: not at all.
         inside: share of the steps that has to lie within the band for it to count as settled. Noise with a wide tail, or a
             long run, leaves every band now and then: 0.95 passes over that.
         saturated: -1, 0 or 1 for each step, as controllers report it.
@@ -73,7 +73,7 @@ def response(
     targets = [float(target)] * len(measured) if isinstance(target, int | float) else list(target)
     _check(measured, targets, saturated, events, window, inside)
     errors = [value - wanted for value, wanted in zip(measured, targets, strict=True)]
-    smooth = centred_mean(errors, window)
+    smooth = centered_mean(errors, window)
     change = smooth[0]
     band = max(share * abs(change), least)
     ends = [*sorted(events), len(errors)]
@@ -104,7 +104,7 @@ def noise_band(measured: Sequence[float], window: int = 1, widths: float = 3.0) 
     return widths * math.sqrt(math.fsum(bend * bend for bend in bends) / len(bends) / 6 / window)
 
 
-def centred_mean(values: Sequence[float], window: int) -> list[float]:
+def centered_mean(values: Sequence[float], window: int) -> list[float]:
     """The mean over `window` values around each, over fewer at the ends."""
     before, after = (window - 1) // 2, window // 2
     sums = [0.0, *itertools.accumulate(values)]

@@ -66,7 +66,7 @@ class SelfTuningState(Estimate):
     sits at its lower or upper limit. `identified` is 1 while the gain stands two standard errors out of the noise with
     the right sign, -1 where it does with the wrong one, or after two settling times does not by one, else 0. `neutral` counts
     the steps for which the output is yet back at its start: because its effect has the wrong sign, or to find out what it does.
-    `reachable` is 0 while the output is at its limit, or by the theory no output pushes towards the target, and the entropy does
+    `reachable` is 0 while the output is at its limit, or by the theory no output pushes toward the target, and the entropy does
     not come nearer to it; `reach_low` and `reach_high` [nats] are where one settling time at the limits
     would lead. The `at_limit` fields add up the measurements since then: count, negative at the lowest effort, and sums of y
     and t y.

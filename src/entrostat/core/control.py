@@ -31,7 +31,7 @@ from entrostat.methods import Chain, Link, chain
 from entrostat.methods.authority import predicted_change
 from entrostat.methods.chain import PREDICTED
 from entrostat.methods.objectives import token_push
-from entrostat.stats import entropy_metrics, summarise
+from entrostat.stats import entropy_metrics, summarize
 from entrostat.types import Rollouts, Summary, Surrogate, TokenBatch, Want
 
 
@@ -160,7 +160,7 @@ class EntropyControl:
             # No clip is known of a loss that is not seen.
             change = predicted_change(Surrogate("ppo", batch.advantages_BT, eps_low=1.0, eps_high=math.inf), batch)
             own = dict.fromkeys(PREDICTED, change)
-        self._pending.add(summarise(batch), (*sums, own), batch)
+        self._pending.add(summarize(batch), (*sums, own), batch)
 
     def _check(self, batch: TokenBatch) -> None:
         for name in sorted(self.method.requires, key=str):
@@ -168,7 +168,7 @@ class EntropyControl:
 
     def _standard(self, surrogate: Surrogate, batch: TokenBatch) -> Summary:
         """The standard sums: tokens that the host's own clip has stopped do not flow."""
-        return summarise(batch, token_push(surrogate, batch) if self.method.predicts else None)
+        return summarize(batch, token_push(surrogate, batch) if self.method.predicts else None)
 
     def step(self, all_reduce: Callable[[Tensor], Tensor] | None = None, fresh: bool | None = None) -> dict[str, float]:
         """End the optimizer step: one controller step on the exact mean over its micro-batches and ranks.
@@ -176,7 +176,7 @@ class EntropyControl:
         Every rank calls it in every step, also one that had no micro-batch: the ranks add up one vector.
 
         Args:
-            all_reduce: takes a vector and returns its sum over ranks; by default torch.distributed where initialised, over
+            all_reduce: takes a vector and returns its sum over ranks; by default torch.distributed where initialized, over
                 the `process_group` given to this control.
             fresh: whether the tokens were sampled anew since the last step: False for a further update on tokens that were
                 measured before, which share their noise and count once. None: yes, unless the entropy is the last one to the

@@ -46,7 +46,7 @@ class Host:
         terms: what added terms may be made of: names of `TERMS`.
         term_statistics: whether a term may be made of a `Statistic` too.
         statistics: the named statistics that it computes; None: all.
-        parameterised: whether it computes a `Statistic`; old: whether also under the old policy.
+        parameterized: whether it computes a `Statistic`; old: whether also under the old policy.
         data: which of "rewards" and "groups" its loss stage hands over.
         why: a field, stage, "term:...", "statistic" or other thing that it lacks -> the reason and the way out, a clause.
     """
@@ -57,7 +57,7 @@ class Host:
     terms: frozenset[str] = frozenset(TERMS)
     term_statistics: bool = True
     statistics: frozenset[str] | None = None
-    parameterised: bool = True
+    parameterized: bool = True
     old: bool = True
     data: frozenset[str] = frozenset({"rewards", "groups"})
     why: Mapping[str, str] = field(default_factory=dict)
@@ -79,9 +79,9 @@ class Host:
                 )
         for want in sorted({*link.requires, *link.record.of_rollouts}, key=str):
             if isinstance(want, Old):
-                known = self.old and (isinstance(want.of, str) or self.parameterised)
+                known = self.old and (isinstance(want.of, str) or self.parameterized)
             elif isinstance(want, Statistic):
-                known = self.parameterised
+                known = self.parameterized
             else:
                 known = self.statistics is None or want in self.statistics
             if not known:

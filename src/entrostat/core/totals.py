@@ -10,7 +10,7 @@ from torch import Tensor
 from entrostat.methods.chain import Chain, Sums
 from entrostat.methods.scopes import thresholds
 from entrostat.stats.clusters import rows_of, sums_of_clusters
-from entrostat.stats.summarise import sum_dtype, summary_names
+from entrostat.stats.summarize import sum_dtype, summary_names
 from entrostat.types import Summary, TokenBatch, Totals
 
 

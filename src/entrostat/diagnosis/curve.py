@@ -48,7 +48,7 @@ class Curve:
 
     @cached_property
     def noise(self) -> float:
-        """Standard deviation of one value about its course, from the differences of neighbours: half their variance."""
+        """Standard deviation of one value about its course, from the differences of neighbors: half their variance."""
         if len(self) < 3:
             return 0.0
         steps = np.diff(self.values)

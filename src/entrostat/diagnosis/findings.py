@@ -19,7 +19,7 @@ class Finding:
     Attributes:
         code: a key of `REGISTER`, such as "E101". title: its name, a few words.
         severity: "severe", "warning" or "remark".
-        confidence: between 0 and 1: how clearly the columns show it. It is a judgement of the rule, not a probability.
+        confidence: between 0 and 1: how clearly the columns show it. It is a judgment of the rule, not a probability.
         text: what was seen, with its numbers, a sentence or two.
         advice: what to do, with the setting in the host's own words.
         steps: first and last step of the evidence.
@@ -163,7 +163,7 @@ REGISTER: Mapping[str, Entry] = {
         "measured is not sampled",
         SEVERE,
         "The tokens were not sampled from the distribution whose entropy is measured: on average, surprisal must equal entropy, "
-        "and the centred discriminator must be 0.",
+        "and the centered discriminator must be 0.",
         "Surprisal and entropy differ; the predicted change is off",
     ),
     "E403": Entry(

@@ -41,16 +41,16 @@ def not_sampled(facts: Facts) -> Evidence | None:
             )
             steps = (float(run.steps[0]), float(run.steps[-1]))
             return Evidence(0.9, text, steps, "surprisal", {"gap": mean, "error": error})
-    centred = facts.curve("centred")
-    if len(centred) >= 10:
-        mean, error = float(centred.values.mean()), float(centred.values.std(ddof=1) / math.sqrt(len(centred)))
+    centered = facts.curve("centered")
+    if len(centered) >= 10:
+        mean, error = float(centered.values.mean()), float(centered.values.std(ddof=1) / math.sqrt(len(centered)))
         if abs(mean) > max(8 * error, 0.01):
             text = (
-                f"The centred discriminator averages {mean:+.3g} over the sampled tokens, "
+                f"The centered discriminator averages {mean:+.3g} over the sampled tokens, "
                 f"{abs(mean) / max(error, 1e-12):.0f} standard errors from 0."
             )
-            steps = (float(centred.steps[0]), float(centred.steps[-1]))
-            return Evidence(0.8, text, steps, "centred", {"mean": mean, "error": error})
+            steps = (float(centered.steps[0]), float(centered.steps[-1]))
+            return Evidence(0.8, text, steps, "centered", {"mean": mean, "error": error})
     return None
 
 

@@ -248,7 +248,7 @@ class _Training:
         tokens = float(self.mask_B1.shape[0])
         sums = {"tokens": tokens, "entropy": tokens * (mean + error)}
         if self.tells_effect:
-            sums["flow_sq"] = float((batch.advantages_BT * batch.stats.centred).square().sum())
+            sums["flow_sq"] = float((batch.advantages_BT * batch.stats.centered).square().sum())
         by_logp, by_entropy = self._controlled(batch, Summary(sums))
         # Down the gradient of the loss at the logits; the mean over all tokens becomes one over each state's group.
         by_logp_PG = by_logp.view(shape) * (self.count / self.temperature)

@@ -6,7 +6,7 @@ The plant is that of `theory.plant`. Its states vanish from
 
 which for a given beta is a linear regression on u with correlated noise. Plain least squares would be wrong in two ways:
 differences of measurements have noise that cancels over time, and in a closed loop the outputs answer to that very noise.
-Generalised least squares with the covariance of the right-hand side, a band of five diagonals, is right on both counts.
+Generalized least squares with the covariance of the right-hand side, a band of five diagonals, is right on both counts.
 Momentum and the ratio of the two noises are not known either: every pair on a grid is weighed by its likelihood, and the
 estimates are means over the grid, so that their errors contain what is uncertain about the pair (Bayesian model averaging
 with a flat prior; Hoeting et al., 1999).
@@ -146,7 +146,7 @@ def identify(entropy: Sequence[float], output: Sequence[float], momentum: float 
 
 
 def _fit(y: Array, u: Array | None, beta: float, ratio: float) -> dict[str, float]:
-    """Generalised least squares for one momentum and one ratio of wander to noise."""
+    """Generalized least squares for one momentum and one ratio of wander to noise."""
     import numpy as np
 
     try:

@@ -60,7 +60,7 @@ def gains_for(
 
     Returns:
         The loop with the settling time that it has. Where delay and momentum forbid the wanted one, `reached` is False and
-        the loop is the fastest of its damping: softer wishes are fulfilled, no gains fulfil this one.
+        the loop is the fastest of its damping: softer wishes are fulfilled, no gains fulfill this one.
 
     Raises:
         ConfigError: a settling time that is not above zero; what `place_poles` refuses.

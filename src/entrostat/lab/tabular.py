@@ -88,5 +88,5 @@ def group_advantages(rewards_SG: Tensor, eps: float = 1e-4) -> Tensor:
     if rewards_SG.dim() != 2 or rewards_SG.shape[1] < 2:
         raise DataError(f"rewards must have shape (S, G) with G of at least 2, got {tuple(rewards_SG.shape)}")
     rewards = rewards_SG.to(torch.float64)
-    centred = rewards - rewards.mean(1, keepdim=True)
-    return centred / (rewards.std(1, keepdim=True) + eps)
+    centered = rewards - rewards.mean(1, keepdim=True)
+    return centered / (rewards.std(1, keepdim=True) + eps)

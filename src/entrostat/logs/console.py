@@ -175,7 +175,7 @@ def _dictionary(text: str) -> Row | None:
 
 
 def _cells(text: str) -> list[tuple[str, float]]:
-    """Pairs of neighbours in a table's row of which the second is a number."""
+    """Pairs of neighbors in a table's row of which the second is a number."""
     cells = [cell.strip() for cell in _CELLS.split(text)]
     cells = [cell for cell in cells if cell]
     pairs = zip(cells[::2], cells[1::2], strict=False)

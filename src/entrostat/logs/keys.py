@@ -199,7 +199,7 @@ token_entropy/standard_error entrostat
     "surprisal": """
 token_entropy/surprisal entrostat
 """,
-    "centred": """
+    "centered": """
 token_entropy/D entrostat
 """,
     "target": """

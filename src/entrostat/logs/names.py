@@ -29,7 +29,7 @@ QUANTITIES: Mapping[str, str] = {
     "evaluation": "",
     "standard_error": "nats per token",  # of a step's mean entropy, from its own batch
     "surprisal": "nats per token",
-    "centred": "",  # mean of the centred discriminator D over the sampled tokens
+    "centered": "",  # mean of the centered discriminator D over the sampled tokens
     "target": "nats per token",
     "output": "",  # of the controller
     "knob": "",  # that a schedule or a step controller moves

@@ -23,7 +23,7 @@ from entrostat.logs.trackers import WANDB_START, event_rows, is_event_file, parq
 CONFIG, METRICS, STATE = "config.yaml", "metrics.jsonl", "trainer_state.json"
 HEAD = 1 << 16
 LARGEST = 1 << 30
-Labelled = Iterator[tuple[Row, str]]
+Labeled = Iterator[tuple[Row, str]]
 
 
 @dataclass
@@ -37,13 +37,13 @@ class Source:
 
     name: str
     form: str
-    read: Callable[[], Labelled]
+    read: Callable[[], Labeled]
     host: str = ""
     every: int | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     remarks: Callable[[], Iterable[Note]] = tuple
 
-    def rows(self) -> Labelled:
+    def rows(self) -> Labeled:
         return self.read()
 
     def notes(self) -> Iterable[Note]:
@@ -121,7 +121,7 @@ def _events(path: Path, files: list[Path]) -> Source:
     for each in files:
         by_folder.setdefault(each.parent, []).append(each)
 
-    def rows() -> Labelled:
+    def rows() -> Labeled:
         for folder, mine in by_folder.items():
             label = "" if len(by_folder) == 1 else str(folder.relative_to(path))
             for row in event_rows(mine):
@@ -131,7 +131,7 @@ def _events(path: Path, files: list[Path]) -> Source:
 
 
 def _offline(path: Path, files: list[Path]) -> Source:
-    def rows() -> Labelled:
+    def rows() -> Labeled:
         for each in files:
             for row in wandb_rows(each):
                 yield row, each.stem if len(files) > 1 else ""
@@ -223,7 +223,7 @@ def text_source(path: Path, name: str, opened: Callable[[], IO[str]], head: byte
         raise DataError(f"{path} has no heading that names its columns: {start.partition(chr(10))[0][:80]!r}")
     if delimiter is not None:
 
-        def cells() -> Labelled:
+        def cells() -> Labeled:
             with closing(opened()) as file:
                 try:
                     yield from rows_of(_decoded(path, file), delimiter, Path(name).stem)
@@ -233,7 +233,7 @@ def text_source(path: Path, name: str, opened: Callable[[], IO[str]], head: byte
         return Source(Path(name).stem, "CSV", cells)
     lines = Lines()
 
-    def rows() -> Labelled:
+    def rows() -> Labeled:
         with closing(opened()) as file:
             for row in lines.rows(_decoded(path, file)):
                 yield row, ""
@@ -291,7 +291,7 @@ def _document(path: Path, name: str, opened: Callable[[], IO[str]]) -> Source:
     state = document if isinstance(document, dict) and "log_history" in document else {}
     every = state.get("logging_steps")
 
-    def rows() -> Labelled:
+    def rows() -> Labeled:
         for label, listed in found.items():
             for row in listed:
                 yield row, label

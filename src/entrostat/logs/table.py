@@ -221,7 +221,7 @@ def _steps(table: Table, core: Values, rows: Any, notes: list[Note]) -> tuple[st
 
 
 def _joined(steps: Values, is_core: Any) -> tuple[Values, Any]:
-    """Rows that belong to one step as one group: neighbours of equal step of which at most one is of the core, and rows
+    """Rows that belong to one step as one group: neighbors of equal step of which at most one is of the core, and rows
     without a step, which go with the next that has one.
 
     Returns:

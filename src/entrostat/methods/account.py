@@ -18,7 +18,7 @@ class Account(Link):
     card: ClassVar[Card] = Card("account", effect="none", want=REQUIRES)
 
 
-@preset(Source("none", "plain policy optimisation", "measures, changes nothing"), effect="none")
+@preset(Source("none", "plain policy optimization", "measures, changes nothing"), effect="none")
 def observe(account: bool = True) -> Chain:
     """Measure and log; leave the objective as the host made it.
 

@@ -20,7 +20,7 @@ from entrostat.control.effect import Effect, grid
 from entrostat.control.knob import reads_effect
 from entrostat.methods.base import Link, MethodState
 from entrostat.methods.objectives import token_push
-from entrostat.stats.summarise import sum_dtype
+from entrostat.stats.summarize import sum_dtype
 from entrostat.types import Statistic, Summary, Surrogate, Term, TokenBatch, term_value
 
 # Stands in for an infinite limit: times a flow of 0, infinity would be NaN.
@@ -35,15 +35,15 @@ def predicted_change(surrogate: Surrogate, batch: TokenBatch) -> Tensor:
     A term that is made of another statistic than entropy and importance ratio is left out: its effect is not known.
     """
     dtype = sum_dtype(batch.mask.device)
-    centred = batch.stats.detach().centred
-    change = -(token_push(surrogate, batch) * centred).masked_fill(~batch.mask, 0).sum(dtype=dtype)
+    centered = batch.stats.detach().centered
+    change = -(token_push(surrogate, batch) * centered).masked_fill(~batch.mask, 0).sum(dtype=dtype)
     for term in surrogate.terms:
         if not isinstance(term.of, Statistic):
-            change = change + _of_term(term, batch, centred).to(dtype)
+            change = change + _of_term(term, batch, centered).to(dtype)
     return change
 
 
-def _of_term(term: Term, batch: TokenBatch, centred: Tensor) -> Tensor:
+def _of_term(term: Term, batch: TokenBatch, centered: Tensor) -> Tensor:
     mask = term.mask_BT.bool() & batch.mask
     if term.of == "entropy":
         # The step follows the entropy's own gradient, -S; the sampled token k tells |S|^2 without bias: it is the mean of
@@ -54,7 +54,7 @@ def _of_term(term: Term, batch: TokenBatch, centred: Tensor) -> Tensor:
         with torch.enable_grad():
             leaf = batch.log_ratio.detach().clone().requires_grad_()
             (slope,) = torch.autograd.grad(term_value(str(term.of), leaf, None, term.reference_BT).sum(), leaf)
-        value = slope * centred
+        value = slope * centered
     if term.factor_BT is not None:
         value = value * term.factor_BT
     dtype = sum_dtype(mask.device)

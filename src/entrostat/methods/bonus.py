@@ -56,7 +56,7 @@ class EntropyBonus(AuthorityLink):
         return dataclasses.replace(surrogate, terms=(*surrogate.terms, term))
 
 
-@preset(Source("1602.01783", "entropy regularisation; TRL entropy_coef, verl entropy_coeff", "0.001"), effect="raises")
+@preset(Source("1602.01783", "entropy regularization; TRL entropy_coef, verl entropy_coeff", "0.001"), effect="raises")
 def entropy_bonus(coef: Knob = 1e-3) -> Chain:
     """loss - coef * mean entropy; the coefficient may be a schedule or a controller."""
     return one("entropy_bonus", EntropyBonus(coef))

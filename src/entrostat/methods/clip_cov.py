@@ -17,7 +17,7 @@ from entrostat.methods.base import Card, Link, MethodState, Source
 from entrostat.methods.objectives import token_push
 from entrostat.methods.registry import register
 from entrostat.methods.scopes import mean_over
-from entrostat.stats.summarise import sum_dtype
+from entrostat.stats.summarize import sum_dtype
 from entrostat.types import Summary, Surrogate, TokenBatch
 
 

@@ -1,7 +1,7 @@
 """Clip_B and Clip_V: tokens whose update would move the entropy too far are left out.
 
     Clip_B: S - mean(S) within mu standard deviations of S, over the batch
-    Clip_V: B - S, which is centred over the vocabulary of each position, within mu standard deviations
+    Clip_V: B - S, which is centered over the vocabulary of each position, within mu standard deviations
 
 As released, only tokens of negative advantage on the side that lowers the entropy are dropped.
 Source: 2602.03392, Section 4, and Trinity-RFT's `clipb_advantage.py`, `clipv_advantage.py`.
@@ -23,7 +23,7 @@ from entrostat.methods.authority import REQUIRES, AuthorityLink
 from entrostat.methods.base import Card, MethodState, Source
 from entrostat.methods.chain import Chain
 from entrostat.methods.registry import one, preset
-from entrostat.stats.summarise import sum_dtype
+from entrostat.stats.summarize import sum_dtype
 from entrostat.types import Summary, Surrogate, TokenBatch
 
 BATCH_SCOPE = (
@@ -36,11 +36,11 @@ _ROUNDING = 1e-13  # relative, of sums in fp64
 
 @dataclass(frozen=True)
 class ClipTokens(AuthorityLink):
-    """Drop tokens whose centred discriminator is an outlier on the side that lowers the entropy.
+    """Drop tokens whose centered discriminator is an outlier on the side that lowers the entropy.
 
     Args:
         mu: how many standard deviations are kept.
-        centre: "batch" subtracts the batch's mean of S (Clip_B), "vocabulary" each position's baseline B (Clip_V).
+        center: "batch" subtracts the batch's mean of S (Clip_B), "vocabulary" each position's baseline B (Clip_V).
         two_sided: the paper's general form: outliers of either sign, of any advantage. The released form drops only
             tokens of negative advantage with a low discriminator.
         largest_share: drop at most max(1, largest_share * N) of the N tokens of a micro-batch, the furthest out first.
@@ -49,7 +49,7 @@ class ClipTokens(AuthorityLink):
     """
 
     mu: Knob
-    centre: Literal["batch", "vocabulary"]
+    center: Literal["batch", "vocabulary"]
     two_sided: bool = False
     largest_share: float = 1.0
     scope: Literal["step", "micro"] = "step"
@@ -61,7 +61,7 @@ class ClipTokens(AuthorityLink):
         knobs={"mu": "lower"},
         # A mu below zero would drop the tokens in the middle too.
         bounds={"mu": "[0, inf]", "largest_share": "(0, 1]"},
-        choices={"centre": ("batch", "vocabulary"), "scope": ("step", "micro")},
+        choices={"center": ("batch", "vocabulary"), "scope": ("step", "micro")},
     )
 
     @property
@@ -71,7 +71,7 @@ class ClipTokens(AuthorityLink):
     def _raw(self, batch: TokenBatch) -> Tensor:
         """S or D, 0 at padding."""
         stats = batch.stats.detach()
-        return (stats.discriminator if self.centre == "batch" else stats.centred).masked_fill(~batch.mask, 0)
+        return (stats.discriminator if self.center == "batch" else stats.centered).masked_fill(~batch.mask, 0)
 
     def _spread(self, raw: Tensor, batch: TokenBatch, state: MethodState) -> tuple[Tensor | float, Tensor | float]:
         """Mean and standard deviation of the statistic over the scope."""
@@ -83,7 +83,7 @@ class ClipTokens(AuthorityLink):
     def at(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Callable[[str, float], Surrogate]:
         raw = self._raw(batch)
         mean, deviation = self._spread(raw, batch, state)
-        distance = mean - raw if self.centre == "batch" else -raw
+        distance = mean - raw if self.center == "batch" else -raw
         if self.two_sided:
             distance = distance.abs()
         candidates = batch.mask if self.two_sided else batch.mask & (surrogate.advantages_BT < 0)
@@ -162,5 +162,5 @@ def clip_v(
     largest_share: float = 1e-4,
     scope: Literal["step", "micro"] = "step",
 ) -> Chain:
-    """Drop tokens of negative advantage whose centred discriminator S - B lies more than mu deviations below zero."""
+    """Drop tokens of negative advantage whose centered discriminator S - B lies more than mu deviations below zero."""
     return one("clip_v", ClipTokens(mu, "vocabulary", two_sided, largest_share, scope))

@@ -1,4 +1,4 @@
-"""DCPO: correct completions are pulled towards what a hotter or a cooler policy would have made of them.
+"""DCPO: correct completions are pulled toward what a hotter or a cooler policy would have made of them.
 
 T = hot where H <= H0, else cool;   a = min(|H0 - H|, 0.1) / share correct,  alpha = a / (1 + a)
 A <- (1 - alpha) A + alpha 1[R > threshold] exp(log p_old,T - log p_old)
@@ -16,7 +16,7 @@ from torch import Tensor
 from entrostat.errors import ConfigError
 from entrostat.methods.base import Card, Link, MethodState, Source, rewards
 from entrostat.methods.registry import register
-from entrostat.stats.summarise import sum_dtype
+from entrostat.stats.summarize import sum_dtype
 from entrostat.types import LogpAt, Old, Summary, Surrogate, TokenBatch
 
 

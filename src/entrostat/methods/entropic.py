@@ -22,7 +22,7 @@ from entrostat.methods.base import Card, MethodState, Source
 from entrostat.methods.chain import Chain
 from entrostat.methods.holding import GLOBAL_MEASUREMENT
 from entrostat.methods.registry import one, preset
-from entrostat.stats.summarise import sum_dtype
+from entrostat.stats.summarize import sum_dtype
 from entrostat.types import Summary, Surrogate, Term, TokenBatch
 
 Select = Literal["probability", "discriminator", "all"]
@@ -37,27 +37,27 @@ class Entropic(AuthorityLink):
         select: which tokens: "probability" (p > threshold), "discriminator" (D > 0, those that a positive
             advantage makes less random), or "all".
         threshold: for "probability".
-        normaliser: "all" weights the clipped loss, whose mean stays over all tokens. "selected" is the released
+        normalizer: "all" weights the clipped loss, whose mean stays over all tokens. "selected" is the released
             form: an unclipped term that is averaged over the selected tokens alone, so that few tokens weigh much.
     """
 
     u: Knob
     select: Select = "probability"
     threshold: float = 0.95
-    normaliser: Literal["all", "selected"] = "all"
+    normalizer: Literal["all", "selected"] = "all"
 
     card: ClassVar[Card] = Card(
         "entropic",
         want=REQUIRES,
         knobs={"u": "lower"},
         bounds={"threshold": "[0, 1)"},
-        choices={"select": ("probability", "discriminator", "all"), "normaliser": ("all", "selected")},
+        choices={"select": ("probability", "discriminator", "all"), "normalizer": ("all", "selected")},
     )
 
     @property
     def record(self) -> Card:
         sums = (*self.authority_sums, "selected")
-        if self.normaliser == "all":
+        if self.normalizer == "all":
             return dataclasses.replace(self.card, writes=("weight_BT",), sums=sums)
         return dataclasses.replace(self.card, writes=("terms/entropic",), terms=("ratio",), sums=sums)
 
@@ -66,14 +66,14 @@ class Entropic(AuthorityLink):
         stats = batch.stats.detach()
         if self.select == "probability":
             return batch.mask & (stats.prob > self.threshold)
-        return batch.mask & (stats.centred > 0) if self.select == "discriminator" else batch.mask
+        return batch.mask & (stats.centered > 0) if self.select == "discriminator" else batch.mask
 
     def at(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Callable[[str, float], Surrogate]:
         advantages = surrogate.advantages_BT.detach().masked_fill(~batch.mask, 0)
         selected = self.selected(batch)
 
         def changed(_: str, u: float) -> Surrogate:
-            if self.normaliser == "all":
+            if self.normalizer == "all":
                 weight = (1 + u * advantages.sign().masked_fill(~selected, 0)).clamp_min(0)
                 return dataclasses.replace(surrogate, weight_BT=weight.to(advantages.dtype))
             if not u:
@@ -102,7 +102,7 @@ class Entropic(AuthorityLink):
             "the integral is saved with the checkpoint; the release loses it",
             "a negative target is an error here; the release says that it turns control off, and crashes",
             "the added term is averaged over the selected tokens of each micro-batch, as released; with "
-            "normaliser='all' it is a weight within the clipped loss instead",
+            "normalizer='all' it is a weight within the clipped loss instead",
         ),
     ),
     effect="holds",
@@ -113,7 +113,7 @@ def entropic(
     ki: float = 0.01,
     threshold: float = 0.95,
     select: Select = "probability",
-    normaliser: Literal["all", "selected"] = "selected",
+    normalizer: Literal["all", "selected"] = "selected",
     limits: tuple[float, float] = (-1.0, 1.0),
     anti_windup: bool = False,
     integral_read: Literal["after", "before"] = "before",
@@ -124,10 +124,10 @@ def entropic(
     Args:
         target: entropy to hold [nats per token].
         kp, ki: gains; `ki=0` is the paper's P controller.
-        threshold, select, normaliser: which tokens, and over what their term is averaged; see `Entropic`.
+        threshold, select, normalizer: which tokens, and over what their term is averaged; see `Entropic`.
         limits, anti_windup, integral_read: of the controller, see `PI`.
         controller: replaces the PI controller and its target.
     """
     if controller is None:
         controller = PI(target, kp, ki, limits, anti_windup=anti_windup, integral_read=integral_read)
-    return one("entropic", Entropic(controller, select, threshold, normaliser))
+    return one("entropic", Entropic(controller, select, threshold, normalizer))

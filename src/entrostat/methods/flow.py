@@ -27,7 +27,7 @@ from entrostat.methods.base import Card, MethodState, Source
 from entrostat.methods.chain import Chain
 from entrostat.methods.holding import holding
 from entrostat.methods.registry import one, preset
-from entrostat.stats.summarise import sum_dtype
+from entrostat.stats.summarize import sum_dtype
 from entrostat.types import Summary, Surrogate, TokenBatch
 
 Shape = Literal["flow", "cost", "sign"]
@@ -87,15 +87,15 @@ class Flow(AuthorityLink):
         if self.samples != "all":
             weighted = weighted & (advantages_BT > 0 if self.samples == "positive" else advantages_BT < 0)
         if self.shape == "flow":
-            x = advantages_BT * stats.centred
+            x = advantages_BT * stats.centered
         elif self.shape == "sign":
-            x = (advantages_BT * stats.centred).sign()
+            x = (advantages_BT * stats.centered).sign()
         else:
             doubt = -torch.expm1(stats.need("logp"))
             weighted = weighted & (advantages_BT != 0) & (doubt > _LEAST_DOUBT)
             # The others' sum p^2 lies between 0 and (1 - p)^2, which bounds what cancels in sum p^2 - p^2.
             cost = doubt**2 + torch.minimum((stats.need("collision") - stats.prob**2).clamp_min(0), doubt**2)
-            x = stats.centred / (advantages_BT * cost).masked_fill(~weighted, 1)
+            x = stats.centered / (advantages_BT * cost).masked_fill(~weighted, 1)
         return x.masked_fill(~weighted, 0)
 
     @torch.no_grad()

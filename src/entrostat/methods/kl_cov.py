@@ -17,16 +17,16 @@ from entrostat.control import Knob
 from entrostat.methods.base import Card, Link, MethodState, Source
 from entrostat.methods.registry import register
 from entrostat.methods.scopes import Top, in_top, mean_over
-from entrostat.stats.summarise import sum_dtype
+from entrostat.stats.summarize import sum_dtype
 from entrostat.types import Summary, Surrogate, Term, TokenBatch
 
 
 @dataclass(frozen=True)
 class KLCov(Link):
-    """Penalise |log r| on the tokens of largest covariance of advantage and log-probability; no clip anywhere.
+    """Penalize |log r| on the tokens of largest covariance of advantage and log-probability; no clip anywhere.
 
     Args:
-        share: of the tokens that is penalised, a fraction: 2e-3 is the paper's for 7B, 2e-4 for 32B.
+        share: of the tokens that is penalized, a fraction: 2e-3 is the paper's for 7B, 2e-4 for 32B.
         coef: of the penalty; number, schedule or controller.
         scope: over which tokens means and largest covariances are taken, "step" or "micro".
     """
@@ -43,7 +43,7 @@ class KLCov(Link):
         needs=("stale",),
         knobs={"coef": "raise"},
         sums=("advantage", "chosen"),
-        metrics={"chosen_share": "share of the tokens that are penalised"},
+        metrics={"chosen_share": "share of the tokens that are penalized"},
         notes=(
             "on-policy the penalty's gradient is sign(0) = 0: it acts from the second optimizer step on a batch",
             "the share is a fraction; the first release counts in percent, and copies are off by a factor of 100",

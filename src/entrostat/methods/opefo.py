@@ -14,7 +14,7 @@ from torch import Tensor
 
 from entrostat.methods.base import Card, Link, MethodState, Source
 from entrostat.methods.registry import register
-from entrostat.stats.summarise import sum_dtype
+from entrostat.stats.summarize import sum_dtype
 from entrostat.types import Summary, Surrogate, TokenBatch
 
 
@@ -58,10 +58,10 @@ class Opefo(Link):
         stats = batch.stats.detach()
         if self.change == "paper":
             rest = -torch.expm1(stats.need("logp"))
-            towards = stats.prob * rest.square() * (stats.need("logp") + stats.need("entropy"))
+            toward = stats.prob * rest.square() * (stats.need("logp") + stats.need("entropy"))
         else:
-            towards = stats.centred if self.change == "exact" else stats.discriminator
-        return (-surrogate.advantages_BT * towards).masked_fill(~batch.mask, 0)
+            toward = stats.centered if self.change == "exact" else stats.discriminator
+        return (-surrogate.advantages_BT * toward).masked_fill(~batch.mask, 0)
 
     @torch.no_grad()
     def measure(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Mapping[str, Tensor]:

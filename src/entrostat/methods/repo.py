@@ -18,7 +18,7 @@ from entrostat.types import (
     TokenBatch,
 )
 
-ROUNDING = "log-probabilities rounded to bf16 bias it towards less entropy: they are computed in fp32 here"
+ROUNDING = "log-probabilities rounded to bf16 bias it toward less entropy: they are computed in fp32 here"
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Repo(Link):
 
     @torch.no_grad()
     def apply(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Surrogate:
-        centred = batch.stats.need("logp") + batch.stats.need("entropy")
-        a = surrogate.advantages_BT - state.knobs["beta"].output * centred.masked_fill(~batch.mask, 0)
+        centered = batch.stats.need("logp") + batch.stats.need("entropy")
+        a = surrogate.advantages_BT - state.knobs["beta"].output * centered.masked_fill(~batch.mask, 0)
         return replace(surrogate, advantages_BT=a.to(surrogate.advantages_BT.dtype))
 
 

@@ -28,7 +28,7 @@ _BONUS = "the paper's runs had an entropy bonus of 0.001 as well, a default of t
 
 @dataclass(frozen=True)
 class RewardAdvantages(AuthorityLink):
-    """Replace the group-normalised advantages by weighted binary rewards, without baseline.
+    """Replace the group-normalized advantages by weighted binary rewards, without baseline.
 
     Args:
         positive: weight of samples with reward 1; larger lowers the entropy.

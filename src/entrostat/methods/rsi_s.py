@@ -13,7 +13,7 @@ import torch
 from entrostat.errors import ConfigError
 from entrostat.methods.base import Card, Link, MethodState, Source
 from entrostat.methods.registry import register
-from entrostat.stats.summarise import sum_dtype
+from entrostat.stats.summarize import sum_dtype
 from entrostat.types import (
     Surrogate,
     TokenBatch,

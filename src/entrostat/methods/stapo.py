@@ -16,7 +16,7 @@ from torch import Tensor
 from entrostat.methods.base import Card, Link, MethodState, Source
 from entrostat.methods.registry import register
 from entrostat.methods.scopes import in_top
-from entrostat.stats.summarise import sum_dtype
+from entrostat.stats.summarize import sum_dtype
 from entrostat.types import (
     Surrogate,
     TokenBatch,

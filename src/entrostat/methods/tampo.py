@@ -16,7 +16,7 @@ from torch import Tensor
 from entrostat.errors import ConfigError
 from entrostat.methods.base import Card, Link, MethodState, Source
 from entrostat.methods.registry import register
-from entrostat.stats.summarise import sum_dtype
+from entrostat.stats.summarize import sum_dtype
 from entrostat.types import (
     LogpAt,
     Summary,
@@ -48,7 +48,7 @@ class Tampo(Link):
             "2602.11779",
             "Section 4, from a detailed note",
             "rate 0.05; the set of candidates is not known, ours is 0.8, 1, 1.2",
-            ("the best candidate is taken; the paper draws from their normalised merits with a nucleus of 0.7",),
+            ("the best candidate is taken; the paper draws from their normalized merits with a nucleus of 0.7",),
         ),
     )
 

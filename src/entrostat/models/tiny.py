@@ -25,7 +25,7 @@ WEIGHTS = {"tiny": "tiny-countdown.safetensors", "tiny-hard": "tiny-countdown-ha
 def new_tiny(
     *, width: int = 160, layers: int = 3, heads: int = 4, hidden: int = 448, vocabulary: int = 21
 ) -> LlamaForCausalLM:
-    """An untrained policy in fp32, initialised from torch's current random state."""
+    """An untrained policy in fp32, initialized from torch's current random state."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(

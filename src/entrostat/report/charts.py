@@ -1,7 +1,7 @@
 """The charts of a report as plain data: what the page draws, and what its JSON twin holds. One function per chart.
 
 A chart is a mapping: `id`, `title`, `note`, `kind` ("lines", "stack" or "points"), `x` and `y` (what the axes are), `series`.
-A series: `name`, `run` (index), `x`, `y`, and how it is drawn: `dash`, `thin`, `dots`, `band` (lowest, highest), `colour`.
+A series: `name`, `run` (index), `x`, `y`, and how it is drawn: `dash`, `thin`, `dots`, `band` (lowest, highest), `color`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ QUADRANTS = {
 _PARTS = {"proportional": "proportional", "integral_part": "integral", "feed_forward": "feed-forward"}
 _COLOURS = {"positive_likely": 1, "positive_unlikely": 0, "negative_likely": 2, "negative_unlikely": 4}  # warm: lowers
 _LOGGED = "logged by the run from the spread within each batch"
-_GUESSED = "judged by the differences of neighbouring steps"
+_GUESSED = "judged by the differences of neighboring steps"
 _WINDOW = 25
 _POINTS = 1_500
 
@@ -70,7 +70,7 @@ def entropy(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
         if seen.any() and not any(np.array_equal(target, other, equal_nan=True) for other in targets):
             targets.append(target)
             name = "target" if len(runs) == 1 else f"{label}: target"
-            series.append(_line(index, name, *extremes(run.steps, target), dash=True, colour="target"))
+            series.append(_line(index, name, *extremes(run.steps, target), dash=True, color="target"))
     note = "Units and kinds of each column are under Configuration."
     if told:
         how = " or ".join(sorted(told, reverse=True))
@@ -79,7 +79,7 @@ def entropy(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
 
 
 def _noise(errors: Any, clean: Any) -> tuple[Any, bool]:
-    """Standard deviation of each row's measurement, and whether the run logged it; else it is judged by the neighbours."""
+    """Standard deviation of each row's measurement, and whether the run logged it; else it is judged by the neighbors."""
     known = np.isfinite(errors) & (errors >= 0)
     if 2 * known.sum() < len(clean):
         return np.full(len(clean), noise(clean)), False
@@ -94,10 +94,10 @@ def controller(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
         if not np.isfinite(output).any():
             continue
         series.append(_line(index, label if len(runs) > 1 else "output", *extremes(run.steps, output)))
-        for colour, (key, name) in enumerate(_PARTS.items(), 1):
+        for color, (key, name) in enumerate(_PARTS.items(), 1):
             values = run[f"entropy_control/{key}"]
             if np.isfinite(values).any():
-                own: dict[str, Any] = {"colour": colour} if len(runs) == 1 else {}
+                own: dict[str, Any] = {"color": color} if len(runs) == 1 else {}
                 text = name if len(runs) == 1 else f"{label}: {name}"
                 series.append(_line(index, text, *extremes(run.steps, values), thin=True, hidden=len(runs) > 1, **own))
         saturated = run["saturated"]
@@ -105,7 +105,7 @@ def controller(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
             at = saturated > 0
             x, y = _sampled(run.steps[at], output[at], 300)
             text = "at its limit" if len(runs) == 1 else f"{label}: at its limit"
-            series.append(_line(index, text, x, y, dots="only", colour="alarm"))
+            series.append(_line(index, text, x, y, dots="only", color="alarm"))
     note = "What the controller asks of the method, and its parts where it has any. Where it is at its limit it can do no more."
     inner = []
     for index, (run, label) in enumerate(zip(runs, labels, strict=True)):
@@ -113,7 +113,7 @@ def controller(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
             values = run[f"entropy_control/{key}"]
             if np.isfinite(values).any():
                 text = name if len(runs) == 1 else f"{label}: {name}"
-                tint: dict[str, Any] = {"colour": 0 if key == "gain" else 1} if len(runs) == 1 else {}
+                tint: dict[str, Any] = {"color": 0 if key == "gain" else 1} if len(runs) == 1 else {}
                 style = tint | {"hidden": len(runs) > 1 and key != "gain"}
                 inner.append(_line(index, text, *extremes(run.steps, values), **style))
     learnt = "Gain: nats per step and unit of effort. Drift: nats per step without control."
@@ -130,8 +130,8 @@ def flow(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
         if not all(np.isfinite(values).any() for values in columns.values()):
             continue
         x, stacked = means(run.steps, columns)
-        series = [_line(index, text, x, stacked[name], colour=_COLOURS[name]) for name, text in QUADRANTS.items()]
-        series.append(_line(index, "total", x, sum(stacked.values()), colour="target"))
+        series = [_line(index, text, x, stacked[name], color=_COLOURS[name]) for name, text in QUADRANTS.items()]
+        series.append(_line(index, "total", x, sum(stacked.values()), color="target"))
         title = "Entropy flow by quadrant" + (f": {label}" if len(runs) > 1 else "")
         note = (
             "F = −r A D of each token, its first-order change of the entropy: mean per token and unit of step at the logits. "
@@ -153,7 +153,7 @@ def prediction(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
             x = run.steps[both]
             few: dict[str, Any] = {"dots": len(x) < 60}
             over_time.append(_line(index, f"{name}measured", *extremes(x, measured[both]), **few))
-            style = few | {"dash": True} | ({"colour": 1} if len(runs) == 1 else {})
+            style = few | {"dash": True} | ({"color": 1} if len(runs) == 1 else {})
             over_time.append(_line(index, f"{name}predicted", *extremes(x, predicted[both]), **style))
             points.append(_line(index, label, *_sampled(predicted[both], measured[both], _POINTS)))
         else:
@@ -206,7 +206,7 @@ def solved(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
         keys = [key for key in run.others if key.startswith("eval/") and _is_share(run[key]) and _judged(key)]
         keys = [key for i, key in enumerate(keys) if not any(_same(run[key], run[other]) for other in keys[:i])]
         for place, key in enumerate(keys):
-            own: dict[str, Any] = {"colour": place} if len(runs) == 1 else {}
+            own: dict[str, Any] = {"color": place} if len(runs) == 1 else {}
             text = key[5:] if len(runs) == 1 else f"{label}: {key[5:]}"
             shown = place == 0 or len(runs) == 1
             judged.append(
@@ -254,19 +254,19 @@ def plane(samples: Sequence[TokenSample], index: int, label: str, several: bool)
     """Sampled tokens by probability and entropy, with the watershed p = exp(-H) between D > 0 and D < 0 (for S exactly)."""
     logp = np.concatenate([sample.columns["logp"] for sample in samples])
     entropy = np.concatenate([sample.columns["entropy"] for sample in samples])
-    signal = np.concatenate([-s.columns["ratio"] * s.columns["advantages"] * s.columns["centred"] for s in samples])
+    signal = np.concatenate([-s.columns["ratio"] * s.columns["advantages"] * s.columns["centered"] for s in samples])
     series = []
-    for name, chosen, colour in (
+    for name, chosen, color in (
         ("raises the entropy", signal > 0, "raises"),
         ("lowers it", signal < 0, "lowers"),
         ("does neither (A or D is 0)", signal == 0, "neutral"),
     ):
         if chosen.any():
             x, y = _sampled(np.exp(logp[chosen]), entropy[chosen], _POINTS)
-            series.append(_line(index, name, x, y, colour=colour))
+            series.append(_line(index, name, x, y, color=color))
     highest = max(float(entropy.max()), 0.1)
     h = np.linspace(0, highest * 1.05, 80)
-    series.append(_line(index, "watershed p = exp(−H)", np.exp(-h), h, colour="target", line=True))
+    series.append(_line(index, "watershed p = exp(−H)", np.exp(-h), h, color="target", line=True))
     title = "Probability and entropy of sampled tokens" + (f": {label}" if several else "")
     note = (
         f"Recorded tokens, {len(logp):,} in all. Right of the watershed a token is likelier than a typical one there: with a "

@@ -14,14 +14,14 @@ from entrostat.run.folder import saving
 from entrostat.run.record import Run
 from entrostat.run.summary import MEASURED, TARGET
 
-# Okabe and Ito: told apart with any colour vision; the line styles tell them apart in print.
+# Okabe and Ito: told apart with any color vision; the line styles tell them apart in print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 STYLES = ("-", "--", "-.", ":")
 OUTPUT, GREEDY = "entropy_control/output", "eval/greedy"
 
 
 def entropy_figure(runs: Sequence[Run], path: str | Path, labels: Sequence[str] | None = None) -> Path:
-    """Draw the runs into a PNG, one colour each; panels that no run has values for are left out.
+    """Draw the runs into a PNG, one color each; panels that no run has values for are left out.
 
     Raises:
         SaveError: the file cannot be written.
@@ -102,7 +102,7 @@ def _dress(axes: Any, key: str) -> None:
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     if key == OUTPUT:
-        axes.axhline(0, color="grey", linewidth=0.8)
+        axes.axhline(0, color="gray", linewidth=0.8)
 
 
 def smoothed(values: Sequence[float], weight: float = 0.9) -> list[float]:

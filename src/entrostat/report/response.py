@@ -44,7 +44,7 @@ def response_figure(
         axes[0].plot(steps, target, color="black", linewidth=1.2, linestyle=(0, (2, 2)), label="target")
     if numbers is not None and target:
         low, high = ([wanted + side * numbers.band for wanted in target] for side in (-1, 1))
-        axes[0].fill_between(steps, low, high, color="grey", alpha=0.25, linewidth=0, label="settled")
+        axes[0].fill_between(steps, low, high, color="gray", alpha=0.25, linewidth=0, label="settled")
         if numbers.settling is not None:
             axes[0].axvline(numbers.settling, color=COLOURS[2], linewidth=1.2)
             axes[0].annotate(
@@ -58,7 +58,7 @@ def response_figure(
     axes[0].set_ylabel("policy entropy\n[nats per token]")
     axes[0].legend(loc="best", frameon=False)
     axes[1].plot(steps, output, color=COLOURS[1], linewidth=1.2)
-    axes[1].axhline(0, color="grey", linewidth=0.8)
+    axes[1].axhline(0, color="gray", linewidth=0.8)
     axes[1].set_ylabel("controller's\noutput")
     for limit in limits or ():
         if min(output) <= limit <= max(output):

@@ -44,7 +44,7 @@ def stability_figure(
         axes.contourf(
             kp, ki, taus, [min(finite) * 0.99, *levels], norm=shades, cmap="viridis_r", alpha=0.5, extend="max"
         )
-        lines = axes.contour(kp, ki, taus, levels=levels, colors="grey", linewidths=0.7)
+        lines = axes.contour(kp, ki, taus, levels=levels, colors="gray", linewidths=0.7)
         axes.clabel(lines, fmt="%g steps", fontsize=7)
     for index, (label, edge) in enumerate(edges.items()):
         look: dict[str, Any] = {"linewidth": 1.1, "linestyle": "--"} if index else {"linewidth": 1.6}

@@ -55,7 +55,7 @@ def trend(y: Values, window: int) -> Values:
 
 
 def noise(y: Values) -> float:
-    """The standard deviation of one measurement, from the differences of neighbours: what is slow cancels in them.
+    """The standard deviation of one measurement, from the differences of neighbors: what is slow cancels in them.
 
     Robust against single jumps (the median of their sizes). It holds the policy's own change from step to step too, so it is
     an upper bound of the batch's noise; 0 for fewer than three values.

@@ -11,7 +11,7 @@ import numpy as np
 
 from entrostat.report.visible import one_line, visible
 
-COLUMNS = ("logp", "entropy", "centred", "advantages", "ratio", "weight")
+COLUMNS = ("logp", "entropy", "centered", "advantages", "ratio", "weight")
 _PROMPT, _PIECE = 4_000, 200
 
 

@@ -1,4 +1,4 @@
-"""Text that a model wrote, made safe to look at: what would move, hide or colour other text is shown by its name.
+"""Text that a model wrote, made safe to look at: what would move, hide or color other text is shown by its name.
 
 A completion may hold anything: terminal escapes, marks that turn the reading direction, characters of no width, half of a
 surrogate pair. Whoever prints it, on a page or in a terminal, prints `visible(text)`.

@@ -106,8 +106,8 @@ def headline(run: Run) -> Text:
 
 
 def plot(run: Run, width: int, height: int) -> Text:
-    """Entropy over its target, which is dotted and of another colour, in braille dots; the axis starts at 0 nats."""
-    curves = [(run["target"], _DOTTED), (run["entropy"], _LINE)]  # where they meet, the entropy's colour is seen
+    """Entropy over its target, which is dotted and of another color, in braille dots; the axis starts at 0 nats."""
+    curves = [(run["target"], _DOTTED), (run["entropy"], _LINE)]  # where they meet, the entropy's color is seen
     curves = [(values, style) for values, style in curves if np.isfinite(values).any()]
     if not curves:
         return Text("no entropy yet", style="dim")

@@ -36,7 +36,7 @@ RESERVED = {
     "auto_find_batch_size": "a batch size that changes would change the run",
 }
 
-# A constant learning rate, since a schedule would change the loop's gain while the controller holds it. No pull towards
+# A constant learning rate, since a schedule would change the loop's gain while the controller holds it. No pull toward
 # a reference policy, which is TRL's default for GRPO and not for RLOO.
 COMMON = {
     "beta": 0.0,
@@ -63,7 +63,7 @@ def complete(config: RunConfig, task: Task) -> dict[str, Any]:
     machine: dict[str, Any] = {"use_cpu": True} if on_cpu else {}
     if (
         on_cpu or config.model == "smollm2"
-    ):  # elsewhere TRL's default is bf16, which its dequantised weights do not bear
+    ):  # elsewhere TRL's default is bf16, which its dequantized weights do not bear
         machine["bf16"] = False
     hints = {"max_completion_length": task.max_completion_tokens, "temperature": float(task.temperature)}
     return COMMON | machine | (TINY if config.model in BUILT_IN else {}) | hints | config.trainer

@@ -92,7 +92,7 @@ def by_position(batch: TokenBatch, parts: int = 8) -> list[float]:
 
 
 def sample_batch(policy: Any, task: Any, prompts: int, completions: int, seed: int, want: Iterable[Any]) -> TokenBatch:
-    """A batch of completions with their statistics, rewards and group-normalised advantages; nothing is trained.
+    """A batch of completions with their statistics, rewards and group-normalized advantages; nothing is trained.
 
     Args:
         policy: of `models.load_policy`. task: of `tasks.load_task`.

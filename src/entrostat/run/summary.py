@@ -11,7 +11,7 @@ MEASURED, TARGET = "entropy_control/measured", "entropy_control/target"
 SPREADLESS = "frac_reward_zero_std"  # TRL's name: groups whose rewards all agree have no advantage, and teach nothing
 
 
-def summarise(metrics: Sequence[dict[str, Any]], target: float | None = None) -> dict[str, Any]:
+def summarize(metrics: Sequence[dict[str, Any]], target: float | None = None) -> dict[str, Any]:
     """Entropy, control error, reward and evaluation of a run, from the lines of its metrics.
 
     Args:

@@ -248,12 +248,12 @@ def _conclude(config: RunConfig, folder: Path, step: int) -> Outcome:
     from entrostat.core.specification import build_method
     from entrostat.methods import fingerprint
     from entrostat.run.record import Run
-    from entrostat.run.summary import summarise
+    from entrostat.run.summary import summarize
 
     metrics = Run.load(folder).metrics
     method = build_method(config.method.name, config.method.options)
     identity = {"method": config.method.name, "fingerprint": fingerprint(method), "seed": config.seed}
-    summary = identity | summarise(metrics) | {"train_seconds": round(metrics[-1]["elapsed"], 1)}
+    summary = identity | summarize(metrics) | {"train_seconds": round(metrics[-1]["elapsed"], 1)}
     write_json(folder / SUMMARY, summary)
     return Outcome(folder, step, True, summary)
 

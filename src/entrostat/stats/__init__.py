@@ -1,12 +1,12 @@
 """Statistics of next-token distributions: pure functions of tensors."""
 
 from entrostat.stats.first_order import (
-    centred_discriminators,
+    centered_discriminators,
     change_from_grpo_step,
     change_from_raise,
     discriminators,
     entropy_change,
-    expected_centred,
+    expected_centered,
     policy_entropy,
     watershed,
 )
@@ -15,21 +15,21 @@ from entrostat.stats.logits import token_stats
 from entrostat.stats.metrics import entropy_metrics
 from entrostat.stats.reference import reference_stats
 from entrostat.stats.sampled import sampled_entropy
-from entrostat.stats.summarise import summarise
+from entrostat.stats.summarize import summarize
 from entrostat.stats.vocab_parallel import vocab_parallel_stats
 
 __all__ = [
-    "centred_discriminators",
+    "centered_discriminators",
     "change_from_grpo_step",
     "change_from_raise",
     "discriminators",
     "entropy_change",
     "entropy_metrics",
-    "expected_centred",
+    "expected_centered",
     "policy_entropy",
     "reference_stats",
     "sampled_entropy",
-    "summarise",
+    "summarize",
     "token_stats",
     "token_stats_from_hidden",
     "vocab_parallel_stats",

@@ -15,7 +15,7 @@ DEFAULT_WANT = ("logp", "entropy")
 
 
 def check_want(want: Iterable[Want] | Want) -> tuple[frozenset[str], tuple[Statistic, ...]]:
-    """The wanted statistics, named and parameterised, or `ConfigError` for a name that is none."""
+    """The wanted statistics, named and parameterized, or `ConfigError` for a name that is none."""
     every = {want} if isinstance(want, str | Statistic) else set(want)
     if old := [each for each in every if isinstance(each, Old)]:
         raise ConfigError(
@@ -63,7 +63,7 @@ def token_ids(targets: Tensor, shape: torch.Size) -> Tensor:
 def check_in_vocabulary(targets: Tensor, vocabulary: int) -> None:
     """Refuse token ids that the vocabulary does not hold.
 
-    On CUDA the device checks, without making the host wait: it fails with this message at the next synchronisation, and as
+    On CUDA the device checks, without making the host wait: it fails with this message at the next synchronization, and as
     after any failed assertion on it nothing more runs there.
     """
     if not targets.numel():

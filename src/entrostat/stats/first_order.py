@@ -60,8 +60,8 @@ def discriminators(logits: Tensor) -> Tensor:
     return p * (entropy + logp)
 
 
-def centred_discriminators(logits: Tensor) -> Tensor:
-    """S - sum_j p_j S_j: the centred discriminator D of every token in the vocabulary, (..., V) [nats]."""
+def centered_discriminators(logits: Tensor) -> Tensor:
+    """S - sum_j p_j S_j: the centered discriminator D of every token in the vocabulary, (..., V) [nats]."""
     s = discriminators(logits)
     return s - (torch.softmax(logits, dim=-1) * s).sum(-1, keepdim=True)
 
@@ -110,15 +110,15 @@ def change_from_grpo_step(logits: Tensor, token: Tensor, step: float | Tensor) -
 
     Source: 2602.03392, Theorem 3.3.
     """
-    return -step * _gather(centred_discriminators(logits), token)
+    return -step * _gather(centered_discriminators(logits), token)
 
 
-def expected_centred(logits: Tensor) -> Tensor:
+def expected_centered(logits: Tensor) -> Tensor:
     """sum_k p_k D_k, (...): 0 for every distribution, up to rounding.
 
     So what moves the entropy on-policy is not D but its covariance with the advantage.
     """
-    return (torch.softmax(logits, dim=-1) * centred_discriminators(logits)).sum(-1)
+    return (torch.softmax(logits, dim=-1) * centered_discriminators(logits)).sum(-1)
 
 
 def watershed(logits: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ class LogitGradient:
     zeros in all of them, whatever its logits hold.
 
     Args:
-        shift_N: the log normaliser, rounded to the tiles' dtype; what the rounding took is in the others.
+        shift_N: the log normalizer, rounded to the tiles' dtype; what the rounding took is in the others.
         slope_N, target_N: None where no gradient of the entropy, or of the log-probability, arrives.
     """
 
@@ -40,7 +40,7 @@ class LogitGradient:
     @classmethod
     def of(
         cls,
-        log_normaliser_N: Tensor,
+        log_normalizer_N: Tensor,
         logp_N: Tensor,
         entropy_N: Tensor | None,
         grad_logp_N: Tensor | None,
@@ -50,12 +50,12 @@ class LogitGradient:
     ) -> LogitGradient:
         """From the gradients that arrive, one of them at least.
 
-        log_normaliser_N, logp_N: fp64 where the device has it; dtype: that of the tiles.
+        log_normalizer_N, logp_N: fp64 where the device has it; dtype: that of the tiles.
         entropy_N: where there is a gradient of it.
         factor: of the whole gradient: what the logits are per unit of what the caller asks for.
         """
-        shift = log_normaliser_N.to(dtype)
-        rest = (log_normaliser_N - shift).nan_to_num(nan=0.0)
+        shift = log_normalizer_N.to(dtype)
+        rest = (log_normalizer_N - shift).nan_to_num(nan=0.0)
         decay = factor * (-rest).exp()
         arrives = active(grad_logp_N, grad_entropy_N)
         level = torch.zeros_like(rest) if grad_logp_N is None else -grad_logp_N.to(rest.dtype)

@@ -23,7 +23,7 @@ from entrostat.stats.arguments import (
     working_dtype,
 )
 from entrostat.stats.gradient import LogitGradient, active
-from entrostat.stats.online import normaliser_and_logp, stats_of
+from entrostat.stats.online import normalizer_and_logp, stats_of
 from entrostat.stats.reference import reference_stats
 from entrostat.stats.tiles import Head, Kept, TileOps, Tiling, TorchOps
 from entrostat.stats.truncated import in_chunks
@@ -195,7 +195,7 @@ class _HiddenStats(torch.autograd.Function):
             state = tiling.sums(ops, head, hidden_Nd, targets_N, want, kept)
         stats = stats_of(state, want, tiling.dtype)
         ctx.save_for_backward(
-            hidden_Nd, weight_Vd, bias_V, targets_N, *normaliser_and_logp(state), stats.entropy, *kept
+            hidden_Nd, weight_Vd, bias_V, targets_N, *normalizer_and_logp(state), stats.entropy, *kept
         )
         ctx.head, ctx.tiling, ctx.ops = (head.temperature, head.scale, head.softcap), tiling, ops
         ctx.mark_non_differentiable(*(v for v in (stats.baseline, stats.collision) if v is not None))
@@ -204,13 +204,13 @@ class _HiddenStats(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_logp: Tensor | None, grad_entropy: Tensor | None, *_: Any) -> tuple[Any, ...]:
-        hidden, weight, bias, targets, log_normaliser, logp, entropy, *kept = ctx.saved_tensors
+        hidden, weight, bias, targets, log_normalizer, logp, entropy, *kept = ctx.saved_tensors
         nothing = (None,) * 8
         if grad_logp is None and grad_entropy is None:
             return nothing
         temperature, scale, _ = ctx.head
         factor = scale / temperature
-        rule = LogitGradient.of(log_normaliser, logp, entropy, grad_logp, grad_entropy, ctx.tiling.dtype, factor)
+        rule = LogitGradient.of(log_normalizer, logp, entropy, grad_logp, grad_entropy, ctx.tiling.dtype, factor)
         rows: slice | Tensor = slice(None)
         arrives = active(grad_logp, grad_entropy)
         # Tokens that no gradient arrives at are left out where no device must be waited for; otherwise they are zeros.

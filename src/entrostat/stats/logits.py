@@ -21,7 +21,7 @@ from entrostat.stats.arguments import (
     working_dtype,
 )
 from entrostat.stats.gradient import LogitGradient, active
-from entrostat.stats.online import OnlineSoftmax, normaliser_and_logp, stats_of
+from entrostat.stats.online import OnlineSoftmax, normalizer_and_logp, stats_of
 from entrostat.stats.truncated import in_chunks
 from entrostat.types import STATISTICS, TokenStats, Want
 
@@ -95,7 +95,7 @@ class _LogitStats(torch.autograd.Function):
             states.append(softmax.state)
         state = torch.cat(states, 1)
         stats = stats_of(state, want, dtype)
-        ctx.save_for_backward(logits_NV, targets_N, *normaliser_and_logp(state), stats.entropy)
+        ctx.save_for_backward(logits_NV, targets_N, *normalizer_and_logp(state), stats.entropy)
         ctx.temperature, ctx.chunk = temperature, chunk
         ctx.mark_non_differentiable(*(v for v in (stats.baseline, stats.collision) if v is not None))
         return tuple(getattr(stats, name) for name in STATISTICS)
@@ -103,11 +103,11 @@ class _LogitStats(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_logp: Tensor | None, grad_entropy: Tensor | None, *_: Any) -> tuple[Any, ...]:
-        logits_NV, targets_N, log_normaliser, logp, entropy = ctx.saved_tensors
+        logits_NV, targets_N, log_normalizer, logp, entropy = ctx.saved_tensors
         if grad_logp is None and grad_entropy is None:
             return None, None, None, None, None
         dtype = working_dtype(logits_NV.dtype)
-        rule = LogitGradient.of(log_normaliser, logp, entropy, grad_logp, grad_entropy, dtype, 1 / ctx.temperature)
+        rule = LogitGradient.of(log_normalizer, logp, entropy, grad_logp, grad_entropy, dtype, 1 / ctx.temperature)
         grad_NV = torch.zeros_like(logits_NV)
         for rows in active(grad_logp, grad_entropy).nonzero().squeeze(1).split(ctx.chunk):
             tile = logits_NV[rows].to(dtype).div_(ctx.temperature)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from entrostat.stats.clusters import standard_error
-from entrostat.stats.summarise import PROBABILITY_EDGES, QUADRANTS
+from entrostat.stats.summarize import PROBABILITY_EDGES, QUADRANTS
 from entrostat.types import Summary
 
 
@@ -16,7 +16,7 @@ def entropy_metrics(summary: Summary) -> dict[str, float]:
     * standard_error: of that mean, from the batch's own prompts or sequences (`stats.clusters`); absent with fewer than two
     * surprisal: mean -log p of the sampled tokens, the sampled estimate of the mean
     * near_certain: share of sampled tokens with p > 0.95
-    * S, D, D_std: mean of the discriminator, mean and standard deviation of its centred form
+    * S, D, D_std: mean of the discriminator, mean and standard deviation of its centered form
     * flow: predicted first-order change of the mean entropy, per unit of step at the logits, and its four parts
     """
     if not summary.tokens:
@@ -37,11 +37,11 @@ def entropy_metrics(summary: Summary) -> dict[str, float]:
         first = PROBABILITY_EDGES.index(0.95) + 1
         likely = sum(summary.get(f"probability/{i}") for i in range(first, len(PROBABILITY_EDGES) + 1))
         metrics["near_certain"] = likely / summary.tokens
-    if "centred" in have:
-        centred = summary.mean("centred")
+    if "centered" in have:
+        centered = summary.mean("centered")
         metrics["S"] = summary.mean("discriminator")
-        metrics["D"] = centred
-        metrics["D_std"] = math.sqrt(max(summary.mean("centred_sq") - centred * centred, 0.0))
+        metrics["D"] = centered
+        metrics["D_std"] = math.sqrt(max(summary.mean("centered_sq") - centered * centered, 0.0))
         metrics["flow"] = summary.mean("flow")
         metrics |= {f"flow_{name}": summary.mean(f"flow/{name}") for name in QUADRANTS}
     return {f"token_entropy/{name}": value for name, value in metrics.items()}

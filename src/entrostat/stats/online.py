@@ -23,7 +23,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from entrostat.stats.summarise import sum_dtype
+from entrostat.stats.summarize import sum_dtype
 from entrostat.types import TokenStats
 
 # exp() of it is exactly zero in fp32 and in fp64, and zero times it is zero, where zero times -inf would be NaN.
@@ -126,7 +126,7 @@ def stats_of(state_6N: Tensor, want: frozenset[str], dtype: torch.dtype) -> Toke
     return TokenStats(**{name: values[name].to(dtype) for name in want})
 
 
-def normaliser_and_logp(state_6N: Tensor) -> tuple[Tensor, Tensor]:
+def normalizer_and_logp(state_6N: Tensor) -> tuple[Tensor, Tensor]:
     """log Z and log p_k of each token, (N,) in the state's dtype, from a whole vocabulary's state: what a backward keeps."""
     shift, target, sum_e, *_ = state_6N
     log_s = sum_e.log()

@@ -57,14 +57,14 @@ def _fold(
     old_shift = tl.load(old)
     shift = tl.maximum(tl.max(z, axis=0), old_shift.to(tl.float32))
     # No infinity is subtracted from another where there is no finite logit yet.
-    centre = tl.where(shift == -float("inf"), 0.0, shift)
-    fall = tl.where(old_shift == shift, 0.0, tl.maximum(old_shift - centre, _FLOOR))
+    center = tl.where(shift == -float("inf"), 0.0, shift)
+    fall = tl.where(old_shift == shift, 0.0, tl.maximum(old_shift - center, _FLOOR))
     decay = tl.exp(fall)
     # A NaN passes through exp() and shows in every sum, though maximum() may drop it.
-    e = tl.exp(z - centre)
-    x = tl.maximum(z - centre, _FLOOR)
+    e = tl.exp(z - center)
+    x = tl.maximum(z - center, _FLOOR)
     # Apart from the likeliest entries, each exactly 1: beside them the rest of a near-certain token has no digits in fp32.
-    likeliest = z == centre
+    likeliest = z == center
     count = tl.sum(tl.where(likeliest, 1.0, 0.0), axis=0).to(tl.float64)
     rest = tl.sum(tl.where(likeliest, 0.0, e), axis=0)
     sum_e, sum_ex = tl.load(old + 2 * tokens), tl.load(old + 3 * tokens)

@@ -29,7 +29,7 @@ FILTERED_OUT = -1e4
 """In place of the log-probability of a token that a filter left out: finite, so that 0 times it is 0."""
 
 
-def parameterised_stats(
+def parameterized_stats(
     logits: Tensor, targets: Tensor, want: Iterable[Statistic], temperature: float = 1.0
 ) -> dict[Statistic, Tensor]:
     """What was asked for, by what was asked for.
@@ -64,7 +64,7 @@ def in_chunks(
     temperature: float,
     chunk_tokens: int = 64,
 ) -> dict[Statistic, Tensor]:
-    """`parameterised_stats`, a slice of tokens at a time; the backward makes the logits of a slice again.
+    """`parameterized_stats`, a slice of tokens at a time; the backward makes the logits of a slice again.
 
     Args:
         logits_of: the logits (n, V) of some of the tokens.
@@ -74,7 +74,7 @@ def in_chunks(
     parts: list[tuple[Tensor, ...]] = []
 
     def some(rows: slice) -> tuple[Tensor, ...]:
-        found = parameterised_stats(logits_of(rows), targets_N[rows], names, temperature)
+        found = parameterized_stats(logits_of(rows), targets_N[rows], names, temperature)
         return tuple(found[name] for name in names)
 
     graph = torch.is_grad_enabled() and any(getattr(name, "gradient", False) for name in names)

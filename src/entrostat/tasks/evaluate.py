@@ -105,10 +105,10 @@ def evaluate(
             scored = score_all(task, [problems[index] for index in batch], drawn.texts)
             for index, score in zip(batch, scored.values, strict=True):
                 scores[index].append(score)
-    return summarise(scores, ks, temperature)
+    return summarize(scores, ks, temperature)
 
 
-def summarise(scores: Sequence[Sequence[float]], ks: Sequence[int], temperature: float = 1.0) -> EvalResult:
+def summarize(scores: Sequence[Sequence[float]], ks: Sequence[int], temperature: float = 1.0) -> EvalResult:
     """The result for a table of scores with one row per problem and one column per sample."""
     samples = len(scores[0])
     correct = [sum(score >= 1.0 for score in row) for row in scores]

@@ -34,10 +34,10 @@ def fsdp_on_cpu() -> None:
     from accelerate.state import AcceleratorState, PartialState
     from accelerate.utils import DistributedType
 
-    initialise = AcceleratorState.__init__
+    initialize = AcceleratorState.__init__
 
     def with_fsdp(self: Any, *args: Any, fsdp_plugin: Any = None, **kwargs: Any) -> None:
-        initialise(self, *args, fsdp_plugin=fsdp_plugin, **kwargs)
+        initialize(self, *args, fsdp_plugin=fsdp_plugin, **kwargs)
         if self.distributed_type == DistributedType.MULTI_CPU and fsdp_plugin is not None:
             self.distributed_type, self.fsdp_plugin = DistributedType.FSDP, fsdp_plugin
             PartialState._shared_state["distributed_type"] = self.distributed_type

@@ -17,7 +17,7 @@ from trl import GRPOTrainer, RLOOTrainer
 import entrostat as es
 from entrostat.errors import ConfigError, HostError
 from entrostat.hosts.trl.prediction import predicted
-from entrostat.stats.summarise import QUADRANTS
+from entrostat.stats.summarize import QUADRANTS
 
 pytestmark = [pytest.mark.filterwarnings("default")]
 

@@ -76,7 +76,7 @@ def test_measures_the_exact_global_mean_under_accumulation(tmp_path, temperature
             mask = inputs["completion_mask"].bool()
             total += stats.entropy[mask].sum().item()
             count += mask.sum().item()
-            drift -= (inputs["advantages"].unsqueeze(1) * stats.centred)[mask].sum().item()
+            drift -= (inputs["advantages"].unsqueeze(1) * stats.centered)[mask].sum().item()
         assert history(run, "entropy_control/measured")[step] == pytest.approx(total / count, rel=1e-5)
         assert history(run, "token_entropy/tokens")[step] == count
         assert history(run, "entropy_control/uncontrolled")[step] == pytest.approx(drift / count, rel=1e-3, abs=1e-6)
@@ -159,7 +159,7 @@ def test_a_weighted_token_weighs_that_much_in_the_gradient(tmp_path, loss_type):
     run.train()
 
     def weigh(stats, advantages, mask):
-        gain = advantages * stats.centred * mask
+        gain = advantages * stats.centered * mask
         weight = (1 + 0.7 * gain / (gain.square().sum() / mask.sum()).sqrt()).clamp(0, 5)
         if loss_type == "grpo":  # sequence means instead of the token mean
             weight = weight * mask.sum() / (mask.sum(1, keepdim=True) * len(mask))

@@ -157,7 +157,7 @@ def test_the_discriminator_is_the_first_order_change_of_the_acting_entropy(name,
     push = torch.nn.functional.one_hot(targets, vocabulary) - (wide / sampling.scored).softmax(-1)
     # In units of the logits that the sampler sees, as everywhere in the library.
     change = (acting(wide + step * push, inside).entropy - now.entropy) / step * sampling.temperature
-    torch.testing.assert_close(-found.centred.double(), change, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(-found.centered.double(), change, atol=1e-4, rtol=1e-4)
 
 
 def test_the_gradient_of_the_acting_entropy():

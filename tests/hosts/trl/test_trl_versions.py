@@ -86,7 +86,7 @@ def test_flow_is_written_out_in_the_gradient(tmp_path, cls):
     keep = inputs["completion_ids"].shape[1]
     logits = model(input_ids=ids, attention_mask=attention).logits[:, -keep - 1 : -1]
     stats, mask = reference_stats(logits, inputs["completion_ids"]), inputs["completion_mask"].float()
-    gain = inputs["advantages"].unsqueeze(1) * stats.detach().centred * mask
+    gain = inputs["advantages"].unsqueeze(1) * stats.detach().centered * mask
     weight = (1 + 0.7 * gain / (gain.square().sum() / mask.sum()).sqrt()).clamp(0, 5)
     token = weight * inputs["advantages"].unsqueeze(1) * stats.logp * mask
     # RLOO's loss is a mean over sequences, GRPO's default one over tokens.

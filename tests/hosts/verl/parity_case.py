@@ -26,7 +26,7 @@ import entrostat as es
 FILE = Path(__file__).with_name("parity.json")
 METHODS: dict[str, Any] = {
     "flow": {"name": "flow", "target": 1.0, "kp": 2.0, "ki": 0.3},
-    "entropic": {"name": "entropic", "target": 1.0, "select": "discriminator", "normaliser": "all", "kp": 0.4},
+    "entropic": {"name": "entropic", "target": 1.0, "select": "discriminator", "normalizer": "all", "kp": 0.4},
     "clip_b": {"name": "clip_b", "mu": 0.6},
     "clip_v": {"name": "clip_v", "mu": 0.6, "largest_share": 1.0},
     "entropy_advantage": {"name": "entropy_advantage", "alpha": 0.9},

@@ -71,7 +71,7 @@ def test_the_gradient_is_that_of_the_objective_itself(method):
 
 def test_what_a_method_needs_of_the_workers():
     assert not needs_loss(es.flow(0.3)) and not needs_loss(es.clip_v()) and not needs_loss(es.observe())
-    assert not needs_loss(es.entropic(0.3, normaliser="all"))
+    assert not needs_loss(es.entropic(0.3, normalizer="all"))
     assert needs_loss(es.clip_higher()) and not adds_terms(es.clip_higher())
     assert adds_terms(es.entropic(0.3)) and adds_terms(es.skywork())
 

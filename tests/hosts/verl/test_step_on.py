@@ -81,7 +81,7 @@ def test_weights_act_in_the_first_step_already() -> None:
 def test_a_batch_of_many_rows_is_summed_in_parts(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, parts = EntropyControl(case()), EntropyControl(case())
     _, expected = step_on(whole, data(0))
-    monkeypatch.setattr(sys.modules["entrostat.stats.summarise"], "_POSITIONS", 3 * data(0).mask_BT.shape[1])
+    monkeypatch.setattr(sys.modules["entrostat.stats.summarize"], "_POSITIONS", 3 * data(0).mask_BT.shape[1])
     _, metrics = step_on(parts, data(0))
     assert metrics == pytest.approx(expected, rel=1e-12, abs=1e-15)
 

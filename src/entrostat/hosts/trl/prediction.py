@@ -161,8 +161,8 @@ class _Predicted:
         if self._recorded and host.accelerator.sync_gradients:
             started = time.perf_counter()
             settings = self._prediction
-            labelled = settings.on_prompts is not None or settings.visited_states
-            batches = [_micro_batch(each, labelled) for each in self._recorded]
+            labeled = settings.on_prompts is not None or settings.visited_states
+            batches = [_micro_batch(each, labeled) for each in self._recorded]
             self._recorded = []
             processes = host.accelerator.num_processes
             with _evaluating(host.model):
@@ -227,7 +227,7 @@ def _plain_optimizer(host: Any) -> torch.optim.Optimizer:
     return optimizer
 
 
-def _micro_batch(recorded: _Recorded, labelled: bool) -> MicroBatch:
+def _micro_batch(recorded: _Recorded, labeled: bool) -> MicroBatch:
     inputs, logp = recorded.inputs, recorded.logp
     assert logp is not None and recorded.evaluate is not None
     mask = inputs["completion_mask"]
@@ -236,7 +236,7 @@ def _micro_batch(recorded: _Recorded, labelled: bool) -> MicroBatch:
     pushes = [entropy.grad for entropy in recorded.entropies if entropy.grad is not None]
     advantages = inputs["advantages"]  # as the method under control has left them
     prompts = None
-    if labelled:
+    if labeled:
         pairs = zip(inputs["prompt_ids"].tolist(), inputs["prompt_mask"].tolist(), strict=True)
         prompts = [tuple(i for i, m in zip(ids, masks, strict=True) if m) for ids, masks in pairs]
     return MicroBatch(

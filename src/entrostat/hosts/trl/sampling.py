@@ -23,7 +23,7 @@ from transformers import MinPLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 from entrostat.errors import HostError
 from entrostat.hosts.trl.head import Projection
 from entrostat.stats import token_stats
-from entrostat.stats.truncated import parameterised_stats
+from entrostat.stats.truncated import parameterized_stats
 from entrostat.types import STATISTICS, Statistic, TokenStats, Want
 
 _CHUNK = 1 << 24  # logits held at once: 64 MB of fp32
@@ -130,7 +130,7 @@ class Sampling:
     def _chunk(self, seen: Projection, rows: Tensor, names: list[Want]) -> list[Tensor]:
         z, targets = seen.logits(rows), seen.targets_N[rows]
         acting = self._cut(z / self.temperature, targets)
-        values = dict(parameterised_stats(acting, targets, [of for of in names if isinstance(of, Statistic)]))
+        values = dict(parameterized_stats(acting, targets, [of for of in names if isinstance(of, Statistic)]))
         named = [name for name in names if isinstance(name, str)]
         if not named:
             return [values[name] for name in names]  # type: ignore[index]

@@ -31,7 +31,7 @@ VERL = Host(
     ),
     term_statistics=False,
     statistics=frozenset(STATISTICS),
-    parameterised=False,
+    parameterized=False,
     old=False,
     data=frozenset({"rewards", "groups"}),
     why={

@@ -16,7 +16,7 @@ function theme() {
 
 function last(content, id, run) {
   const chart = content.charts.find((one) => one.id === id);
-  const series = chart?.series.filter((one) => one.run === run && one.y && !one.thin && one.colour !== "target").pop();
+  const series = chart?.series.filter((one) => one.run === run && one.y && !one.thin && one.color !== "target").pop();
   const values = series?.y.filter((value) => value !== null) || [];
   return values.length ? [values[0], values[values.length - 1]] : null;
 }
@@ -30,7 +30,7 @@ function head(content) {
   if (runs.length === 1) {
     fact(number(runs[0].steps), `steps logged, ${number(runs[0].first)} to ${number(runs[0].last)}`);
     const entropy = last(content, "entropy", 0), reward = last(content, "reward", 0);
-    const target = content.charts.find((c) => c.id === "entropy")?.series.find((s) => s.colour === "target");
+    const target = content.charts.find((c) => c.id === "entropy")?.series.find((s) => s.color === "target");
     if (entropy) fact(`${short(entropy[0])} → ${short(entropy[1])}`, "entropy, first and last [nats per token]");
     if (target) fact(short(target.y[target.y.length - 1]), "target at the end [nats per token]");
     if (reward) fact(`${short(reward[0])} → ${short(reward[1])}`, "reward, first and last");

@@ -32,8 +32,8 @@ function number(value) {
 
 function signed(value) { return value > 0 ? "+" + number(value) : number(value); }
 
-function colour(series) {
-  const own = series.colour === undefined ? series.run : series.colour;
+function color(series) {
+  const own = series.color === undefined ? series.run : series.color;
   return typeof own === "number" ? `var(--c${own % 8})` : `var(--${own})`;
 }
 
@@ -110,10 +110,10 @@ class Chart {
   makeLegend() {
     for (const series of this.spec.series) {
       const swatch = svg("svg", { width: 18, height: 10, "aria-hidden": "true" });
-      const mark = series.band || this.spec.kind === "stack" && series.colour !== "target" ? svg("rect", { width: 18, height: 10, rx: 2, "fill-opacity": series.band ? .25 : .75 })
+      const mark = series.band || this.spec.kind === "stack" && series.color !== "target" ? svg("rect", { width: 18, height: 10, rx: 2, "fill-opacity": series.band ? .25 : .75 })
         : this.spec.kind === "points" && !series.line || series.dots === "only" ? svg("circle", { cx: 9, cy: 5, r: 4 })
         : svg("line", { x1: 0, x2: 18, y1: 5, y2: 5, "stroke-width": series.thin ? 1.2 : 2.4, "stroke-dasharray": series.dash ? "4 3" : "none" });
-      mark.style[mark.tagName === "line" ? "stroke" : "fill"] = colour(series);
+      mark.style[mark.tagName === "line" ? "stroke" : "fill"] = color(series);
       swatch.append(mark);
       const button = el("button", {
         type: "button", "aria-pressed": String(!this.off.has(series.name)), onclick: () => {
@@ -128,7 +128,7 @@ class Chart {
 
   // The sums on which stacked series stand: those above 0 upwards, those below downwards.
   stacked() {
-    const layers = this.shown.filter((series) => series.colour !== "target");
+    const layers = this.shown.filter((series) => series.color !== "target");
     if (!layers.length) return [];
     const up = layers[0].x.map(() => 0), down = layers[0].x.map(() => 0);
     return layers.map((series) => {
@@ -152,7 +152,7 @@ class Chart {
       if (value !== null && xs[i] >= x[0] && xs[i] <= x[1]) { if (value < low) low = value; if (value > high) high = value; }
     });
     if (this.spec.kind === "stack") for (const { series, from, to } of this.stacked()) { take(series.x, from); take(series.x, to); }
-    for (const series of all) for (const values of series.band || (series.y && !(this.spec.kind === "stack" && series.colour !== "target") ? [series.y] : [])) take(series.x, values);
+    for (const series of all) for (const values of series.band || (series.y && !(this.spec.kind === "stack" && series.color !== "target") ? [series.y] : [])) take(series.x, values);
     if (!Number.isFinite(low)) [low, high] = [0, 1];
     if (low === high) [low, high] = low === 0 ? [0, 1] : [low - Math.abs(low) * .1, high + Math.abs(high) * .1];
     const room = (high - low) * .06;
@@ -177,13 +177,13 @@ class Chart {
     clipping.append(svg("rect", { x: left - 5, y: top - 5, width: Math.max(width - left - right + 10, 0), height: height - top - bottom + 10 }));
     const body = svg("g", { "clip-path": `url(#${clip})` });
     this.plot.append(clipping, body);
-    if (this.spec.diagonal) this.path(body, [Math.max(x[0], y[0]), Math.min(x[1], y[1])], [Math.max(x[0], y[0]), Math.min(x[1], y[1])], { colour: "neutral", dash: true });
+    if (this.spec.diagonal) this.path(body, [Math.max(x[0], y[0]), Math.min(x[1], y[1])], [Math.max(x[0], y[0]), Math.min(x[1], y[1])], { color: "neutral", dash: true });
     if (this.spec.kind === "stack") for (const layer of this.stacked()) this.area(body, layer.series, layer.series.x, layer.from, layer.to, .75);
     for (const series of this.shown) {
       if (series.band) this.area(body, series, series.x, series.band[0], series.band[1], .18);
       else if (this.spec.kind === "points" && !series.line) this.dots(body, series, 5, .55);
       else if (series.dots === "only") this.dots(body, series, 6, 1);
-      else if (this.spec.kind !== "stack" || series.colour === "target") {
+      else if (this.spec.kind !== "stack" || series.color === "target") {
         this.path(body, series.x, series.y, series);
         if (series.dots || series.x.length === 1) this.dots(body, series, 6, 1);
       }
@@ -232,7 +232,7 @@ class Chart {
       pen = true;
     }
     const path = svg("path", { d, "stroke-width": series.thin ? 1 : 1.8, "stroke-dasharray": series.dash ? "5 4" : "none", "stroke-opacity": series.thin ? .6 : 1 });
-    path.style.stroke = colour(series);
+    path.style.stroke = color(series);
     body.append(path);
   }
 
@@ -241,7 +241,7 @@ class Chart {
     for (let i = 0; i < xs.length; i++) points.push(this.X(xs[i]).toFixed(1) + "," + this.Y(high[i]).toFixed(1));
     for (let i = xs.length - 1; i >= 0; i--) points.push(this.X(xs[i]).toFixed(1) + "," + this.Y(low[i]).toFixed(1));
     const path = svg("path", { class: "area", d: "M" + points.join("L") + "Z", "fill-opacity": opacity });
-    path.style.fill = colour(series);
+    path.style.fill = color(series);
     body.append(path);
   }
 
@@ -250,7 +250,7 @@ class Chart {
     let d = "";
     for (let i = 0; i < series.x.length; i++) if (series.y[i] !== null) d += `M${this.X(series.x[i]).toFixed(1)},${this.Y(series.y[i]).toFixed(1)}h0`;
     const path = svg("path", { d, "stroke-width": size, "stroke-linecap": "round", "stroke-opacity": opacity });
-    path.style.stroke = colour(series);
+    path.style.stroke = color(series);
     body.append(path);
   }
 
@@ -346,14 +346,14 @@ class Chart {
     const ring = svg("circle", { cx: x, cy: y, r: 5, fill: "none", "stroke-width": 2 });
     ring.style.stroke = "var(--text)";
     this.spot.append(ring);
-    this.showTip(series.name, [[{ name: this.spec.x, colour: "neutral" }, number(series.x[i])], [{ name: this.spec.y, colour: "neutral" }, number(series.y[i])]], x, y);
+    this.showTip(series.name, [[{ name: this.spec.x, color: "neutral" }, number(series.x[i])], [{ name: this.spec.y, color: "neutral" }, number(series.y[i])]], x, y);
   }
 
   showTip(title, rows, x, y) {
     const body = el("tbody");
     for (const [series, value] of rows) {
       const swatch = el("span", { class: "swatch" });
-      swatch.style.background = colour(series);
+      swatch.style.background = color(series);
       body.append(el("tr", {}, el("td", {}, swatch, series.name), el("td", {}, value)));
     }
     this.tip.replaceChildren(el("b", {}, title), el("table", {}, body));

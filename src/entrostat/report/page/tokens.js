@@ -1,5 +1,5 @@
 "use strict";
-// The token view: completions, every token coloured by one of its numbers. All text is set as text, never as markup.
+// The token view: completions, every token colored by one of its numbers. All text is set as text, never as markup.
 
 const COLOURINGS = {
   flow: { name: "flow F = −r A D", of: (t) => t.flow, two: ["lowers the entropy", "raises it"] },
@@ -38,7 +38,7 @@ function unpacked(record) {
 class TokenView {
   constructor(content, host) {
     this.host = host;
-    this.choice = { colouring: "flow", text: "", least: "", most: "", quadrant: "", sort: "largest effect", run: "", step: "" };
+    this.choice = { coloring: "flow", text: "", least: "", most: "", quadrant: "", sort: "largest effect", run: "", step: "" };
     this.read(content);
     this.build();
   }
@@ -72,21 +72,21 @@ class TokenView {
 
   token(completion, i) {
     const at = completion.start + i, c = completion.found.columns;
-    const logp = c.logp[at], entropy = c.entropy[at], centred = c.centred[at], advantages = c.advantages[at], ratio = c.ratio[at];
-    const p = Math.exp(logp), quadrant = this.quadrant(advantages, centred);
-    return { at, logp, entropy, centred, advantages, ratio, weight: c.weight[at], p, s: p * (entropy + Math.max(logp, -1e4)), flow: -ratio * advantages * centred, quadrant };
+    const logp = c.logp[at], entropy = c.entropy[at], centered = c.centered[at], advantages = c.advantages[at], ratio = c.ratio[at];
+    const p = Math.exp(logp), quadrant = this.quadrant(advantages, centered);
+    return { at, logp, entropy, centered, advantages, ratio, weight: c.weight[at], p, s: p * (entropy + Math.max(logp, -1e4)), flow: -ratio * advantages * centered, quadrant };
   }
 
-  quadrant(advantage, centred) {
-    return advantage === 0 || centred === 0 ? "" : `${advantage > 0 ? "positive" : "negative"}_${centred > 0 ? "likely" : "unlikely"}`;
+  quadrant(advantage, centered) {
+    return advantage === 0 || centered === 0 ? "" : `${advantage > 0 ? "positive" : "negative"}_${centered > 0 ? "likely" : "unlikely"}`;
   }
 
   effectOf(completion) {
-    const { centred, advantages, ratio } = completion.found.columns, { start, length } = completion, wanted = this.choice.quadrant;
+    const { centered, advantages, ratio } = completion.found.columns, { start, length } = completion, wanted = this.choice.quadrant;
     let effect = 0, count = 0;
     for (let at = start; at < start + length; at++) {
-      if (wanted && this.quadrant(advantages[at], centred[at]) !== wanted) continue;
-      effect -= ratio[at] * advantages[at] * centred[at];
+      if (wanted && this.quadrant(advantages[at], centered[at]) !== wanted) continue;
+      effect -= ratio[at] * advantages[at] * centered[at];
       count++;
     }
     return [effect, count];
@@ -110,7 +110,7 @@ class TokenView {
     };
     const steps = [...new Set(this.completions.map((c) => c.step))].sort((a, b) => a - b);
     const controls = el("div", { class: "controls" },
-      input("Colour by", select("colouring", Object.entries(COLOURINGS).map(([value, c]) => [value, c.name]))),
+      input("Color by", select("coloring", Object.entries(COLOURINGS).map(([value, c]) => [value, c.name]))),
       input("Prompt or text contains", typed("text", "search", 18)),
       input("Reward from", typed("least", "number")), input("to", typed("most", "number")),
       input("Quadrant", select("quadrant", [["", "all"], ...Object.entries(QUADRANT_NAMES)])),
@@ -125,7 +125,7 @@ class TokenView {
       el("p", { class: "sub" }, `${this.completions.length} completions out of recorded steps. The effect of a completion is the sum of its tokens' flow: below 0 it lowers the entropy.`),
       controls, el("div", { class: "view" }, el("div", {}, this.list, this.count), this.detail),
       el("p", { class: "keys" }, el("kbd", {}, "j"), " ", el("kbd", {}, "k"), " next and previous completion · ", el("kbd", {}, "←"), " ", el("kbd", {}, "→"), " tokens, in the text · ",
-        el("kbd", {}, "1"), " to ", el("kbd", {}, "5"), " colouring · ", el("kbd", {}, "/"), " filter · ", el("kbd", {}, "Esc"), " close"),
+        el("kbd", {}, "1"), " to ", el("kbd", {}, "5"), " coloring · ", el("kbd", {}, "/"), " filter · ", el("kbd", {}, "Esc"), " close"),
       this.vocabulary(), this.tip);
     this.update();
   }
@@ -178,13 +178,13 @@ class TokenView {
     const c = this.chosen;
     if (!c) { this.detail.replaceChildren(el("p", { class: "sub" }, "No completion passes the filters.")); return; }
     const text = el("div", { class: "text", tabindex: "0", role: "group", "aria-label": "Tokens; arrow keys go from one to the next", "aria-describedby": "token-tip" });
-    const colouring = COLOURINGS[this.choice.colouring], values = [];
-    for (let i = 0; i < c.length; i++) values.push(colouring.of(this.token(c, i)));
-    const largest = this.largest(values, colouring);
+    const coloring = COLOURINGS[this.choice.coloring], values = [];
+    for (let i = 0; i < c.length; i++) values.push(coloring.of(this.token(c, i)));
+    const largest = this.largest(values, coloring);
     for (let i = 0; i < c.length; i++) {
       const token = this.token(c, i), span = el("span", { class: "tok", "data-i": i });
       if (this.choice.quadrant && token.quadrant !== this.choice.quadrant) span.classList.add("dim");
-      span.style.backgroundColor = this.shade(values[i], largest, colouring);
+      span.style.backgroundColor = this.shade(values[i], largest, coloring);
       span.textContent = this.piece(c, i).replaceAll("\n", "↵\n") || "∅";
       text.append(span);
     }
@@ -200,27 +200,27 @@ class TokenView {
       el("div", { class: "title" }, el("h3", {}, `Step ${c.step}`, el("span", { class: "unit" }, more)),
         el("span", { class: "sub" }, `${c.reward === null ? "" : `reward ${number(c.reward)} · `}advantage ${signed(c.advantage)} · effect ${signed(c.effect)} · mean entropy ${number(c.meanEntropy)} nats`)),
       ...(c.prompt ? [el("div", { class: "prompt", tabindex: "0", "aria-label": "Prompt" }, c.prompt)] : []),
-      text, this.scale(colouring, largest));
+      text, this.scale(coloring, largest));
   }
 
-  // The value that is coloured fully: a high quantile, so that one token does not pale the others.
-  largest(values, colouring) {
-    const sizes = values.map((v) => Math.abs(v - (colouring.around ?? 0))).filter(Number.isFinite).sort((a, b) => a - b);
+  // The value that is colored fully: a high quantile, so that one token does not pale the others.
+  largest(values, coloring) {
+    const sizes = values.map((v) => Math.abs(v - (coloring.around ?? 0))).filter(Number.isFinite).sort((a, b) => a - b);
     return sizes.length ? Math.max(sizes[Math.floor(.97 * (sizes.length - 1))], sizes[sizes.length - 1] * .3, 1e-9) : 1;
   }
 
-  shade(value, largest, colouring) {
+  shade(value, largest, coloring) {
     if (!Number.isFinite(value)) return "transparent";
-    const away = value - (colouring.around ?? 0), strength = Math.min(Math.abs(away) / largest, 1) * .5;
-    if (colouring.two) return `rgba(var(--${away >= 0 ? "raises" : "lowers"}-rgb), ${strength.toFixed(3)})`;
+    const away = value - (coloring.around ?? 0), strength = Math.min(Math.abs(away) / largest, 1) * .5;
+    if (coloring.two) return `rgba(var(--${away >= 0 ? "raises" : "lowers"}-rgb), ${strength.toFixed(3)})`;
     return `rgba(var(--heat-rgb), ${strength.toFixed(3)})`;
   }
 
-  scale(colouring, largest) {
-    const ramp = el("span", { class: "ramp", "aria-hidden": "true" }), middle = colouring.around ?? 0;
-    ramp.style.background = colouring.two ? "linear-gradient(to right, rgba(var(--lowers-rgb), .5), transparent, rgba(var(--raises-rgb), .5))" : "linear-gradient(to right, transparent, rgba(var(--heat-rgb), .5))";
-    const [low, high] = colouring.two ? [`${number(middle - largest)} ${colouring.two[0]}`, `${number(middle + largest)} ${colouring.two[1]}`] : ["0", `${number(largest)} ${colouring.one} and more`];
-    return el("div", { class: "scale" }, el("span", {}, colouring.name + ":"), el("span", {}, low), ramp, el("span", {}, high));
+  scale(coloring, largest) {
+    const ramp = el("span", { class: "ramp", "aria-hidden": "true" }), middle = coloring.around ?? 0;
+    ramp.style.background = coloring.two ? "linear-gradient(to right, rgba(var(--lowers-rgb), .5), transparent, rgba(var(--raises-rgb), .5))" : "linear-gradient(to right, transparent, rgba(var(--heat-rgb), .5))";
+    const [low, high] = coloring.two ? [`${number(middle - largest)} ${coloring.two[0]}`, `${number(middle + largest)} ${coloring.two[1]}`] : ["0", `${number(largest)} ${coloring.one} and more`];
+    return el("div", { class: "scale" }, el("span", {}, coloring.name + ":"), el("span", {}, low), ramp, el("span", {}, high));
   }
 
   // -- one token --------------------------------------------------------------------------------------------------------
@@ -232,7 +232,7 @@ class TokenView {
     this.at = i;
     span.classList.add("at");
     const c = this.chosen, token = this.token(c, i);
-    const rows = [["probability p", number(token.p)], ["entropy H", number(token.entropy)], ["discriminator S", signed(token.s)], ["centred D", signed(token.centred)],
+    const rows = [["probability p", number(token.p)], ["entropy H", number(token.entropy)], ["discriminator S", signed(token.s)], ["centered D", signed(token.centered)],
       ["advantage A", signed(token.advantages)], ["ratio r", number(token.ratio)], ["weight", number(token.weight)], ["flow F", signed(token.flow)]];
     const acting = [], idle = []; // the methods that would change this token's gradient, and those that would not
     for (const [name, factors] of Object.entries(c.found.would)) {
@@ -279,7 +279,7 @@ class TokenView {
     if (!this.completions.length) return false;
     const names = Object.keys(COLOURINGS);
     if (event.key === "j" || event.key === "k") this.step(event.key === "j" ? 1 : -1);
-    else if (names[Number(event.key) - 1]) { this.choice.colouring = names[Number(event.key) - 1]; document.getElementById("by-colouring").value = this.choice.colouring; this.show(); }
+    else if (names[Number(event.key) - 1]) { this.choice.coloring = names[Number(event.key) - 1]; document.getElementById("by-coloring").value = this.choice.coloring; this.show(); }
     else if (event.key === "/") document.getElementById("by-text").focus();
     else if (event.key === "Escape") this.hideTip();
     else return false;

@@ -214,7 +214,7 @@ def test_momentum_counts_the_mini_batches():
 
 
 @pytest.mark.parametrize("mode", ["entrostat_sync", "entrostat_colocate_async"])
-def test_several_updates_between_two_synchronisations(mode):
+def test_several_updates_between_two_synchronizations(mode):
     """`parameter_sync_step` 2: two controller steps, and each metric logged as their mean."""
     control = trainer(*FLOW, f"+trainer.v1.{mode.removeprefix('entrostat_')}.parameter_sync_step=2", mode=mode)
     assert control.parameter_sync_step == 2

@@ -107,7 +107,7 @@ def test_plain_grpo_does_not_go_there(tmp_path):
 
 @long
 def test_several_updates_and_epochs_on_two_ranks(tmp_path):
-    """Two controller steps between synchronisations, each for two epochs of two mini-batches, through the workers' loss."""
+    """Two controller steps between synchronizations, each for two epochs of two mini-batches, through the workers' loss."""
     method = ("+entrostat.method.name=entropic", f"+entrostat.method.target={TARGET}", "+entrostat.method.kp=5")
     updates = (
         "+trainer.v1.sync.parameter_sync_step=2",

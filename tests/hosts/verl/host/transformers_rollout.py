@@ -1,6 +1,6 @@
 """A rollout backend for verl's server interface in pure transformers: sampling for tests, on one CPU core.
 
-Around it everything is verl's own: agent loop, load balancer, reward loop, transfer queue, weight synchronisation.
+Around it everything is verl's own: agent loop, load balancer, reward loop, transfer queue, weight synchronization.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def sum_dtype(device: torch.device) -> torch.dtype:
 
 
 def summary_names(want: Iterable[Want]) -> tuple[str, ...]:
-    """The names of the sums of `summarise` where these statistics are there: known before the first batch."""
+    """The names of the sums of `summarize` where these statistics are there: known before the first batch."""
     have = set(want)
     names = ["tokens", "tokens/positive", "tokens/negative", "sequences"]
     if "entropy" in have:
@@ -45,12 +45,19 @@ def summary_names(want: Iterable[Want]) -> tuple[str, ...]:
     if {"logp", "entropy"} <= have:
         names += ["on_policy/tokens", "on_policy/gap", "on_policy/gap_sq"]
     if {"logp", "entropy", "baseline"} <= have:
-        names += ["discriminator", "centred", "centred_sq", "flow_sq", "flow", *(f"flow/{name}" for name in QUADRANTS)]
+        names += [
+            "discriminator",
+            "centered",
+            "centered_sq",
+            "flow_sq",
+            "flow",
+            *(f"flow/{name}" for name in QUADRANTS),
+        ]
     return tuple(sorted(names))
 
 
 @torch.no_grad()
-def summarise(batch: TokenBatch, push_BT: Tensor | None = None) -> Summary:
+def summarize(batch: TokenBatch, push_BT: Tensor | None = None) -> Summary:
     """Additive sums over the masked tokens of one micro-batch, as 0-dimensional tensors.
 
     Always: `tokens`, `sequences`, and where the statistics allow:
@@ -60,7 +67,7 @@ def summarise(batch: TokenBatch, push_BT: Tensor | None = None) -> Summary:
     * both, over the sequences whose importance ratios are all 1: `on_policy/tokens`, and of surprisal - entropy
       `on_policy/gap` and `on_policy/gap_sq`
     * logp: `surprisal`, histogram `probability/0` to `probability/7` over `PROBABILITY_EDGES`
-    * with the baseline: `discriminator` (S), `centred` (D) and its square `centred_sq`, `flow_sq` (A D)^2, the
+    * with the baseline: `discriminator` (S), `centered` (D) and its square `centered_sq`, `flow_sq` (A D)^2, the
       first-order change of entropy `flow` = -push D per unit of step at the logits, and its four parts `flow/<quadrant>`
 
     On a CPU a large batch is summed some rows at a time.
@@ -87,7 +94,7 @@ def summarise(batch: TokenBatch, push_BT: Tensor | None = None) -> Summary:
 
 
 def _sums(batch: TokenBatch, push_BT: Tensor | None) -> Summary:
-    """`summarise` in one go."""
+    """`summarize` in one go."""
     mask = batch.mask
     dtype = sum_dtype(mask.device)
     stats = batch.stats.detach()
@@ -111,18 +118,18 @@ def _sums(batch: TokenBatch, push_BT: Tensor | None) -> Summary:
         gap = (stats.surprisal - stats.need("entropy")).masked_fill(~same, 0)
         columns |= {"on_policy/tokens": same, "on_policy/gap": gap, "on_policy/gap_sq": gap.square()}
     if {"logp", "entropy", "baseline"} <= have:
-        centred = stats.centred
-        gain = advantages * centred
-        flow = -batch.ratio.detach() * gain if push_BT is None else -push_BT * centred
+        centered = stats.centered
+        gain = advantages * centered
+        flow = -batch.ratio.detach() * gain if push_BT is None else -push_BT * centered
         columns |= {
             "discriminator": stats.discriminator,
-            "centred": centred,
-            "centred_sq": centred.square(),
+            "centered": centered,
+            "centered_sq": centered.square(),
             "flow_sq": gain.square(),
             "flow": flow,
         }
         for name, (advantage_up, likely) in QUADRANTS.items():
-            inside = (positive if advantage_up else negative) & (centred > 0 if likely else centred < 0)
+            inside = (positive if advantage_up else negative) & (centered > 0 if likely else centered < 0)
             columns[f"flow/{name}"] = flow.masked_fill(~inside, 0)
     outside = ~mask
     sums: dict[str, Tensor | float] = {

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from entrostat.errors import DataError, MissingStatistic
-from entrostat.stats import reference_stats, summarise, token_stats
+from entrostat.stats import reference_stats, summarize, token_stats
 from entrostat.stats.clusters import CLUSTER_SUMS
-from entrostat.stats.summarise import PROBABILITY_EDGES, QUADRANTS
+from entrostat.stats.summarize import PROBABILITY_EDGES, QUADRANTS
 from entrostat.types import STATISTICS, Summary, TokenBatch, TokenStats
 
 SEEDS = st.integers(0, 2**31 - 1)
@@ -60,14 +60,14 @@ def test_by_hand() -> None:
             advantage = float(batch.advantages_BT[row, column])
             ratio = math.exp(logp - float(batch.old_logp_BT[row, column]))  # type: ignore[index]
             discriminator = math.exp(logp) * (entropy + logp)
-            centred = discriminator - baseline
+            centered = discriminator - baseline
             add("tokens", 1), add("surprisal", -logp), add("entropy", entropy), add("entropy_sq", entropy**2)
             if advantage:
                 sign = "positive" if advantage > 0 else "negative"
                 add(f"tokens/{sign}", 1), add(f"entropy/{sign}", entropy)
-                add(f"flow/{sign}_{'likely' if centred > 0 else 'unlikely'}", -ratio * advantage * centred)
-            add("discriminator", discriminator), add("centred", centred), add("centred_sq", centred**2)
-            add("flow", -ratio * advantage * centred), add("flow_sq", (advantage * centred) ** 2)
+                add(f"flow/{sign}_{'likely' if centered > 0 else 'unlikely'}", -ratio * advantage * centered)
+            add("discriminator", discriminator), add("centered", centered), add("centered_sq", centered**2)
+            add("flow", -ratio * advantage * centered), add("flow_sq", (advantage * centered) ** 2)
             add(f"probability/{sum(math.exp(logp) > edge for edge in PROBABILITY_EDGES)}", 1)
     expected["sequences"] = float(batch.mask_BT.any(1).sum())
     for row in batch.mask_BT.bool():
@@ -76,7 +76,7 @@ def test_by_hand() -> None:
     for entropies, row in zip(batch.stats.need("entropy").double(), batch.mask_BT.bool(), strict=True):
         total = float(entropies[row].sum())
         add("clusters/entropy_sq", total**2), add("clusters/entropy_tokens", total * int(row.sum()))
-    summary = summarise(batch)
+    summary = summarize(batch)
     assert set(expected) <= set(summary.values)
     for name in summary.values:
         assert summary.get(name) == pytest.approx(expected.get(name, 0.0), rel=1e-5, abs=1e-6), name
@@ -86,15 +86,15 @@ def test_by_hand() -> None:
 @settings(max_examples=40, deadline=None)
 def test_any_split_into_micro_batches_adds_up(seed: int, cuts: list[int]) -> None:
     batch = make_batch(seed)
-    edges = [0, *sorted(cuts), 6]  # equal neighbours are micro-batches without a single row
-    parts = [summarise(rows_of(batch, slice(*pair))) for pair in itertools.pairwise(edges)]
-    assert_same(sum(parts, Summary()).reduced(), summarise(batch).reduced())
+    edges = [0, *sorted(cuts), 6]  # equal neighbors are micro-batches without a single row
+    parts = [summarize(rows_of(batch, slice(*pair))) for pair in itertools.pairwise(edges)]
+    assert_same(sum(parts, Summary()).reduced(), summarize(batch).reduced())
 
 
 @given(seeds=st.tuples(SEEDS, SEEDS, SEEDS))
 @settings(max_examples=25, deadline=None)
 def test_merging_is_a_commutative_monoid(seeds: tuple[int, int, int]) -> None:
-    a, b, c = (summarise(make_batch(seed, 2, 3)).reduced() for seed in seeds)
+    a, b, c = (summarize(make_batch(seed, 2, 3)).reduced() for seed in seeds)
     assert_same(a + b, b + a)
     assert_same((a + b) + c, a + (b + c))
     assert_same(a + Summary(), a)
@@ -102,7 +102,7 @@ def test_merging_is_a_commutative_monoid(seeds: tuple[int, int, int]) -> None:
 
 
 def test_ranks_are_added_by_one_vector() -> None:
-    ranks = [summarise(make_batch(seed)) for seed in (1, 2)]
+    ranks = [summarize(make_batch(seed)) for seed in (1, 2)]
     calls = []
 
     def all_reduce(vector: torch.Tensor) -> torch.Tensor:
@@ -115,12 +115,12 @@ def test_ranks_are_added_by_one_vector() -> None:
 
 def test_keys_do_not_depend_on_the_data() -> None:
     empty = TokenBatch(make_batch(0).stats, torch.zeros(6), torch.zeros(6, 5))
-    assert summarise(empty).values.keys() == summarise(make_batch(3)).values.keys()
+    assert summarize(empty).values.keys() == summarize(make_batch(3)).values.keys()
 
 
 def test_empty_mask_sums_to_nothing() -> None:
     batch = make_batch(0)
-    summary = summarise(TokenBatch(batch.stats, batch.advantages_BT, torch.zeros(6, 5))).reduced()
+    summary = summarize(TokenBatch(batch.stats, batch.advantages_BT, torch.zeros(6, 5))).reduced()
     assert set(summary.values.values()) == {0.0}
     assert math.isnan(summary.mean("entropy"))
 
@@ -128,8 +128,8 @@ def test_empty_mask_sums_to_nothing() -> None:
 def test_padding_may_hold_anything() -> None:
     batch = make_batch(4)
     poisoned = {n: batch.stats.need(n).masked_fill(~batch.mask, torch.nan) for n in STATISTICS}
-    summary = summarise(TokenBatch(TokenStats(**poisoned), batch.advantages_BT, batch.mask_BT, batch.old_logp_BT))
-    assert_same(summary.reduced(), summarise(batch).reduced())
+    summary = summarize(TokenBatch(TokenStats(**poisoned), batch.advantages_BT, batch.mask_BT, batch.old_logp_BT))
+    assert_same(summary.reduced(), summarize(batch).reduced())
 
 
 def test_nan_in_a_real_token_shows() -> None:
@@ -137,19 +137,19 @@ def test_nan_in_a_real_token_shows() -> None:
     row, column = batch.mask.nonzero()[0]
     entropy = batch.stats.need("entropy").clone()
     entropy[row, column] = torch.nan
-    summary = summarise(TokenBatch(TokenStats(entropy=entropy), batch.advantages_BT, batch.mask_BT)).reduced()
+    summary = summarize(TokenBatch(TokenStats(entropy=entropy), batch.advantages_BT, batch.mask_BT)).reduced()
     assert math.isnan(summary.mean("entropy"))
 
 
 def test_flow_quadrants_add_up_to_the_flow() -> None:
-    summary = summarise(make_batch(6)).reduced()
+    summary = summarize(make_batch(6)).reduced()
     assert sum(summary.get(f"flow/{name}") for name in QUADRANTS) == pytest.approx(summary.get("flow"), rel=1e-10)
     assert sum(summary.get(f"probability/{i}") for i in range(8)) == summary.tokens
 
 
 def test_histogram_bins_are_closed_above() -> None:
     logp = torch.tensor([[0.05, 0.5, 0.95, 0.999, 1.0, 1e-9]]).log()
-    summary = summarise(TokenBatch(TokenStats(logp=logp), torch.ones(1), torch.ones(1, 6))).reduced()
+    summary = summarize(TokenBatch(TokenStats(logp=logp), torch.ones(1), torch.ones(1, 6))).reduced()
     # log and exp in fp32 move an edge by one rounding, so an edge may fall on either side; away from edges nothing may.
     assert summary.get("probability/7") >= 1 and summary.get("probability/0") >= 1
     assert sum(summary.get(f"probability/{i}") for i in range(8)) == 6
@@ -157,7 +157,7 @@ def test_histogram_bins_are_closed_above() -> None:
 
 def test_only_what_the_statistics_allow() -> None:
     batch = make_batch(7)
-    names = set(summarise(TokenBatch(TokenStats(entropy=batch.stats.entropy), torch.ones(6), batch.mask_BT)).values)
+    names = set(summarize(TokenBatch(TokenStats(entropy=batch.stats.entropy), torch.ones(6), batch.mask_BT)).values)
     assert names == {"tokens", "tokens/positive", "tokens/negative", "entropy", "entropy_sq", "sequences"} | {
         "entropy/positive",
         "entropy/negative",
@@ -168,14 +168,14 @@ def test_only_what_the_statistics_allow() -> None:
 def test_mean_weighs_tokens_not_micro_batches() -> None:
     entropy = torch.tensor([[1.0, 1.0, 1.0], [4.0, 0.0, 0.0]])
     mask = torch.tensor([[1, 1, 1], [1, 0, 0]])
-    summary = summarise(TokenBatch(TokenStats(entropy=entropy), torch.ones(2), mask)).reduced()
+    summary = summarize(TokenBatch(TokenStats(entropy=entropy), torch.ones(2), mask)).reduced()
     assert summary.mean("entropy") == pytest.approx(7 / 4)
 
 
 def test_no_gradient_leaves() -> None:
     logits = torch.randn(2, 3, 5, requires_grad=True)
     stats = token_stats(logits, torch.zeros(2, 3, dtype=torch.long), STATISTICS)
-    summary = summarise(TokenBatch(stats, torch.ones(2), torch.ones(2, 3)))
+    summary = summarize(TokenBatch(stats, torch.ones(2), torch.ones(2, 3)))
     assert not any(value.requires_grad for value in summary.values.values())  # type: ignore[union-attr]
 
 
