@@ -74,7 +74,7 @@ def test_a_table_stands_behind_every_chart(open_page: Open, report: str) -> None
         assert figure.locator("table.data tbody tr").count() >= 2
 
 
-def test_every_colouring_colors(open_page: Open, report: str) -> None:
+def test_every_coloring_colors(open_page: Open, report: str) -> None:
     page = open_page(report)
     seen = set()
     for name in ("flow", "entropy", "advantage", "weight", "surprisal"):

@@ -17,7 +17,7 @@ from common.markdown import cell, machine, table
 
 HERE = Path(__file__).parent
 REACHED = 2.0  # a target above this share of the initial entropy is there to be called out of reach
-COLOURS = {
+COLORS = {
     "flow self-tuned": "#0072B2",
     "hold self-tuned": "#6A3D9A",
     "hold, 256 completions": "#56B4E9",
@@ -95,7 +95,7 @@ def numbers(groups: list[Group], columns: Iterable[str]) -> str:
 
 def _by_model(record: dict[str, Any]) -> dict[str, list[Group]]:
     """The groups of each model, method by method."""
-    order = list(COLOURS)
+    order = list(COLORS)
     groups = sorted(record["groups"], key=lambda group: (order.index(group["method"]), group["share"] or 0))
     return {
         model: [group for group in groups if group["model"] == model]
@@ -132,7 +132,7 @@ def figure(runs: list[dict[str, Any]], path: Path) -> None:
     seen: set[str] = set()
     for (method, _), series in groups.items():
         mean = [100 * fmean(values) for values in zip(*series, strict=False)]
-        axes.plot(mean, color=COLOURS[method], linewidth=1.5, label=None if method in seen else method)
+        axes.plot(mean, color=COLORS[method], linewidth=1.5, label=None if method in seen else method)
         seen.add(method)
     for share in sorted({run["share"] for run in runs if run["share"] is not None}):
         axes.axhline(100 * share, color="black", linewidth=0.9, linestyle=(0, (2, 2)))

@@ -14,7 +14,7 @@ sys.path.append(str(Path(__file__).parents[2]))
 from common.markdown import machine, table
 
 HERE = Path(__file__).parent
-COLOURS = {"observe": "#0072B2", "flow": "#D55E00"}
+COLORS = {"observe": "#0072B2", "flow": "#D55E00"}
 
 PAGE = """# How well a step's change of entropy is predicted
 
@@ -122,7 +122,7 @@ def picture(record: dict[str, Any], path: Path) -> None:
                     method = run["name"].split("-")[1]
                     x = [1e3 * scale * row[key] for row in run["predictions"]]
                     y = [1e3 * row["measured_same_batch"] for row in run["predictions"]]
-                    axes.plot(x, y, ".", color=COLOURS[method], markersize=4, alpha=0.7)
+                    axes.plot(x, y, ".", color=COLORS[method], markersize=4, alpha=0.7)
             low, high = axes.get_ylim()
             axes.plot([low, high], [low, high], color="black", linewidth=0.8, zorder=0)
             axes.set_title(f"R² {record['agreement'][name][r2]:.3f}", fontsize=9, loc="left")

@@ -25,7 +25,7 @@ QUADRANTS = {
     "negative_unlikely": "A < 0, D < 0: lowers",
 }
 _PARTS = {"proportional": "proportional", "integral_part": "integral", "feed_forward": "feed-forward"}
-_COLOURS = {"positive_likely": 1, "positive_unlikely": 0, "negative_likely": 2, "negative_unlikely": 4}  # warm: lowers
+_COLORS = {"positive_likely": 1, "positive_unlikely": 0, "negative_likely": 2, "negative_unlikely": 4}  # warm: lowers
 _LOGGED = "logged by the run from the spread within each batch"
 _GUESSED = "judged by the differences of neighboring steps"
 _WINDOW = 25
@@ -130,7 +130,7 @@ def flow(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
         if not all(np.isfinite(values).any() for values in columns.values()):
             continue
         x, stacked = means(run.steps, columns)
-        series = [_line(index, text, x, stacked[name], color=_COLOURS[name]) for name, text in QUADRANTS.items()]
+        series = [_line(index, text, x, stacked[name], color=_COLORS[name]) for name, text in QUADRANTS.items()]
         series.append(_line(index, "total", x, sum(stacked.values()), color="target"))
         title = "Entropy flow by quadrant" + (f": {label}" if len(runs) > 1 else "")
         note = (

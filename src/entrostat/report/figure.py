@@ -15,7 +15,7 @@ from entrostat.run.record import Run
 from entrostat.run.summary import MEASURED, TARGET
 
 # Okabe and Ito: told apart with any color vision; the line styles tell them apart in print.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 STYLES = ("-", "--", "-.", ":")
 OUTPUT, GREEDY = "entropy_control/output", "eval/greedy"
 
@@ -42,7 +42,7 @@ def drawn(runs: Sequence[Run], labels: Sequence[str] | None = None) -> Figure:
     all_axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
     for key, axes in zip(panels, all_axes, strict=True):
         for index, (run, name) in enumerate(zip(runs, names, strict=True)):
-            style = {"color": COLOURS[index % len(COLOURS)], "linestyle": STYLES[index % len(STYLES)]}
+            style = {"color": COLORS[index % len(COLORS)], "linestyle": STYLES[index % len(STYLES)]}
             _line(axes, run, key, name, style)
         _dress(axes, key)
     _targets(all_axes[0], runs)

@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from entrostat.control.response import Response
-from entrostat.report.figure import COLOURS, smoothed, whole_steps
+from entrostat.report.figure import COLORS, smoothed, whole_steps
 from entrostat.run.folder import saving
 
 
@@ -39,37 +39,37 @@ def response_figure(
     figure = Figure(figsize=(8, 1.2 + 1.5 * sum(heights)), dpi=110, layout="constrained")
     axes = figure.subplots(len(heights), 1, sharex=True, gridspec_kw={"height_ratios": heights})
     steps = range(len(measured))
-    axes[0].plot(steps, measured, color=COLOURS[0], linewidth=1.2, label="measured")
+    axes[0].plot(steps, measured, color=COLORS[0], linewidth=1.2, label="measured")
     if target:
         axes[0].plot(steps, target, color="black", linewidth=1.2, linestyle=(0, (2, 2)), label="target")
     if numbers is not None and target:
         low, high = ([wanted + side * numbers.band for wanted in target] for side in (-1, 1))
         axes[0].fill_between(steps, low, high, color="gray", alpha=0.25, linewidth=0, label="settled")
         if numbers.settling is not None:
-            axes[0].axvline(numbers.settling, color=COLOURS[2], linewidth=1.2)
+            axes[0].axvline(numbers.settling, color=COLORS[2], linewidth=1.2)
             axes[0].annotate(
                 f"settled after {numbers.settling}",
                 (numbers.settling, 0.55),
                 xycoords=("data", "axes fraction"),
                 textcoords="offset points",
                 xytext=(4, 0),
-                color=COLOURS[2],
+                color=COLORS[2],
             )
     axes[0].set_ylabel("policy entropy\n[nats per token]")
     axes[0].legend(loc="best", frameon=False)
-    axes[1].plot(steps, output, color=COLOURS[1], linewidth=1.2)
+    axes[1].plot(steps, output, color=COLORS[1], linewidth=1.2)
     axes[1].axhline(0, color="gray", linewidth=0.8)
     axes[1].set_ylabel("controller's\noutput")
     for limit in limits or ():
         if min(output) <= limit <= max(output):
-            axes[1].axhline(limit, color=COLOURS[1], linewidth=0.8, linestyle=":")
+            axes[1].axhline(limit, color=COLORS[1], linewidth=0.8, linestyle=":")
     if reward:
-        axes[2].plot(steps, reward, linewidth=0.6, alpha=0.3, color=COLOURS[0])
-        axes[2].plot(steps, smoothed(reward), linewidth=1.4, color=COLOURS[0])
+        axes[2].plot(steps, reward, linewidth=0.6, alpha=0.3, color=COLORS[0])
+        axes[2].plot(steps, smoothed(reward), linewidth=1.4, color=COLORS[0])
         axes[2].set_ylabel("reward")
     for step, words in (events or {}).items():
         for each in axes:
-            each.axvline(step, color=COLOURS[3], linewidth=0.9, linestyle="--")
+            each.axvline(step, color=COLORS[3], linewidth=0.9, linestyle="--")
         axes[0].annotate(
             words,
             (step, 0.97),
@@ -78,7 +78,7 @@ def response_figure(
             xytext=(3, 0),
             va="top",
             fontsize=8,
-            color=COLOURS[3],
+            color=COLORS[3],
         )
     for each in axes:
         each.grid(alpha=0.25, linewidth=0.6)

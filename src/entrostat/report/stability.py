@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from entrostat.report.figure import COLOURS
+from entrostat.report.figure import COLORS
 from entrostat.run.folder import saving
 
 _LEVELS = (5, 10, 20, 30, 40, 60, 80, 120, 240, 480)
@@ -48,9 +48,9 @@ def stability_figure(
         axes.clabel(lines, fmt="%g steps", fontsize=7)
     for index, (label, edge) in enumerate(edges.items()):
         look: dict[str, Any] = {"linewidth": 1.1, "linestyle": "--"} if index else {"linewidth": 1.6}
-        axes.plot(kp, edge, color=COLOURS[1], label=label, **look)
+        axes.plot(kp, edge, color=COLORS[1], label=label, **look)
     for index, (label, (x, y)) in enumerate(points.items()):
-        look = {"marker": "o*sD^v"[index % 6], "color": COLOURS[(2 * index) % 6]}
+        look = {"marker": "o*sD^v"[index % 6], "color": COLORS[(2 * index) % 6]}
         axes.plot([x], [y], markersize=8, linestyle="none", label=label, **look)
     axes.set_xlim(min(kp), max(kp))
     axes.set_ylim(min(ki), max(ki))

@@ -1,7 +1,7 @@
 "use strict";
 // The token view: completions, every token colored by one of its numbers. All text is set as text, never as markup.
 
-const COLOURINGS = {
+const COLORINGS = {
   flow: { name: "flow F = −r A D", of: (t) => t.flow, two: ["lowers the entropy", "raises it"] },
   entropy: { name: "entropy H", of: (t) => t.entropy, one: "nats" },
   advantage: { name: "advantage A", of: (t) => t.advantages, two: ["negative", "positive"] },
@@ -110,7 +110,7 @@ class TokenView {
     };
     const steps = [...new Set(this.completions.map((c) => c.step))].sort((a, b) => a - b);
     const controls = el("div", { class: "controls" },
-      input("Color by", select("coloring", Object.entries(COLOURINGS).map(([value, c]) => [value, c.name]))),
+      input("Color by", select("coloring", Object.entries(COLORINGS).map(([value, c]) => [value, c.name]))),
       input("Prompt or text contains", typed("text", "search", 18)),
       input("Reward from", typed("least", "number")), input("to", typed("most", "number")),
       input("Quadrant", select("quadrant", [["", "all"], ...Object.entries(QUADRANT_NAMES)])),
@@ -178,7 +178,7 @@ class TokenView {
     const c = this.chosen;
     if (!c) { this.detail.replaceChildren(el("p", { class: "sub" }, "No completion passes the filters.")); return; }
     const text = el("div", { class: "text", tabindex: "0", role: "group", "aria-label": "Tokens; arrow keys go from one to the next", "aria-describedby": "token-tip" });
-    const coloring = COLOURINGS[this.choice.coloring], values = [];
+    const coloring = COLORINGS[this.choice.coloring], values = [];
     for (let i = 0; i < c.length; i++) values.push(coloring.of(this.token(c, i)));
     const largest = this.largest(values, coloring);
     for (let i = 0; i < c.length; i++) {
@@ -277,7 +277,7 @@ class TokenView {
   // Keys that work anywhere on the page but in a field; true where one was taken.
   key(event) {
     if (!this.completions.length) return false;
-    const names = Object.keys(COLOURINGS);
+    const names = Object.keys(COLORINGS);
     if (event.key === "j" || event.key === "k") this.step(event.key === "j" ? 1 : -1);
     else if (names[Number(event.key) - 1]) { this.choice.coloring = names[Number(event.key) - 1]; document.getElementById("by-coloring").value = this.choice.coloring; this.show(); }
     else if (event.key === "/") document.getElementById("by-text").focus();
