@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import inspect
 import threading
@@ -229,14 +230,20 @@ def together(ranks: Sequence[EntropyControl]) -> list[dict[str, float]]:
         return list(pool.map(lambda i: ranks[i].step(partial(all_reduce, i)), range(len(ranks))))
 
 
+_TRAINED: dict[str, EntropyControl] = {}
+
+
 def trained(case: Callable[[], Chain], steps: int = 3, parts: int = 1) -> EntropyControl:
-    """A control that has seen a few optimizer steps."""
-    control = EntropyControl(case())
-    for seed in range(steps):
-        for micro in split(data(seed), parts):
-            apply(control, micro)
-        control.step()
-    return control
+    """A control that has seen a few optimizer steps: a copy, where the same one was trained before."""
+    key = f"{case!r} {steps} {parts}"
+    if key not in _TRAINED:
+        control = EntropyControl(case())
+        for seed in range(steps):
+            for micro in split(data(seed), parts):
+                apply(control, micro)
+            control.step()
+        _TRAINED[key] = control
+    return copy.deepcopy(_TRAINED[key])
 
 
 def totals_of(chain: Chain, state: Any, *batches: TokenBatch) -> Totals:

@@ -28,7 +28,7 @@ def make_files(folder: Path, simulate: Any) -> None:
     simulate("method.target=0.22", "method.kp=20", "steps=200", "--out", str(seed1))
     (seed1 / "config.yaml").write_text(load_config(None, ["method={name: hold, target: 0.22}"]).to_yaml())
     (seed1 / "summary.json").write_text(json.dumps(SUMMARY))
-    (folder / "flow-0.22-seed0").symlink_to(seed1)
+    (folder / "flow").symlink_to(seed1)
     rows = [json.loads(line) for line in (seed1 / "metrics.jsonl").read_text().splitlines()]
     for name in ("log.jsonl", "metrics.jsonl"):
         (folder / name).write_bytes((folder / "runs" / "mine" / "metrics.jsonl").read_bytes())

@@ -129,7 +129,7 @@ def _check_seam(trainer_class: type) -> None:
         )
 
 
-def _check_settings(args: Any, acts: bool) -> None:
+def check_settings(args: Any, acts: bool) -> None:
     """Two controllers on one signal fight: refuse TRL's own entropy options beside ours. Measuring is always allowed."""
     conflicts = {
         "use_adaptive_entropy": (
@@ -194,11 +194,11 @@ class _Controlled:
         writes = method.writes
         bound = inspect.signature(super().__init__).bind_partial(*args, **kwargs)
         if (config := bound.arguments.get("args")) is not None:
-            _check_settings(config, acts=bool(writes))
+            check_settings(config, acts=bool(writes))
         head.install()
         super().__init__(*args, **kwargs)
         host: Any = self
-        _check_settings(host.args, acts=bool(writes))
+        check_settings(host.args, acts=bool(writes))
         _check_adapter(host)
         self._sampling: Sampling = sampling_of(host)
         self._loss: Loss = loss_of(host)

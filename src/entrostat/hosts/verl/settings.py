@@ -130,11 +130,6 @@ def check_host(config: Any, method: Chain) -> None:
         raise HostError(
             f"distillation.enabled=True replaces the policy loss that {method.name!r} adds to: leave one of them out"
         )
-    if method.sets_temperature:
-        raise HostError(
-            f"{method.name!r} moves the sampling temperature at every step, which verl fixes when its rollout workers start: "
-            "choose another method"
-        )
     VERL.check(method)
     rollout = config.actor_rollout_ref.get("rollout") or {}
     for name, whole in {"top_p": (1, None), "top_k": (-1, 0, None)}.items():
