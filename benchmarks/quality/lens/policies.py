@@ -129,7 +129,7 @@ def train(method: Chain, seed: int, steps: int, foreseen: Foreseen | None = None
     return {"start": start, "end": world.entropy, "first": first_order, "reward": float(batch.rewards_B.mean())}
 
 
-def ready(name: str, start: float) -> Chain:
+def ready(name: str, start: float, longest: int = T, vocabulary: int = V) -> Chain:
     """A method as it is compared: its defaults, the initial entropy as its target, and what a short run needs."""
     options: dict[str, Any] = {}
     settings = {each.name for each in described(name).settings}
@@ -140,8 +140,8 @@ def ready(name: str, start: float) -> Chain:
     short: dict[str, dict[str, Any]] = {
         "aepo_qwenlong": {"low": 0.5 * start, "high": 0.8 * start},
         "entrocraft": {"band": es.Band(0.9 * start, 1.1 * start)},
-        "wapo": {"longest": T},
-        "e3_temperature": {"vocabulary": V},
+        "wapo": {"longest": longest},
+        "e3_temperature": {"vocabulary": vocabulary},
         "siren": {"coef": 0.5},
     }
     return example(name, **options, **short.get(name, {}))
