@@ -465,6 +465,9 @@ class Form:
 
 Objective = Literal["ppo", "grpo", "cispo", "gspo"]
 
+Mean: TypeAlias = Literal["sequence", "token", "fixed"]
+"""A mean: over each sequence's tokens first, over the batch's tokens, or by a number that no dropped token changes."""
+
 
 @dataclass(frozen=True)
 class Surrogate:
@@ -480,6 +483,8 @@ class Surrogate:
         eps_low, eps_high: clip range of the importance ratio, [1 - eps_low, 1 + eps_high]; a number or (B, T).
         dual_clip: bound c on the loss of negative advantages, -A c (None: no bound).
         form: another per-token loss in place of the clipped one (CE-GPPO, ASPO).
+        mean: what the loss is averaged over; None: as the objective says, over sequences for "grpo" and "gspo", else over
+            tokens.
         terms: further differentiable terms.
         sums: what a link wants added up over the whole optimizer step, as 0-dimensional tensors by the names that it
             declares; 1-dimensional ones under the names of its `tops`.
@@ -494,6 +499,7 @@ class Surrogate:
     eps_high: float | Tensor = 0.2
     dual_clip: float | None = None
     form: Form | None = None
+    mean: Mean | None = None
     terms: tuple[Term, ...] = ()
     sums: Mapping[str, Tensor] = field(default_factory=dict)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,13 +12,14 @@ import torch
 from methods.numpy_batch import Data
 
 import entrostat as es
-from entrostat.attribution.lens import lens
+from entrostat.attribution.lens import _warmed, lens
 from entrostat.errors import DataError, MissingStatistic
 from entrostat.lab import group_advantages
-from entrostat.methods import names
+from entrostat.methods import Chain, grpo, names, ppo
 from entrostat.methods.describe import described, example
 from entrostat.run.probe import by_position, load_batch, probe, save_batch, statistics_of
-from entrostat.types import Old, Statistic
+from entrostat.stats import policy_entropy
+from entrostat.types import Old, Statistic, Surrogate, TokenBatch
 
 DATA = Data(0)
 
@@ -61,6 +64,55 @@ def test_what_a_method_touches_and_commands() -> None:
     assert flow.authority == pytest.approx((flow.high - flow.low) / abs(flow.plain))
     released = lens(es.entropic(target=0.5, threshold=0.9999), DATA.batch())
     assert released.authority == 0 and not released.reverses, "no token is as likely as that: no authority"
+
+
+DROPPING = {
+    "psr": {},
+    "nsr": {},
+    "w_reinforce": {},
+    "high_entropy_tokens": {},
+    "stapo": {"prob": 0.5, "share": 0.6, "scope": "micro"},
+    "rsi_s": {"low": 0.5, "high": 1.5},
+    "clip_b": {"mu": 0.3, "scope": "micro"},
+    "clip_v": {"mu": 0.3, "scope": "micro", "largest_share": 0.5},
+    "aepo_qwenlong": {"low": 0.1, "high": 0.2},  # which drops whole rows
+}
+
+
+def by_brute_force(method: Chain, batch: TokenBatch, objective: Any) -> float:
+    """What a step of plain gradient descent on the real loss does to the entropies, per unit of learning rate.
+
+    Every token has logits of its own. Rows that the reward stage drops are not in the batch at all.
+    """
+    z = torch.from_numpy(DATA.logits).requires_grad_()
+    state = _warmed(method, batch, objective(batch), 1)
+    rows = torch.arange(len(batch.mask_BT))
+    if "reward" in method.stages:
+        rows = torch.tensor([row for row in rows if batch.advantages_BT[row, 0] > 0])
+    own = es.token_stats(z[rows], torch.from_numpy(DATA.tokens)[rows], want=("logp", "entropy", "baseline"))
+    seen = replace(batch.rows(rows), stats=own)
+    changed: Surrogate = method.apply(objective(seen), replace(seen, whole_step=True), state)
+    (step,) = torch.autograd.grad(es.loss(changed, seen), z)
+    (slope,) = torch.autograd.grad((policy_entropy(z) * batch.mask).sum(), z)
+    return float(-(slope * step).sum())
+
+
+@pytest.mark.parametrize("name", DROPPING)
+def test_what_is_dropped_leaves_the_mean_of_the_prediction_too(name: str) -> None:
+    method, batch = es.make(name, **DROPPING[name]), DATA.batch()
+    look = lens(method, batch)
+    assert look.changed == pytest.approx(by_brute_force(method, batch, ppo), rel=1e-9)
+    assert look.changed != pytest.approx(look.plain, rel=0.01)
+    assert sum(each.after for each in look.quadrants.values()) == pytest.approx(look.changed, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["psr", "high_entropy_tokens", "rsi_s"])
+def test_under_a_mean_over_sequences_tokens_leave_their_row_and_rows_the_batch(name: str) -> None:
+    # Rows of one length: the prediction is per token of the batch.
+    method, batch = es.make(name, **DROPPING[name]), DATA.batch()
+    batch = replace(batch, mask_BT=torch.ones_like(batch.mask_BT))
+    look = lens(method, batch, grpo(batch))
+    assert look.changed == pytest.approx(by_brute_force(method, batch, grpo), rel=1e-9)
 
 
 @pytest.mark.parametrize("name", names())

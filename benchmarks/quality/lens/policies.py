@@ -18,6 +18,7 @@ from entrostat.attribution.lens import lens
 from entrostat.core.control import EntropyControl
 from entrostat.lab import group_advantages
 from entrostat.methods import Chain
+from entrostat.methods.denominators import kept_advantages
 from entrostat.methods.describe import described, example
 from entrostat.types import Old, Rollouts, TokenBatch, TokenStats
 
@@ -81,11 +82,11 @@ class Batch:
         return TokenBatch(now, self.advantages_B, mask, self.old.logp, self.rewards_B, self.groups_B, self.old)
 
     def score(self, control: EntropyControl) -> None:
-        """The reward stage: rows that leave the means get no advantage."""
+        """The reward stage; rows that it drops leave the mean."""
         sums = {"logp": self.old.need("logp").sum(1), "entropy": self.old.need("entropy").sum(1)}
         lengths, mask = torch.full((P * G,), float(T), dtype=torch.float64), torch.ones(P * G, T, dtype=torch.bool)
         scored = control.score(Rollouts(self.advantages_B, self.rewards_B, self.groups_B, lengths, sums, mask))
-        self.advantages_B = scored.advantages if scored.keep_B is None else scored.advantages * scored.keep_B
+        self.advantages_B = kept_advantages(scored, "token")
 
 
 class Foreseen:

@@ -18,6 +18,7 @@ from entrostat.errors import DataError
 from entrostat.methods.authority import predicted_change
 from entrostat.methods.base import MethodState
 from entrostat.methods.chain import Chain
+from entrostat.methods.denominators import kept_advantages, kept_factor, mean_of
 from entrostat.methods.objectives import ppo, token_push
 from entrostat.stats.summarize import QUADRANTS, summarize
 from entrostat.types import Rollouts, Surrogate, TokenBatch, Want
@@ -30,7 +31,8 @@ class Quadrant:
     """One kind of token.
 
     Attributes:
-        tokens: how many there are. touched: how many of them the method pushes otherwise.
+        tokens: how many there are. touched: how many of them the method pushes otherwise; that those it keeps weigh more
+            where others have left the mean does not count.
         before, after: their first-order change of the entropy, per token of the batch and unit of step at the logits [nats].
     """
 
@@ -96,20 +98,17 @@ def lens(method: Chain, batch: TokenBatch, surrogate: Surrogate | None = None, w
     tokens = max(int(batch.mask.sum()), 1)
     total = predicted_change(changed, seen).item() / tokens
     low, high = (min(ends) / tokens, max(ends) / tokens) if ends else (total, total)
-    before, after = token_push(plain, batch), token_push(changed, seen)
-    return Lens(
-        _quadrants(batch, plain, before, after), predicted_change(plain, batch).item() / tokens, total, low, high
+    quadrants = _quadrants(
+        batch, plain, token_push(plain, batch), token_push(changed, seen), kept_factor(changed, seen)
     )
+    return Lens(quadrants, predicted_change(plain, batch).item() / tokens, total, low, high)
 
 
 def _acted(method: Chain, batch: TokenBatch, plain: Surrogate, state: tuple) -> tuple[Surrogate, TokenBatch]:
     """The objective after all stages, and the batch with the advantages that the reward stage left."""
     if "reward" in method.stages:
-        rollouts, _ = method.score(rollouts_of(batch), state)
-        a = rollouts.advantages if rollouts.advantages.dim() == 2 else rollouts.advantages.unsqueeze(1)
-        if rollouts.keep_B is not None:
-            a = a * rollouts.keep_B.unsqueeze(1)
-        a = a.expand_as(batch.advantages_BT).to(batch.advantages_BT.dtype)
+        a = kept_advantages(method.score(rollouts_of(batch), state)[0], mean_of(plain))
+        a = (a if a.dim() == 2 else a.unsqueeze(1)).expand_as(batch.advantages_BT).to(batch.advantages_BT.dtype)
         batch, plain = replace(batch, advantages_BT=a), replace(plain, advantages_BT=a)
     return method.apply(plain, replace(batch, whole_step=True), state), batch
 
@@ -152,14 +151,16 @@ def rollouts_of(batch: TokenBatch) -> Rollouts:
     return Rollouts(batch.advantages_BT[:, 0], batch.rewards_B, batch.groups_B, lengths, each, batch.mask)
 
 
-def _quadrants(batch: TokenBatch, plain: Surrogate, before: Tensor, after: Tensor) -> dict[str, Quadrant]:
+def _quadrants(
+    batch: TokenBatch, plain: Surrogate, before: Tensor, after: Tensor, kept: Tensor | None
+) -> dict[str, Quadrant]:
     a, d = plain.advantages_BT, batch.stats.detach().centered
     different = (after - before).abs() > _SAME * before.abs().max().clamp_min(1e-30)
-    tokens = max(int(batch.mask.sum()), 1)
+    tokens, weighed = max(int(batch.mask.sum()), 1), after if kept is None else after * kept
     found = {}
     kinds = {name: (a > 0 if up else a < 0) & (d > 0 if likely else d <= 0) for name, (up, likely) in QUADRANTS.items()}
     for name, kind in (kinds | {"none": a == 0}).items():
         inside = batch.mask & kind
-        flows = [(-push * d).masked_fill(~inside, 0).sum().item() / tokens for push in (before, after)]
+        flows = [(-push * d).masked_fill(~inside, 0).sum().item() / tokens for push in (before, weighed)]
         found[name] = Quadrant(int(inside.sum()), int((inside & different).sum()), *flows)
     return found

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from entrostat.errors import StateError
-from entrostat.methods import Chain, describe, fingerprint
+from entrostat.methods import Chain, fingerprint
+from entrostat.methods.fingerprint import describe
 
 FILE_NAME = "entrostat_state.json"
 SCHEMA = 2

@@ -40,7 +40,6 @@ from entrostat.methods.entropic import Entropic as Entropic
 from entrostat.methods.entropic import entropic as entropic
 from entrostat.methods.entropy_advantage import entropy_advantage as entropy_advantage
 from entrostat.methods.erc import erc as erc
-from entrostat.methods.fingerprint import describe as describe
 from entrostat.methods.fingerprint import fingerprint as fingerprint
 from entrostat.methods.flexible_clip import flexible_clip as flexible_clip
 from entrostat.methods.flow import Flow as Flow

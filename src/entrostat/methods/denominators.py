@@ -1,31 +1,41 @@
-"""What dropped tokens and rows leave to those that stay, in hosts that fix the denominators of their means before the loss.
+"""What dropped tokens and rows leave to those that stay: they leave the denominator too, so what is kept weighs more.
 
-Something that is dropped leaves the denominator too, so what is kept weighs more.
+Hosts that fix the denominators of their means before the loss take it from here, and so does what is predicted of a step.
 """
 
 from __future__ import annotations
 
-from typing import Literal
-
 from torch import Tensor
 
-from entrostat.types import Rollouts, Surrogate, TokenBatch
-
-Mean = Literal["sequence", "token", "fixed"]
-"""A mean: over each sequence's tokens first, over the batch's tokens, or by a number that no dropped token changes."""
+from entrostat.types import Mean, Rollouts, Surrogate, TokenBatch
 
 
-def token_factor(changed: Surrogate, batch: TokenBatch, mean: Mean) -> Tensor | None:
-    """Weights and dropped tokens as one factor per token of this batch, (B, T); None where nothing is changed."""
+def mean_of(changed: Surrogate) -> Mean:
+    """What the objective's loss is averaged over."""
+    return changed.mean or ("sequence" if changed.objective in ("grpo", "gspo") else "token")
+
+
+def kept_factor(changed: Surrogate, batch: TokenBatch) -> Tensor | None:
+    """How much more each kept token of this batch weighs, (B, T), 0 for dropped ones; None where none is dropped."""
     if changed.keep_BT is None:
-        return changed.weight_BT
+        return None
     kept = batch.mask & changed.keep_BT
-    factor = kept.to(batch.advantages_BT.dtype)
+    factor, mean = kept.to(batch.advantages_BT.dtype), mean_of(changed)
     if mean == "sequence":
         factor = factor * batch.mask.sum(1, keepdim=True) / kept.sum(1, keepdim=True).clamp_min(1)
-    elif mean == "token":
-        factor = factor * batch.mask.sum() / kept.sum().clamp_min(1)
-    return factor if changed.weight_BT is None else factor * changed.weight_BT
+        # A row without a kept token leaves the mean over rows.
+        return factor * batch.mask.any(1).sum() / kept.any(1).sum().clamp_min(1)
+    if mean == "token":
+        return factor * batch.mask.sum() / kept.sum().clamp_min(1)
+    return factor
+
+
+def token_factor(changed: Surrogate, batch: TokenBatch) -> Tensor | None:
+    """Weights and dropped tokens as one factor per token of this batch, (B, T); None where nothing is changed."""
+    factor = kept_factor(changed, batch)
+    if factor is None or changed.weight_BT is None:
+        return changed.weight_BT if factor is None else factor
+    return factor * changed.weight_BT
 
 
 def kept_advantages(changed: Rollouts, mean: Mean) -> Tensor:

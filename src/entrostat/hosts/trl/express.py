@@ -12,7 +12,7 @@ from torch import Tensor
 from entrostat.core.host import FIELDS, Host
 from entrostat.errors import HostError
 from entrostat.hosts.trl.loss import Loss, weigh
-from entrostat.methods.denominators import Mean, token_factor
+from entrostat.methods.denominators import kept_factor, token_factor
 from entrostat.methods.objectives import token_push
 from entrostat.types import Form, Surrogate, TokenBatch
 
@@ -71,7 +71,7 @@ def objective_of(trainer: Any, loss: Loss, batch: TokenBatch, inputs: dict[str, 
     """The trainer's own objective of a micro-batch, as a method sees it."""
     args = trainer.args
     low, high = loss.range(trainer.epsilon_low, trainer.epsilon_high)
-    plain = Surrogate("ppo", batch.advantages_BT, eps_low=low, eps_high=high)
+    plain = Surrogate("ppo", batch.advantages_BT, eps_low=low, eps_high=high, mean=loss.mean)
     if loss.name == "rloo":
         # One ratio of the whole sequence; the method sees which rows the clip has stopped.
         logps = (batch.stats.need("logp").detach() * batch.mask).sum(1)
@@ -104,7 +104,7 @@ def express(
     Raises:
         HostError: a token without an advantage of the host's is given one, under a loss that cannot carry it.
     """
-    weight = token_factor(changed, batch, loss.mean)
+    weight = token_factor(changed, batch)
     if changed.stopped_BT is not None and changed.stopped_BT is not plain.stopped_BT:
         weight = (1.0 if weight is None else weight) * (~changed.stopped_BT).to(logp.dtype)
     ends = changed.eps_low, changed.eps_high
@@ -155,16 +155,8 @@ def _carry(trainer: Any, loss: Loss, changed: Surrogate, batch: TokenBatch, inpu
     if hasattr(trainer.args, "delta"):
         trainer.args.delta = None
     inputs["advantages"] = torch.ones_like(batch.advantages_BT[:, 0])
-    push = token_push(changed, batch) / batch.ratio.detach()
-    return push * _spread_of_dropped(changed, batch, loss.mean)
-
-
-def _spread_of_dropped(changed: Surrogate, batch: TokenBatch, mean: Mean) -> Tensor | float:
-    """What dropped tokens leave to the kept ones; the push holds weights and drops already."""
-    if changed.keep_BT is None:
-        return 1.0
-    factor = token_factor(replace(changed, weight_BT=None), batch, mean)
-    return 1.0 if factor is None else factor
+    push, kept = token_push(changed, batch) / batch.ratio.detach(), kept_factor(changed, batch)
+    return push if kept is None else push * kept
 
 
 def _quotient(changed_BT: Tensor, own_BT: Tensor, mask: Tensor, loss: Loss) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from entrostat.errors import HostError
-from entrostat.methods.denominators import Mean
+from entrostat.types import Mean
 
 Clip = Literal["ratio", "upper", "log", "none", "unknown"]
 
@@ -28,7 +28,7 @@ class Loss:
     Args:
         clip: what `epsilon_low` and `epsilon_high` bound: the ratio to [1 - low, 1 + high]; its upper end, which
             `epsilon_high` names itself (CISPO); its logarithm, to [-low, high] (GMPO); nothing.
-        mean: see `denominators.Mean`.
+        mean: see `types.Mean`.
     """
 
     name: str

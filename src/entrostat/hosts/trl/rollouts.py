@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from entrostat.core.control import EntropyControl
-from entrostat.methods.denominators import Mean, kept_advantages
-from entrostat.types import Rollouts, TokenStats
+from entrostat.methods.denominators import kept_advantages
+from entrostat.types import Mean, Rollouts, TokenStats
 
 REWARDS = "entrostat_rewards"
 GROUPS = "entrostat_groups"

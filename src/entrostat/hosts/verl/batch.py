@@ -18,8 +18,8 @@ from torch import Tensor
 from entrostat.core.control import EntropyControl
 from entrostat.errors import HostError
 from entrostat.methods import Chain
-from entrostat.methods.denominators import Mean, kept_advantages, token_factor
-from entrostat.types import Rollouts, Statistic, Surrogate, Term, TokenBatch
+from entrostat.methods.denominators import kept_advantages, token_factor
+from entrostat.types import Mean, Rollouts, Statistic, Surrogate, Term, TokenBatch
 
 DUAL_CLIP = 3.0
 """verl's default `clip_ratio_c`."""
@@ -64,9 +64,11 @@ def control_batch(control: EntropyControl, batch: TokenBatch, aggregation: str, 
         clip: verl's own (clip_ratio_low, clip_ratio_high).
     """
     batch = dataclasses.replace(batch, stats=batch.stats.detach())
-    plain = Surrogate("ppo", batch.advantages_BT, eps_low=clip[0], eps_high=clip[1], dual_clip=DUAL_CLIP)
+    plain = Surrogate(
+        "ppo", batch.advantages_BT, eps_low=clip[0], eps_high=clip[1], dual_clip=DUAL_CLIP, mean=mean_of(aggregation)
+    )
     changed, metrics = control.step_on(plain, batch)
-    weight = token_factor(changed, batch, mean_of(aggregation))
+    weight = token_factor(changed, batch)
     advantages = changed.advantages_BT if weight is None else changed.advantages_BT * weight
     references = [term.reference_BT for term in changed.terms if term.of == "k3" and term.reference_BT is not None]
     if len(references) > 1:
