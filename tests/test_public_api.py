@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import importlib
 import inspect
 import re
 import subprocess
@@ -18,6 +19,16 @@ import entrostat as es
 from entrostat import methods
 
 PARTS = ("stats", "attribution", "lab", "control", "methods", "logs", "diagnosis", "tasks", "models")
+
+
+def test_a_function_is_not_lost_to_a_module_of_its_name() -> None:
+    """Python binds a module in its package when it is first imported, over a function of that name."""
+    for path in Path(str(methods.__file__)).parent.glob("*.py"):
+        if (name := path.stem) in methods.__all__:
+            importlib.import_module(f"entrostat.methods.{name}")
+            assert not isinstance(getattr(methods, name), ModuleType), name
+    importlib.import_module("entrostat.methods.describe")
+    assert callable(importlib.import_module("entrostat.core.state_file").describe)
 
 
 @pytest.mark.parametrize("name", es.__all__)
