@@ -7,12 +7,17 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from entrostat.errors import EntrostatError
 from entrostat.run.folder import METRICS
+
+Starts = Mapping[str, Callable[[], "Child"]]
+POLL = 0.25  # seconds
 
 
 @dataclass
@@ -71,3 +76,32 @@ class Child:
     def last_words(self) -> str:
         """The end of what it printed."""
         return "\n".join(self.log.read_text(errors="replace").strip().splitlines()[-8:])
+
+
+def follow(
+    starts: Starts, at_once: int, started: Callable[[str], object] = bool
+) -> Generator[tuple[str, dict[str, Any] | None]]:
+    """Run them, some at a time: yields a run's name with each row of its metrics, and with None when it has ended.
+
+    The first that fails ends all, each with a checkpoint to go on from; so does closing the generator.
+    """
+    waiting, running = dict(starts), dict[str, Child]()
+    try:
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                name = next(iter(waiting))
+                running[name] = waiting.pop(name)()
+                started(name)
+            for name, child in list(running.items()):
+                alive = child.running  # asked first, so that no news is missed
+                for row in child.news():
+                    yield name, row
+                if not alive:
+                    if child.process.returncode:
+                        raise EntrostatError(f"the run {name!r} in {child.folder} failed: {child.last_words()}")
+                    del running[name]
+                    yield name, None
+            time.sleep(POLL if running else 0)
+    finally:
+        for child in running.values():
+            child.stop()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -66,41 +68,33 @@ def command(
 
 def _run_all(console: Any, left: Sequence[Case], words: Sequence[str], workers: int, steps: int) -> None:
     """The runs, some at a time; the first that fails ends all, each with a checkpoint to go on from."""
-    import time
-
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from entrostat.cli._children import Child
-    from entrostat.errors import EntrostatError
+    from entrostat.cli._children import Child, follow
 
-    waiting = list(left)
-    running: list[tuple[Child, Any]] = []
+    starts = {
+        f"{case.arm.name}, seed {case.seed}": partial(
+            Child, case.folder, [*words, "threads=1", f"seed={case.seed}", *case.arm.settings], resume=case.begun
+        )
+        for case in left
+    }
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.completed:.0f}/{task.total:.0f}"),
     )
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bars:
-        try:
-            while waiting or running:
-                while waiting and len(running) < workers:
-                    case = waiting.pop(0)
-                    shown = bars.add_task(f"{case.arm.name}, seed {case.seed}", total=steps)
-                    told = [*words, "threads=1", f"seed={case.seed}", *case.arm.settings]
-                    running.append((Child(case.folder, told, resume=case.begun), shown))
-                for child, shown in list(running):
-                    alive = child.running
-                    for row in child.news():
-                        bars.update(shown, completed=row["step"])
-                    if not alive:
-                        if child.process.returncode:
-                            raise EntrostatError(f"the run in {child.folder} failed: {child.last_words()}")
-                        bars.remove_task(shown)
-                        running.remove((child, shown))
-                time.sleep(0.25)
-        finally:
-            for child, _ in running:
-                child.stop()
+        shown: dict[str, Any] = {}
+
+        def started(name: str) -> None:
+            shown[name] = bars.add_task(name, total=steps)
+
+        with closing(follow(starts, workers, started)) as news:
+            for name, row in news:
+                if row is None:
+                    bars.remove_task(shown[name])
+                else:
+                    bars.update(shown[name], completed=row["step"])
 
 
 def _figure(folder: Path, record: dict[str, Any]) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-
-if TYPE_CHECKING:
-    from entrostat.cli._children import Child
 
 PLAIN, HELD = "plain GRPO", "hold"
 
@@ -25,7 +24,7 @@ def command(
     """Show what control does: plain GRPO and entropy held at a target, side by side in two processes."""
     from rich.columns import Columns
 
-    from entrostat.cli._children import Child
+    from entrostat.cli._children import Child, follow
     from entrostat.cli._closing import closing_table
     from entrostat.cli._progress import live, views_for
     from entrostat.cli._settings import for_new_run
@@ -45,14 +44,15 @@ def command(
         check_free(place)
     console = make_console()
     console.print(f"{config.steps} steps of {PLAIN} and of {HELD}, in two processes; the first step takes a moment")
-    children = {name: Child(places[name], [*words, "threads=1", *method]) for name, method in methods.items()}
-    views = dict(zip(children, views_for(console, config.steps, list(children)), strict=True))
-    try:
-        with live(console, Columns(list(views.values()))):  # type: ignore[arg-type]  # drawn where they are panels
-            _follow(children, views)
-    finally:
-        for child in children.values():
-            child.stop()
+    starts = {name: partial(Child, places[name], [*words, "threads=1", *method]) for name, method in methods.items()}
+    views = dict(zip(starts, views_for(console, config.steps, list(starts)), strict=True))
+    with (
+        live(console, Columns(list(views.values()))),  # type: ignore[arg-type]  # drawn where they are panels
+        closing(follow(starts, len(starts))) as news,
+    ):
+        for name, row in news:
+            if row:
+                views[name].step(row["step"], row)
     summaries = _conclude(folder, places, folder / FIGURE)
     console.print(closing_table(summaries))
     console.print(meaning(summaries[PLAIN], summaries[HELD]))
@@ -73,24 +73,6 @@ def meaning(plain: Mapping[str, Any], held: Mapping[str, Any]) -> str:
         shares = f"{ends[0]:.0%} of plain GRPO's groups and {ends[1]:.0%} of hold's"
         words += f"; {shares} had rewards that all agree, and taught nothing"
     return words + "."
-
-
-def _follow(children: dict[str, Child], views: dict[str, Any]) -> None:
-    """Pass on what the runs record until both have ended; the first to fail ends this."""
-    import time
-
-    from entrostat.errors import EntrostatError
-
-    while True:
-        running = [child for child in children.values() if child.running]  # asked first, so that no news is missed
-        for name, child in children.items():
-            for row in child.news():
-                views[name].step(row["step"], row)
-            if child not in running and child.process.returncode:
-                raise EntrostatError(f"the run {name!r} failed: {child.last_words()}")
-        if not running:
-            return
-        time.sleep(0.25)
 
 
 def _conclude(folder: Path, places: dict[str, Path], figure: Path) -> dict[str, Any]:
