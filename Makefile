@@ -91,6 +91,7 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/quality/holding/report.py
 	$(BIN)/python benchmarks/quality/long/players.py
 	$(BIN)/python benchmarks/quality/long/authority.py
+	$(BIN)/python benchmarks/quality/long/control_variates.py
 	$(BIN)/python benchmarks/quality/long/entropic.py
 	$(BIN)/python benchmarks/quality/long/report.py
 	$(BIN)/python benchmarks/quality/prediction/run.py tiny smollm2

@@ -1,8 +1,8 @@
 """The pictures of the pages that commands draw, and what these commands print: `python docs/images/make.py [NAME.png ...]`.
 
-A page shows a command, what it prints, and the picture below it; the command is run again, and both are put in its place. The
-demonstration's picture leads the README. `tune` reads a run of `flow` on the tiny policy, which is trained first (four minutes,
-like the demonstration). `patterns.py` draws the targets, `benchmarks/quality/long/report.py` the long run.
+A page shows a command, what it prints, and the picture below it; the command is run again, and both are put in its place. `tune`
+reads a simulated run of `flow`. The demonstration's picture leads the README (three minutes). `patterns.py` draws the targets,
+`benchmarks/quality/long/report.py` the long run.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,13 @@ HERE = Path(__file__).parent
 PAGES, ROOT = HERE.parent, HERE.parents[1]
 RUNS = ROOT / "build" / "examples"
 LEADING = "entropy.png"
-FLOW = ["method={name: flow, target: 0.22}", "steps=120", "eval.every=0", "trainer.save_steps=1000"]
+FLOW = [
+    "plant=tabular",
+    "plant.states=16",
+    "plant.updates=4",
+    "method={name: flow, target: 1.5, kp: 3, ki: 0.05}",
+    "steps=200",
+]
 SHOWN = re.compile(r"```\n\$ entrostat ([^\n]*)\n(.*?)```\n\n!\[[^\]]*\]\(images/([\w-]+\.png)\)", re.S)
 
 
@@ -36,15 +43,15 @@ def drawn(shown: re.Match[str], wanted: list[str]) -> str:
         return shown[0]
     words, picture = shlex.split(line), str(HERE / name)
     if words[0] == "tune":
-        if not (RUNS / words[1] / "summary.json").exists():
-            entrostat(["train", *FLOW, "--out", words[1], "--quiet"])
+        shutil.rmtree(RUNS / words[1], ignore_errors=True)
+        entrostat(["simulate", *FLOW, "--out", words[1]])
         words[words.index("--map") + 1] = picture
     else:
         words += ["--out", picture]
-    mine = (str(HERE), "steps per second")  # of this machine, not for a page
+    mine = (str(HERE), "steps per second", "columns:")  # of this machine, or no part of the table
     kept = [row.rstrip() for row in entrostat(words).splitlines() if not any(word in row for word in mine)]
     print(name, flush=True)
-    return shown[0].replace(shown[2], "\n" + "\n".join(kept).strip("\n") + "\n")
+    return shown[0].replace(shown[2], "\n" + re.sub(r"\n{3,}", "\n\n", "\n".join(kept).strip("\n")) + "\n")
 
 
 def main(wanted: list[str]) -> None:
