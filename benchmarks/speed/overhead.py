@@ -212,8 +212,10 @@ def main() -> None:
     if options.memory:
         row |= memory(options.model, options.method)
     rows = json.loads(options.out.read_text())["rows"] if options.out.exists() else []
-    rows = [r for r in rows if (r["model"], r["method"]) != (row["model"], row["method"])] + [row]
-    options.out.write_text(json.dumps({"environment": environment(), "rows": rows}, indent=1))
+    rows = [r for r in rows if (r["model"], r["method"]) != (row["model"], row["method"])] + [
+        row | {"environment": environment()}
+    ]
+    options.out.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
     print(json.dumps(row))
 
 
