@@ -48,13 +48,13 @@ PEERS := tests/methods/peers
 	touch $@
 
 # The TRL of the last twelve months, one of each kind of seam: oldest, first 1.x, last with full logits, fused head (1.15's runs on a GPU alone).
-# TRL below 1.0 was written for transformers 4.
+# TRL below 1.0 was written for transformers 4; 1.0.0 imports requests, which it does not ask for.
 TRL_VERSIONS ?= 0.25.1 1.0.0 1.14.2 1.16.0
 
 .venv-trl/%/ready: pyproject.toml
 	$(PYTHON) -m venv .venv-trl/$*
 	.venv-trl/$*/bin/python -m pip install --quiet --no-index --no-deps torch==2.13.0 2>/dev/null || true
-	.venv-trl/$*/bin/python -m pip install --quiet 'trl==$*' $(if $(filter 0.%,$*),'transformers<5') --editable . pytest pytest-timeout
+	.venv-trl/$*/bin/python -m pip install --quiet 'trl==$*' $(if $(filter 0.%,$*),'transformers<5') $(if $(filter 1.0.0,$*),requests) --editable . pytest pytest-timeout
 	touch $@
 
 test-trl-versions: $(TRL_VERSIONS:%=.venv-trl/%/ready)

@@ -131,3 +131,17 @@ def test_what_an_import_loads(modules: str, absent: str) -> None:
     code = f"import sys, {', '.join(modules.split())}; print([m for m in {absent.split()!r} if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert result.stdout.strip() == "[]", result.stdout + result.stderr
+
+
+def test_no_public_function_hides_behind_a_module_of_its_name() -> None:
+    """`from package.other import x` in a package that has an x.py lasts until somebody imports x.py."""
+    for package in PACKAGE.rglob("__init__.py"):
+        modules = {path.stem for path in package.parent.glob("*.py")} | {
+            path.name for path in package.parent.iterdir() if path.is_dir()
+        }
+        for node in ast.walk(ast.parse(package.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                own = (node.module or "").rpartition(".")[2]
+                for name in node.names:
+                    bound = name.asname or name.name
+                    assert bound not in modules or own == bound, f"{package}: {bound} of {node.module} hides {bound}.py"

@@ -27,7 +27,7 @@ def test_a_function_is_not_lost_to_a_module_of_its_name() -> None:
         if (name := path.stem) in methods.__all__:
             importlib.import_module(f"entrostat.methods.{name}")
             assert not isinstance(getattr(methods, name), ModuleType), name
-    importlib.import_module("entrostat.methods.describe")
+    importlib.import_module("entrostat.methods.cards")
     assert callable(importlib.import_module("entrostat.core.state_file").describe)
 
 

@@ -16,7 +16,7 @@ from entrostat.attribution.lens import _warmed, lens
 from entrostat.errors import DataError, MissingStatistic
 from entrostat.lab import group_advantages
 from entrostat.methods import Chain, grpo, names, ppo
-from entrostat.methods.describe import described, example
+from entrostat.methods.cards import described, example
 from entrostat.run.probe import by_position, load_batch, probe, save_batch, statistics_of
 from entrostat.stats import policy_entropy
 from entrostat.types import Old, Statistic, Surrogate, TokenBatch

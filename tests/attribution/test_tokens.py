@@ -17,7 +17,7 @@ from entrostat.attribution.tokens import would_do
 from entrostat.core.control import EntropyControl
 from entrostat.errors import ConfigError, DataError, SaveError
 from entrostat.methods import names
-from entrostat.methods.describe import example
+from entrostat.methods.cards import example
 from entrostat.stats import token_stats
 from entrostat.types import TokenBatch
 

@@ -105,7 +105,7 @@ def test_the_other_targets_of_the_example_can_be_chosen() -> None:
 
 
 def test_only_a_target_is_relative() -> None:
-    with pytest.raises(ConfigError, match=r"method: entropy_bonus\.coef must not name the initial entropy"):
+    with pytest.raises(ConfigError, match=r"method.coef: entropy_bonus\.coef must not name the initial entropy"):
         build_method("entropy_bonus", {"coef": {"linear": {"start": "initial", "end": 0.0, "steps": 5}}})
     with pytest.raises(ConfigError, match=r"method\.kp"):
         build_method("flow", {"target": 0.2, "kp": "initial"})

@@ -20,7 +20,7 @@ from entrostat.control import PI, Cosine, Linear, SelfTuning, Step
 from entrostat.core.control import EntropyControl
 from entrostat.core.totals import Pending
 from entrostat.methods import Chain, factory, names, token_push
-from entrostat.methods.describe import EXAMPLES
+from entrostat.methods.cards import EXAMPLES
 from entrostat.stats import token_stats
 from entrostat.stats.truncated import parameterized_stats
 from entrostat.types import Old, Statistic, Surrogate, TokenBatch, TokenStats, Totals, Want

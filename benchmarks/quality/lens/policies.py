@@ -18,8 +18,8 @@ from entrostat.attribution.lens import lens
 from entrostat.core.control import EntropyControl
 from entrostat.lab import group_advantages
 from entrostat.methods import Chain
+from entrostat.methods.cards import described, example
 from entrostat.methods.denominators import kept_advantages
-from entrostat.methods.describe import described, example
 from entrostat.types import Old, Rollouts, TokenBatch, TokenStats
 
 P, T, V, G, GOOD, NEEDED = 8, 6, 12, 16, 4, 4

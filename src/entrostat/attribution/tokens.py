@@ -32,7 +32,7 @@ from entrostat.control.knob import is_feedback
 from entrostat.core.control import EntropyControl
 from entrostat.errors import ConfigError, DataError, SaveError
 from entrostat.methods import Chain, Link, names
-from entrostat.methods.describe import example
+from entrostat.methods.cards import example
 from entrostat.stats.summarize import sum_dtype
 from entrostat.types import Surrogate, TokenBatch, Want
 

@@ -26,7 +26,7 @@ def _row(name: str) -> str:
     """A line of the list; the heading for no name."""
     if not name:
         return f"{'method':28} {'entropy':8} {'stage':13} paper"
-    from entrostat.methods.describe import described
+    from entrostat.methods.cards import described
 
     about = described(name)
     return f"{name:28} {about.effect:8} {', '.join(about.stages):13} {about.source.paper}"
@@ -36,7 +36,7 @@ def _card(console: object, name: str) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from entrostat.methods.describe import described
+    from entrostat.methods.cards import described
 
     assert isinstance(console, Console)
     about = described(name)

@@ -24,7 +24,7 @@ def command(
 
     from entrostat.errors import ConfigError
     from entrostat.methods import names
-    from entrostat.methods.describe import example
+    from entrostat.methods.cards import example
     from entrostat.run.folder import write_json
     from entrostat.run.probe import load_batch, probe, sample_batch, save_batch, statistics_of
 

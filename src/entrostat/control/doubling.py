@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from entrostat.control.base import Action, check_measured
+from entrostat.control.numbers import flag, number
 from entrostat.control.targets import Band, Target, aim, check_target
 from entrostat.errors import ConfigError
 
@@ -48,6 +49,9 @@ class Doubling:
 
     def __post_init__(self) -> None:
         check_target(self.target)
+        for name in ("start", "smallest", "largest"):
+            object.__setattr__(self, name, number(name, getattr(self, name)))
+        object.__setattr__(self, "both_signs", flag("both_signs", self.both_signs))
         if not 0 < self.smallest < self.largest:
             raise ConfigError(
                 f"smallest and largest must be sizes above zero, in order; got {self.smallest}, {self.largest}"

@@ -63,9 +63,10 @@ def as_controller(knob: Knob, action: Action, owner: str) -> Any:
                 f"{owner} must not name the initial entropy: only a target can be a fraction of it. Got {knob}"
             )
         return OpenLoop(knob)
-    if isinstance(knob, bool) or not isinstance(knob, int | float) or not math.isfinite(as_float(knob) or 0):
+    found = as_float(knob)
+    if found is None or not math.isfinite(found):
         raise ConfigError(f"{owner} must be a finite number, a schedule or a controller, got {knob!r}")
-    return OpenLoop(float(knob))
+    return OpenLoop(found)
 
 
 def range_of(controller: Controller) -> tuple[float, float]:

@@ -49,7 +49,7 @@ def decrease_increase_decrease(
         valley, peak, end, start: levels.
         turns: where valley and peak lie, as shares of `steps`.
     """
-    if len(turns) != 2:
+    if not isinstance(turns, list | tuple) or len(turns) != 2:
         raise ConfigError(f"turns must be two shares of steps, of the valley and of the peak, got {turns!r}")
     first, second = (_turning_point("turns", turn, steps) for turn in turns)
     return Piecewise(((0, start), (first, valley), (second, peak), (steps, end)))

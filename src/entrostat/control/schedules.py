@@ -152,7 +152,10 @@ class Piecewise:
     points: tuple[tuple[int, Level], ...]
 
     def __post_init__(self) -> None:
-        points = tuple(_point(point) for point in self.points)
+        given: object = self.points
+        if not isinstance(given, list | tuple):
+            raise ConfigError(f"points must be (step, value) pairs, such as ((0, 0.6), (100, 0.3)), got {given!r}")
+        points = tuple(_point(point) for point in given)
         if not points:
             raise ConfigError("points must name at least one (step, value) pair, got none")
         if any(later[0] <= earlier[0] for earlier, later in itertools.pairwise(points)):

@@ -7,6 +7,7 @@ Precedence: built-in defaults, then the file, then `key.path=value` overrides. A
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -78,7 +79,7 @@ def checked(kind: type[_Kind], values: Any) -> _Kind:
 def blame(section: str, options: Mapping[str, Any], error: Exception) -> ConfigError:
     """An error of what `options` were given to, as a `ConfigError` that names the dotted key where the message does."""
     text = str(error)
-    words = text.replace("'", " ").replace("(", " ").replace("=", " ").replace(",", " ").split()
+    words = re.findall(r"\w+", text)
     named = [key for key in options if key in words]
     return ConfigError(f"{section}.{named[0]}: {text}" if named else f"{section}: {text}")
 

@@ -16,7 +16,7 @@ from entrostat.hosts.trl.loss import LOSSES
 from entrostat.hosts.verl.batch import adds_terms, needs_loss
 from entrostat.hosts.verl.settings import VERL
 from entrostat.methods import Chain, names
-from entrostat.methods.describe import example
+from entrostat.methods.cards import example
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from entrostat.control.numbers import number
 from entrostat.errors import ConfigError
 
 IntegralRead = Literal["after", "before"]
@@ -54,8 +55,7 @@ class Loop:
 
     def __post_init__(self) -> None:
         for name in ("kp", "ki"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
-                raise ConfigError(f"{name} must be a finite gain, zero or more, got {getattr(self, name)!r}")
+            object.__setattr__(self, name, number(name, getattr(self, name), "a finite gain, zero or more", 0))
         _check_plant(self.gain, self.integral_read, self.delay, self.momentum)
 
     @property
@@ -247,13 +247,13 @@ def holding_output(drift: float, gain: float) -> float:
 
 
 def _check_plant(gain: float, integral_read: str, delay: int, momentum: float) -> None:
-    if not (math.isfinite(gain) and gain > 0):
+    if number("gain", gain) <= 0:
         raise ConfigError(f"gain must be a finite number above zero, got {gain!r}: its sign belongs to the actuator")
     if integral_read not in ("after", "before"):
         raise ConfigError(f"integral_read must be 'after' or 'before', got {integral_read!r}")
-    if delay not in (0, 1):
+    if isinstance(delay, bool) or delay not in (0, 1):
         raise ConfigError(f"delay must be 0 or 1 steps, got {delay!r}")
-    if not 0 <= momentum < 1:
+    if not 0 <= number("momentum", momentum) < 1:
         raise ConfigError(f"momentum must be at least 0 and below 1, got {momentum!r}")
 
 

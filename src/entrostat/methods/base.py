@@ -123,6 +123,7 @@ class Link:
         return Top(self.share)  # type: ignore[attr-defined]
 
     def __post_init__(self) -> None:
+        settings.convert(self.name, self, but=self.card.knobs)
         for knob, action in self.card.knobs.items():
             value = getattr(self, knob)
             # None is a setting only where it is the default: "keep the host's".

@@ -38,6 +38,7 @@ class E3Temperature(Link):
         "e3_temperature",
         effect="holds",
         writes=("temperature",),
+        bounds={"target": "(0, inf)"},
         source=Source(
             "none",
             "LiaoMengqi/E3-RL4LLMs, its temperature scheduler",

@@ -11,7 +11,7 @@ import re
 import sys
 from pathlib import Path
 
-from entrostat.methods.describe import EXAMPLES, described
+from entrostat.methods.cards import EXAMPLES, described
 from entrostat.methods.registry import card, names
 
 MARK = "Generated from the method's record by `python -m entrostat.methods.page docs/methods`; do not edit."

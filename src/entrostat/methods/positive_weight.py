@@ -11,6 +11,7 @@ from typing import ClassVar
 import torch
 
 from entrostat.control import Knob, Piecewise, Step, Target
+from entrostat.control.numbers import whole
 from entrostat.methods.base import Card, Link, MethodState, Source
 from entrostat.methods.chain import Chain
 from entrostat.methods.registry import one, preset
@@ -67,6 +68,7 @@ def positive_reweighting_staged(steps: int) -> Chain:
     Args:
         steps: optimizer steps of the run.
     """
+    whole("steps", steps, "the run's number of optimizer steps")
     half = max(steps // 2, 1)
     return one(
         "positive_reweighting_staged", PositiveWeight(Piecewise(((0, 0.0), (half, 0.0), (max(steps, half + 1), 1.0))))

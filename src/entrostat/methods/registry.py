@@ -9,6 +9,7 @@ from typing import TypeVar
 from entrostat.errors import ConfigError
 from entrostat.methods.base import Card, Effects, Link, Source
 from entrostat.methods.chain import Chain
+from entrostat.methods.settings import as_annotated
 
 _L = TypeVar("_L", bound=Link)
 _F = TypeVar("_F", bound=Callable[..., Chain])
@@ -30,9 +31,9 @@ def preset(source: Source, effect: Effects, notes: tuple[str, ...] = ()) -> Call
 
     def register(factory: _F) -> _F:
         name = factory.__name__
-        _FACTORIES[name] = factory
+        _FACTORIES[name] = checked = as_annotated(factory)
         _CARDS[name] = Card(name, effect, notes=notes, source=source)
-        return factory
+        return checked
 
     return register
 

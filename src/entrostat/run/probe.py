@@ -17,7 +17,7 @@ from entrostat.attribution.lens import Lens, lens
 from entrostat.errors import DataError, EntrostatError
 from entrostat.lab.tabular import group_advantages
 from entrostat.methods import Chain, names
-from entrostat.methods.describe import example
+from entrostat.methods.cards import example
 from entrostat.stats import token_stats
 from entrostat.types import Old, Statistic, TokenBatch, TokenStats
 
