@@ -53,7 +53,6 @@ for _module in pkgutil.iter_modules(entrostat.cli.__path__):
 OWN = ("", "entrostat")
 # By what they are imported as. What the package itself needs is named as it is, everything else comes with `train`.
 BASE = ("numpy", "pydantic", "rich", "safetensors", "torch")
-HOST = ("accelerate", "datasets", "transformers", "trl")
 LONGEST = 2_000  # characters of an error, which may repeat what it was given
 
 
@@ -89,7 +88,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _brings(missing: str) -> str:
     """What to install for a module that is not there."""
-    return missing if missing in BASE else "entrostat[trl]" if missing in HOST else "entrostat[train]"
+    return missing if missing in BASE else "entrostat[train]"  # which brings TRL too: no command needs TRL alone
 
 
 def _no_empty_words(words: list[str]) -> None:
