@@ -352,9 +352,10 @@ class Rollouts:
         rows = tuple(self.rewards_B.shape)
         if len(rows) != 1:
             raise DataError(f"rewards_B must have one dimension, got shape {rows}")
-        for name, value in {"groups_B": self.groups_B, "lengths_B": self.lengths_B, **self.sums_B}.items():
-            if tuple(value.shape) != rows:
-                raise DataError(f"{name} must have shape {rows}, got {tuple(value.shape)}")
+        own = {"groups_B": self.groups_B, "lengths_B": self.lengths_B, "keep_B": self.keep_B, **self.sums_B}
+        for name, value in own.items():
+            if value is not None and tuple(getattr(value, "shape", ("no tensor",))) != rows:
+                raise DataError(f"{name} must have shape {rows}, got {getattr(value, 'shape', value)}")
         if self.advantages.dim() not in (1, 2) or self.advantages.shape[:1] != self.rewards_B.shape:
             raise DataError(f"advantages must have shape {rows} or (rows, T), got {tuple(self.advantages.shape)}")
 

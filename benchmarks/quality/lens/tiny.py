@@ -140,7 +140,14 @@ def train(method: Chain, seed: int, steps: int, foreseen: Foreseen | None = None
                 lengths_B = played.mask_BT.sum(1).float()
                 sums = {name: (old.need(name) * played.mask_BT).sum(1) for name in ("logp", "entropy")}
                 rollouts = Rollouts(
-                    advantages_B, played.rewards_B, groups_B, lengths_B, sums, played.mask_BT, step, steps
+                    advantages_B,
+                    played.rewards_B,
+                    groups_B,
+                    lengths_B,
+                    sums,
+                    played.mask_BT,
+                    step=step,
+                    total_steps=steps,
                 )
                 advantages_B = kept_advantages(control.score(rollouts), "token")
         batch = TokenBatch(stats, advantages_B, played.mask_BT, old.logp, played.rewards_B, groups_B, old)
