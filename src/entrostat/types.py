@@ -352,7 +352,12 @@ class Rollouts:
         rows = tuple(self.rewards_B.shape)
         if len(rows) != 1:
             raise DataError(f"rewards_B must have one dimension, got shape {rows}")
-        own = {"groups_B": self.groups_B, "lengths_B": self.lengths_B, "keep_B": self.keep_B, **self.sums_B}
+        own: dict[Any, Any] = {
+            "groups_B": self.groups_B,
+            "lengths_B": self.lengths_B,
+            "keep_B": self.keep_B,
+            **self.sums_B,
+        }
         for name, value in own.items():
             if value is not None and tuple(getattr(value, "shape", ("no tensor",))) != rows:
                 raise DataError(f"{name} must have shape {rows}, got {getattr(value, 'shape', value)}")

@@ -1,4 +1,4 @@
-"""`results.json` as a page: `python benchmarks/quality/lens/report.py` writes README.md."""
+"""`results.json` and `tiny.json` as a page: `python benchmarks/quality/lens/report.py` writes README.md."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from entrostat.methods import card
 from entrostat.types import Statistic
 
 HERE = Path(__file__).parent
+TINY_CLEAR = 0.1
 CLEAR = 0.02  # of the plain change: a smaller effect has no sign worth the name
 STALE = ("clip_higher", "flexible_clip", "ce_gppo", "gppo", "kl_cov", "lp_reg", "bapo_balanced")
 
@@ -52,9 +53,9 @@ The signs agree in {agree} of {seen} runs in which both are clear.
   the policy learns faster by it (reward {stale_reward:+.3f}), and a policy that learns is one whose entropy falls: measured
   {stale_measured:+.2f}. The lens speaks of a step at equal policies, not of a run at equal time. Over all methods here the
   entropy at the end and the reward at the end are correlated by {correlation:.2f}.
-* *A mean over fewer tokens is a larger step.* The lens counts pushes per token of the batch. Where the others leave the
-  denominator too (`psr`, `high_entropy_tokens`, `nsr`, `stapo`, `rsi_s`), the step is as much larger as tokens are fewer: `psr`,
-  which keeps the successes alone, takes several times the step, so that what looks like less of a fall is more of one.
+* *A mean over fewer tokens is a larger step.* Where what is dropped leaves the denominator too (`psr`, `nsr`, `stapo`,
+  `high_entropy_tokens`, `rsi_s`), the step is as much larger as tokens are fewer. The lens counts that: `psr`, which keeps the
+  successes alone, takes several times the step.
 * *A smaller scale is a slower run.* `ar` scales all advantages down. That slows this plain gradient descent and would not slow
   AdamW.
 * *What the lens does not see*: {unseen}.
@@ -68,6 +69,24 @@ range: on how many of the plain run's batches some output would have turned the 
 
 `hold` and `flow` can turn every batch, and do. `entropic` cannot where no token has p > 0.95, as here. The others act within
 limits that are small for {steps} steps of this policy (`skywork`'s coefficient, a clip), or through the sampling alone.
+
+## The tiny policy, beside the exact ones
+
+Written from `tiny.json`, which `tiny.py` makes: the transformers model that `entrostat train` uses, countdown, AdamW,
+{tiny_steps} steps of 48 completions, two on each batch, so that methods which act on stale data alone can act. Plain training
+moves the entropy by {tiny_moved} of the start. Entropy and reward are of 512 completions of held-out problems; the reward's
+own standard error is 0.02. Methods without a target are compared by sign where foreseen and measured exceed {tiny_clear:.0%}.
+
+{tiny}
+
+Signs agree in {tiny_agree} of {tiny_seen} runs in which both exceed that.
+
+**Where the two differ, why.** AdamW divides by the size of the gradient: a step that is merely larger or smaller is no faster
+or slower run, and what remains is the direction. That is small for `psr`, `ar`, `wapo`, `lopti` and `pass_at_k`. For
+`high_entropy_tokens` and `rsi_s` the mean over the kept tokens makes the foreseen fall several times as large; under AdamW that
+factor is gone, and the entropy ends above plain training's. The policy shares its parameters between tokens, and momentum carries
+earlier batches on; the lens sees neither. A batch of 48 completions is noisy: runs that differ by a little part ways, so weak
+methods change their sign between seeds.
 """
 
 
@@ -121,6 +140,40 @@ def unseen(names: list[str]) -> str:
     return f"terms made of another statistic than entropy and ratio ({listed[0]}), and temperatures ({listed[1]})"
 
 
+def tiny(study: dict[str, Any], exact: dict[str, Any]) -> dict[str, Any]:
+    """The tiny policy's table beside the exact policies' figures, and what the page says of it."""
+    ends = {(row["method"], row["seed"]): row for row in study["runs"]}
+    seeds = [int(seed) for seed in study["foreseen"]]
+    moved = {seed: ends["observe", seed]["entropy"] - study["starts"][str(seed)]["entropy"] for seed in seeds}
+    rows, agree, seen = [], 0, 0
+    for name in exact["seeds"][0]["methods"]:
+        here = [seed for seed in seeds if (name, seed) in ends]
+        foreseen = [study["foreseen"][str(seed)][name]["foreseen"] for seed in here]
+        plain = [ends["observe", seed] for seed in here]
+        own = [ends[name, seed] for seed in here]
+        measured = [(a["entropy"] - b["entropy"]) / abs(moved[s]) for a, b, s in zip(own, plain, here, strict=True)]
+        rewards = [a["reward"] - b["reward"] for a, b in zip(own, plain, strict=True)]
+        same = ""
+        if card(name).effect != "holds":
+            pairs = zip(foreseen, measured, strict=True)
+            clear = [a * b > 0 for a, b in pairs if min(abs(a), abs(b)) > TINY_CLEAR]
+            agree, seen = agree + sum(clear), seen + len(clear)
+            same = f"{sum(clear)} of {len(clear)}" if clear else ""
+        exactly = [f"{fmean(one[key] for one in of(exact, name)):.2f}" for key in ("foreseen", "measured")]
+        numbers = [cell(over_seeds(each), digits=2) for each in (foreseen, measured, rewards)]
+        rows.append([f"`{name}`", *exactly, *numbers[:2], same, numbers[2], str(len(here))])
+    header = ["method", "exact: foreseen", "measured", "tiny: foreseen", "measured", "same sign", "reward", "seeds"]
+    shares = [moved[seed] / study["starts"][str(seed)]["entropy"] for seed in seeds]
+    return {
+        "tiny": table(header, rows),
+        "tiny_agree": agree,
+        "tiny_seen": seen,
+        "tiny_steps": study["steps"],
+        "tiny_moved": " and ".join(f"{share:.0%}" for share in shares),
+        "tiny_clear": TINY_CLEAR,
+    }
+
+
 def page(record: dict[str, Any]) -> str:
     """The whole page."""
     names = list(record["seeds"][0]["methods"])
@@ -147,6 +200,7 @@ def page(record: dict[str, Any]) -> str:
         correlation=correlation(record, names),
         unseen=unseen(names),
         held=held(record, holding),
+        **tiny(json.loads((HERE / "tiny.json").read_text()), record),
     )
 
 

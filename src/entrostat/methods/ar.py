@@ -31,9 +31,13 @@ class AdvantageReweighting(Link):
 
     card: ClassVar[Card] = Card(
         "ar",
-        effect="lowers",
+        effect="either",
         want=(Old("logp"),),
         writes=("advantages_BT",),
+        notes=(
+            "it scales advantages down, by up to 1 - alpha: under plain gradient descent the drift is smaller, whatever its "
+            "sign; AdamW undoes that",
+        ),
         bounds={"alpha": "[0, 1]"},
         source=Source("2505.12929", "Advantage Reweighting, Eq. 8; zhyang2226/AR-Lopti", "alpha 0.3 (0.1 to 0.3)"),
     )

@@ -31,8 +31,12 @@ class Wapo(Link):
 
     card: ClassVar[Card] = Card(
         "wapo",
-        effect="lowers",
+        effect="either",
         writes=("advantages", "weight_BT", "eps_low", "eps_high"),
+        notes=(
+            "each success lowers the entropy, but wrong samples push nothing and no deviation divides: under plain gradient "
+            "descent the steps are smaller than GRPO's, and the entropy falls more slowly",
+        ),
         bounds={"eps": "(0, inf)"},
         source=Source(
             "2606.16154",
