@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -16,6 +17,7 @@ from entrostat.control.knob import range_of
 from entrostat.control.numbers import flag, number, whole
 from entrostat.errors import ConfigError
 
+_ENDS = (-math.inf, math.inf)  # of an interval, a controller's limits for instance
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -64,7 +66,7 @@ def _as(name: str, value: Any, kind: Any) -> Any:
         count = "numbers" if ... in inside else f"{len(inside)} numbers"
         if not isinstance(value, list | tuple) or (... not in inside and len(value) != len(inside)):
             raise ConfigError(f"{name} must be {count}, such as {(0.0, 1.0)}, got {value!r}")
-        return tuple(number(name, each, count) for each in value)
+        return tuple(each if each in _ENDS else number(name, each, count) for each in value)
     return value
 
 
