@@ -45,7 +45,11 @@ def convert(owner: str, settings: Any, but: Mapping[str, Any]) -> None:
 
 @functools.cache
 def _hints(owner: Any) -> dict[str, Any]:
-    return typing.get_type_hints(owner)
+    """The annotations; none where one names what only a type checker imports."""
+    try:
+        return typing.get_type_hints(owner)
+    except NameError:
+        return {}
 
 
 def _as(name: str, value: Any, kind: Any) -> Any:
