@@ -10,7 +10,6 @@ from typing import ClassVar
 
 import torch
 
-from entrostat.errors import ConfigError
 from entrostat.methods.base import Card, Link, MethodState, Source
 from entrostat.methods.groups import each_group
 from entrostat.methods.registry import register
@@ -34,10 +33,9 @@ class Wapo(Link):
         effect="either",
         writes=("advantages", "weight_BT", "eps_low", "eps_high"),
         notes=(
-            "each success lowers the entropy, but wrong samples push nothing and no deviation divides: under plain gradient "
-            "descent the steps are smaller than GRPO's, and the entropy falls more slowly",
+            "successes lower the entropy, but wrong samples push nothing: with steps smaller than GRPO's, it falls more slowly",
         ),
-        bounds={"eps": "(0, inf)"},
+        bounds={"eps": "(0, inf)", "longest": "[1, inf)"},
         source=Source(
             "2606.16154",
             "layer6ai-labs/wapo",
@@ -47,11 +45,6 @@ class Wapo(Link):
             ),
         ),
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if isinstance(self.longest, bool) or not isinstance(self.longest, int) or self.longest < 1:
-            raise ConfigError(f"longest must be the longest completion in tokens, got {self.longest!r}")
 
     @torch.no_grad()
     def score(self, rollouts: Rollouts, state: MethodState) -> Rollouts:
