@@ -590,3 +590,8 @@ def test_rewards_that_are_not_right_or_wrong_are_refused(name: str) -> None:
         control.score(rollouts.replace(rewards_B=rollouts.rewards_B + 0.3))
     with pytest.raises(ConfigError, match="k must be at most"):
         EntropyControl(es.make("pass_at_k", k=9)).score(rollouts)
+
+
+def test_rows_that_stay_are_one_flag_each() -> None:
+    with pytest.raises(DataError, match=rf"keep_B must have shape \({B},\), got"):
+        DATA[0].rollouts().replace(keep_B=torch.ones(B + 1, dtype=torch.bool))

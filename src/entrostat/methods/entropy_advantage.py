@@ -27,11 +27,14 @@ class EntropyAdvantage(Link):
 
     card: ClassVar[Card] = Card(
         "entropy_advantage",
-        effect="raises",
+        effect="either",
         want=("entropy",),
         writes=("advantages_BT",),
         knobs={"alpha": "raise"},
-        notes=("the entropy still declines, more slowly",),
+        notes=(
+            "the paper's entropy declines more slowly; that of exact policies declines faster, as foreseen: what is likely and "
+            "right gains too",
+        ),
         bounds={"kappa": "(1, inf)"},
         source=Source("2506.14758", "Section 3, Eqs. 6 and 7", "alpha 0.4, kappa 2"),
     )
