@@ -19,7 +19,7 @@ EFFECTS = {
     "raises": "raises the entropy, or slows its fall",
     "lowers": "lowers the entropy",
     "holds": "holds a target",
-    "either": "either way, by its settings",
+    "either": "either way, by the batch and the settings",
     "none": "none",
 }
 
