@@ -11,8 +11,9 @@ from typing import Any
 
 from entrostat.core.config import blame
 from entrostat.errors import EntrostatError, HostError, RunFailed
+from entrostat.run.checkpoints import find
 from entrostat.run.config import RunConfig
-from entrostat.run.folder import METRICS
+from entrostat.run.folder import CHECKPOINTS, METRICS
 
 TRACEBACK = "error.txt"
 _DIVERGED = ("inf, nan or element < 0", "is not finite", "non-finite", "probability tensor contains")
@@ -45,9 +46,9 @@ def _failed(folder: Path, step: int, error: Exception) -> RunFailed:
             f"after step {step} the policy has diverged ({text}): lower trainer.learning_rate or set "
             f"trainer.max_grad_norm, and start again, or from an earlier checkpoint. The traceback is in {place}"
         )
-    return RunFailed(
-        f"after step {step} the run failed: {text}. The traceback is in {place}; --resume goes on from the newest checkpoint"
-    )
+    saved = find(folder / CHECKPOINTS).newest
+    then = f"--resume goes on from {saved.name}" if saved else "no checkpoint was saved yet: start again"
+    return RunFailed(f"after step {step} the run failed: {text}. The traceback is in {place}; {then}")
 
 
 def diverged(error: BaseException) -> bool:
