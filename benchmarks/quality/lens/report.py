@@ -169,7 +169,7 @@ def tiny(study: dict[str, Any], exact: dict[str, Any]) -> dict[str, Any]:
         "tiny_agree": agree,
         "tiny_seen": seen,
         "tiny_steps": study["steps"],
-        "tiny_moved": " and ".join(f"{share:.0%}" for share in shares),
+        "tiny_moved": ", ".join(f"{share:.0%}" for share in shares),
         "tiny_clear": TINY_CLEAR,
     }
 
