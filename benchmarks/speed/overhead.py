@@ -212,9 +212,8 @@ def main() -> None:
     if options.memory:
         row |= memory(options.model, options.method)
     rows = json.loads(options.out.read_text())["rows"] if options.out.exists() else []
-    rows = [r for r in rows if (r["model"], r["method"]) != (row["model"], row["method"])] + [
-        row | {"environment": environment()}
-    ]
+    kept = [r for r in rows if (r["model"], r["method"]) != (row["model"], row["method"])]
+    rows = [*kept, row | {"environment": environment()}]
     options.out.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
     print(json.dumps(row))
 

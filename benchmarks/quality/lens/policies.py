@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 import entrostat as es
-from entrostat.attribution.lens import lens
+from entrostat.attribution.lens import lens, rollouts_of
 from entrostat.core.control import EntropyControl
 from entrostat.lab import group_advantages
 from entrostat.methods import Chain
 from entrostat.methods.cards import described, example
 from entrostat.methods.denominators import kept_advantages
-from entrostat.types import Old, Rollouts, TokenBatch, TokenStats
+from entrostat.types import Old, TokenBatch, TokenStats
 
 P, T, V, G, GOOD, NEEDED = 8, 6, 12, 16, 4, 4
 LEARNING_RATE, UPDATES = 20.0, 4
@@ -77,16 +77,15 @@ class Batch:
 
     def seen(self, logits_PTV: Tensor) -> TokenBatch:
         """The batch under a policy."""
+        return self._with(statistics(logits_PTV, self.tokens_PGT, self.wanted, self.temperature))
+
+    def _with(self, now: TokenStats) -> TokenBatch:
         mask = torch.ones(P * G, T, dtype=torch.bool)
-        now = statistics(logits_PTV, self.tokens_PGT, self.wanted, self.temperature)
         return TokenBatch(now, self.advantages_B, mask, self.old.logp, self.rewards_B, self.groups_B, self.old)
 
     def score(self, control: EntropyControl) -> None:
         """The reward stage; rows that it drops leave the mean."""
-        sums = {"logp": self.old.need("logp").sum(1), "entropy": self.old.need("entropy").sum(1)}
-        lengths, mask = torch.full((P * G,), float(T), dtype=torch.float64), torch.ones(P * G, T, dtype=torch.bool)
-        scored = control.score(Rollouts(self.advantages_B, self.rewards_B, self.groups_B, lengths, sums, mask))
-        self.advantages_B = kept_advantages(scored, "token")
+        self.advantages_B = kept_advantages(control.score(rollouts_of(self._with(self.old))), "token")
 
 
 class Foreseen:

@@ -16,6 +16,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import argparse
+import functools
 import json
 import time
 import warnings
@@ -28,6 +29,7 @@ from policies import NAMED, Foreseen, ready
 from torch import Tensor
 
 import entrostat as es
+from entrostat.attribution.lens import rollouts_of
 from entrostat.core.control import EntropyControl
 from entrostat.lab import group_advantages
 from entrostat.methods import Chain, names
@@ -36,7 +38,7 @@ from entrostat.models import load_policy
 from entrostat.run.environment import environment
 from entrostat.run.folder import write_json
 from entrostat.tasks import load_task, score_all
-from entrostat.types import Old, Rollouts, TokenBatch
+from entrostat.types import Old, TokenBatch
 
 HERE = Path(__file__).parent
 PLAIN = "observe"
@@ -137,18 +139,8 @@ def train(method: Chain, seed: int, steps: int, foreseen: Foreseen | None = None
             old = stats.detach()
             advantages_B = group_advantages(played.rewards_B.view(-1, GROUP)).flatten().float()
             if "reward" in method.stages:
-                lengths_B = played.mask_BT.sum(1).float()
-                sums = {name: (old.need(name) * played.mask_BT).sum(1) for name in ("logp", "entropy")}
-                rollouts = Rollouts(
-                    advantages_B,
-                    played.rewards_B,
-                    groups_B,
-                    lengths_B,
-                    sums,
-                    played.mask_BT,
-                    step=step,
-                    total_steps=steps,
-                )
+                sampled = TokenBatch(old, advantages_B, played.mask_BT, old.logp, played.rewards_B, groups_B)
+                rollouts = rollouts_of(sampled).replace(step=step, total_steps=steps)
                 advantages_B = kept_advantages(control.score(rollouts), "token")
         batch = TokenBatch(stats, advantages_B, played.mask_BT, old.logp, played.rewards_B, groups_B, old)
         if foreseen and step // UPDATES % LOOK_EVERY == 0:
@@ -162,15 +154,17 @@ def train(method: Chain, seed: int, steps: int, foreseen: Foreseen | None = None
     return {"entropy": round(entropy, 5), "reward": round(reward, 5)}
 
 
-def options_of(player: Player) -> dict[str, int]:
+@functools.cache
+def _options() -> dict[str, int]:
+    """What some methods must be told of the policy."""
+    player = Player()
     return {"longest": player.length, "vocabulary": player.model.config.vocab_size}
 
 
 def foresee(seed: int, steps: int, start: float) -> dict[str, Any]:
     """What the lens says of every method along the plain run."""
-    options = options_of(Player())
-    foreseen = Foreseen({name: ready(name, start, **options) for name in names()})
-    train(ready(PLAIN, start, **options), seed, steps, foreseen)
+    foreseen = Foreseen({name: ready(name, start, **_options()) for name in names()})
+    train(ready(PLAIN, start, **_options()), seed, steps, foreseen)
     return {
         name: {
             "foreseen": round(foreseen.share(name), 5),
@@ -200,7 +194,7 @@ class Study:
         if any((row["method"], row["seed"]) == (name, seed) for row in self.record["runs"]):
             return
         start, began = self.start(seed), time.process_time()
-        row = {"method": name, "seed": seed} | train(ready(name, start, **options_of(Player())), seed, self.steps)
+        row = {"method": name, "seed": seed} | train(ready(name, start, **_options()), seed, self.steps)
         row |= {"cpu_seconds": round(time.process_time() - began, 1), "commit": self.commit}
         self.record["runs"].append(row)
         write_json(self.path, self.record)

@@ -18,7 +18,7 @@ from entrostat.errors import DataError
 from entrostat.methods.authority import predicted_change
 from entrostat.methods.base import MethodState
 from entrostat.methods.chain import Chain
-from entrostat.methods.denominators import kept_advantages, kept_factor, mean_of
+from entrostat.methods.denominators import kept_advantages, kept_push, mean_of
 from entrostat.methods.objectives import ppo, token_push
 from entrostat.stats.summarize import QUADRANTS, summarize
 from entrostat.types import Rollouts, Surrogate, TokenBatch, Want
@@ -98,10 +98,8 @@ def lens(method: Chain, batch: TokenBatch, surrogate: Surrogate | None = None, w
     tokens = max(int(batch.mask.sum()), 1)
     total = predicted_change(changed, seen).item() / tokens
     low, high = (min(ends) / tokens, max(ends) / tokens) if ends else (total, total)
-    quadrants = _quadrants(
-        batch, plain, token_push(plain, batch), token_push(changed, seen), kept_factor(changed, seen)
-    )
-    return Lens(quadrants, predicted_change(plain, batch).item() / tokens, total, low, high)
+    pushes = token_push(plain, batch), token_push(changed, seen), kept_push(changed, seen)
+    return Lens(_quadrants(batch, plain, *pushes), predicted_change(plain, batch).item() / tokens, total, low, high)
 
 
 def _acted(method: Chain, batch: TokenBatch, plain: Surrogate, state: tuple) -> tuple[Surrogate, TokenBatch]:
@@ -152,11 +150,11 @@ def rollouts_of(batch: TokenBatch) -> Rollouts:
 
 
 def _quadrants(
-    batch: TokenBatch, plain: Surrogate, before: Tensor, after: Tensor, kept: Tensor | None
+    batch: TokenBatch, plain: Surrogate, before: Tensor, after: Tensor, weighed: Tensor
 ) -> dict[str, Quadrant]:
     a, d = plain.advantages_BT, batch.stats.detach().centered
     different = (after - before).abs() > _SAME * before.abs().max().clamp_min(1e-30)
-    tokens, weighed = max(int(batch.mask.sum()), 1), after if kept is None else after * kept
+    tokens = max(int(batch.mask.sum()), 1)
     found = {}
     kinds = {name: (a > 0 if up else a < 0) & (d > 0 if likely else d <= 0) for name, (up, likely) in QUADRANTS.items()}
     for name, kind in (kinds | {"none": a == 0}).items():

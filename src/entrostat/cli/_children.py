@@ -78,9 +78,7 @@ class Child:
         return "\n".join(self.log.read_text(errors="replace").strip().splitlines()[-8:])
 
 
-def follow(
-    starts: Starts, at_once: int, started: Callable[[str], object] = bool
-) -> Generator[tuple[str, dict[str, Any] | None]]:
+def follow(starts: Starts, at_once: int) -> Generator[tuple[str, dict[str, Any] | None]]:
     """Run them, some at a time: yields a run's name with each row of its metrics, and with None when it has ended.
 
     The first that fails ends all, each with a checkpoint to go on from; so does closing the generator.
@@ -91,7 +89,6 @@ def follow(
             while waiting and len(running) < at_once:
                 name = next(iter(waiting))
                 running[name] = waiting.pop(name)()
-                started(name)
             for name, child in list(running.items()):
                 alive = child.running  # asked first, so that no news is missed
                 for row in child.news():

@@ -72,12 +72,6 @@ def _run_all(console: Any, left: Sequence[Case], words: Sequence[str], workers: 
 
     from entrostat.cli._children import Child, follow
 
-    starts = {
-        f"{case.arm.name}, seed {case.seed}": partial(
-            Child, case.folder, [*words, "threads=1", f"seed={case.seed}", *case.arm.settings], resume=case.begun
-        )
-        for case in left
-    }
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -86,10 +80,13 @@ def _run_all(console: Any, left: Sequence[Case], words: Sequence[str], workers: 
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bars:
         shown: dict[str, Any] = {}
 
-        def started(name: str) -> None:
+        def start(name: str, case: Case) -> Child:
             shown[name] = bars.add_task(name, total=steps)
+            told = [*words, "threads=1", f"seed={case.seed}", *case.arm.settings]
+            return Child(case.folder, told, resume=case.begun)
 
-        with closing(follow(starts, workers, started)) as news:
+        names = {f"{case.arm.name}, seed {case.seed}": case for case in left}
+        with closing(follow({name: partial(start, name, case) for name, case in names.items()}, workers)) as news:
             for name, row in news:
                 if row is None:
                     bars.remove_task(shown[name])

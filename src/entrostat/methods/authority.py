@@ -19,8 +19,7 @@ from torch import Tensor
 from entrostat.control.effect import Effect, grid
 from entrostat.control.knob import reads_effect
 from entrostat.methods.base import Link, MethodState
-from entrostat.methods.denominators import kept_factor
-from entrostat.methods.objectives import token_push
+from entrostat.methods.denominators import kept_push
 from entrostat.stats.summarize import sum_dtype
 from entrostat.types import Statistic, Summary, Surrogate, Term, TokenBatch, term_value
 
@@ -40,9 +39,7 @@ def predicted_change(surrogate: Surrogate, batch: TokenBatch) -> Tensor:
     """
     dtype = sum_dtype(batch.mask.device)
     centered = batch.stats.detach().centered
-    push, kept = token_push(surrogate, batch), kept_factor(surrogate, batch)
-    push = push if kept is None else push * kept
-    change = -(push * centered).masked_fill(~batch.mask, 0).sum(dtype=dtype)
+    change = -(kept_push(surrogate, batch) * centered).masked_fill(~batch.mask, 0).sum(dtype=dtype)
     for term in surrogate.terms:
         if not isinstance(term.of, Statistic):
             change = change + _of_term(term, batch, centered).to(dtype)

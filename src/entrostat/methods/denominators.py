@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from entrostat.methods.objectives import token_push
 from entrostat.types import Mean, Rollouts, Surrogate, TokenBatch
 
 
@@ -28,6 +29,12 @@ def kept_factor(changed: Surrogate, batch: TokenBatch) -> Tensor | None:
     if mean == "token":
         return factor * batch.mask.sum() / kept.sum().clamp_min(1)
     return factor
+
+
+def kept_push(changed: Surrogate, batch: TokenBatch) -> Tensor:
+    """`token_push` with what dropped tokens leave to the kept ones, (B, T); no gradient."""
+    push, kept = token_push(changed, batch), kept_factor(changed, batch)
+    return push if kept is None else push * kept
 
 
 def token_factor(changed: Surrogate, batch: TokenBatch) -> Tensor | None:

@@ -12,8 +12,7 @@ from torch import Tensor
 from entrostat.core.host import FIELDS, Host
 from entrostat.errors import HostError
 from entrostat.hosts.trl.loss import Loss, weigh
-from entrostat.methods.denominators import kept_factor, token_factor
-from entrostat.methods.objectives import token_push
+from entrostat.methods.denominators import kept_push, token_factor
 from entrostat.types import Form, Surrogate, TokenBatch
 
 
@@ -155,8 +154,7 @@ def _carry(trainer: Any, loss: Loss, changed: Surrogate, batch: TokenBatch, inpu
     if hasattr(trainer.args, "delta"):
         trainer.args.delta = None
     inputs["advantages"] = torch.ones_like(batch.advantages_BT[:, 0])
-    push, kept = token_push(changed, batch) / batch.ratio.detach(), kept_factor(changed, batch)
-    return push if kept is None else push * kept
+    return kept_push(changed, batch) / batch.ratio.detach()
 
 
 def _quotient(changed_BT: Tensor, own_BT: Tensor, mask: Tensor, loss: Loss) -> Tensor:
