@@ -29,12 +29,12 @@ class EvalConfig(_Section):
     """
 
     every: NonNegativeInt = 50
-    problems: NonNegativeInt = 100
+    problems: Annotated[int, Field(ge=0, le=100_000)] = 100
     splits: list[Literal["eval", "train"]] = ["eval"]
     temperatures: list[NonNegativeFloat | Literal["training"]] = ["training", 0.0]
-    samples: PositiveInt = 8
+    samples: Annotated[int, Field(ge=1, le=100_000)] = 8
     ks: list[PositiveInt] = [1, 8]
-    batch_size: PositiveInt = 256
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 256
 
 
 class PredictConfig(_Section):
@@ -63,10 +63,10 @@ class RunConfig(_Section):
     task: Named = Named(name="countdown")
     method: Named = Named(name=METHOD)
     algorithm: Literal["grpo", "rloo"] = "grpo"
-    steps: PositiveInt = 100
+    steps: Annotated[int, Field(ge=1, le=1_000_000)] = 100  # the order of all prompts is laid out before the first
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0  # what NumPy takes
-    train_problems: PositiveInt | None = None
-    threads: PositiveInt | None = None
+    train_problems: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+    threads: Annotated[int, Field(ge=1, le=4096)] | None = None
     eval: EvalConfig = EvalConfig()
     predict: PredictConfig = PredictConfig()
     tokens: TokensConfig = TokensConfig()

@@ -20,9 +20,35 @@ _DECAY: _Check = ("at least 0 and below 1", lambda x: 0 <= x < 1)
 _COUNT: _Check = ("1 or more", lambda x: x >= 1)
 
 RANGES: dict[str, _Check] = {
-    **dict.fromkeys(("temperature", "adam_epsilon", "repetition_penalty", "delta", "vllm_importance_sampling_cap"), _POSITIVE),
     **dict.fromkeys(
-        ("learning_rate", "weight_decay", "max_grad_norm", "beta", "epsilon", "epsilon_high", "warmup_steps", "top_k"),
+        (
+            "temperature",
+            "adam_epsilon",
+            "repetition_penalty",
+            "delta",
+            "vllm_importance_sampling_cap",
+            "sapo_temperature_neg",
+            "sapo_temperature_pos",
+            "vespo_k_neg",
+            "vespo_k_pos",
+            "vespo_lambda_neg",
+            "vespo_lambda_pos",
+        ),
+        _POSITIVE,
+    ),
+    **dict.fromkeys(
+        (
+            "learning_rate",
+            "weight_decay",
+            "max_grad_norm",
+            "beta",
+            "epsilon",
+            "epsilon_high",
+            "warmup_steps",
+            "top_k",
+            "neftune_noise_alpha",
+            "dataloader_num_workers",
+        ),
         _NOT_NEGATIVE,
     ),
     **dict.fromkeys(
@@ -35,15 +61,24 @@ RANGES: dict[str, _Check] = {
             "generation_batch_size",
             "save_steps",
             "save_total_limit",
+            "pad_to_multiple_of",
+            "torch_empty_cache_steps",
+            "dataloader_prefetch_factor",
+            "ref_model_sync_steps",
         ),
         _COUNT,
     ),
     **dict.fromkeys(("adam_beta1", "adam_beta2"), _DECAY),
-    **dict.fromkeys(("min_p",), _SHARE),
+    **dict.fromkeys(("min_p", "ref_model_mixup_alpha"), _SHARE),
     **dict.fromkeys(("top_p", "top_entropy_quantile"), _ABOVE_ZERO_SHARE),
     "num_generations": ("2 or more: the advantage compares completions of one prompt", lambda x: x >= 2),
 }  # fmt: skip
-LOSSES = ("grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo")
+CHOICES = {
+    "loss_type": ("grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo"),
+    "scale_rewards": ("group", "batch", "none"),
+    "importance_sampling_level": ("token", "sequence"),
+    "multi_objective_aggregation": ("sum_then_normalize", "normalize_then_sum"),
+}
 INTEGRATIONS = (
     "none", "all", "azure_ml", "clearml", "codecarbon", "comet_ml", "dagshub", "dvclive", "flyte", "kubeflow", "mlflow",
     "neptune", "swanlab", "tensorboard", "trackio", "wandb",
@@ -62,6 +97,16 @@ def check_values(trainer: Mapping[str, Any]) -> None:
             raise ConfigError(f"trainer.{key}: must be at most {LARGEST:,}, got {value}")
         if key in RANGES and not RANGES[key][1](value):
             raise ConfigError(f"trainer.{key}: must be {RANGES[key][0]}, got {value}")
+    for key, choices in CHOICES.items():
+        if (value := trainer.get(key)) is not None and value not in choices:
+            raise ConfigError(
+                f"trainer.{key}: TRL has no {value!r}{did_you_mean(str(value), choices)}; use {', '.join(choices)}"
+            )
+    if isinstance(sampling := trainer.get("generation_kwargs"), Mapping):
+        try:
+            check_values(sampling)
+        except ConfigError as error:
+            raise ConfigError(str(error).replace("trainer.", "trainer.generation_kwargs: ", 1)) from error
 
 
 def check(arguments: Any, trainer: Mapping[str, Any]) -> None:
@@ -70,11 +115,18 @@ def check(arguments: Any, trainer: Mapping[str, Any]) -> None:
         raise ConfigError(
             f"trainer.save_strategy: checkpoints come every trainer.save_steps steps; use 'steps', got {strategy!r}"
         )
-    loss = trainer.get("loss_type")
-    if loss is not None and loss not in LOSSES:
+    if trainer.get("remove_unused_columns"):
         raise ConfigError(
-            f"trainer.loss_type: TRL has no loss {loss!r}{did_you_mean(str(loss), LOSSES)}; it has {', '.join(LOSSES)}"
+            "trainer.remove_unused_columns: must be false: rewards are computed from the prompts' columns"
         )
+    if trainer.get("include_num_input_tokens_seen") not in (None, False, "no"):
+        raise ConfigError(
+            "trainer.include_num_input_tokens_seen: leave it out; the column num_tokens counts them already"
+        )
+    if trainer.get("sync_ref_model") and not trainer.get("beta"):
+        raise ConfigError("trainer.sync_ref_model: there is no reference policy to synchronize while trainer.beta is 0")
+    if (weights := trainer.get("reward_weights")) is not None and len(weights) != 1:
+        raise ConfigError(f"trainer.reward_weights: a run has one reward, so one weight; got {len(weights)}")
     asked = trainer.get("report_to")
     for name in [asked] if isinstance(asked, str) else asked or []:
         if name not in INTEGRATIONS:
