@@ -49,6 +49,27 @@ def test_public_names_in_snippets_exist(page: Path) -> None:
             assert name in es.__all__, name
 
 
+PACKAGE = ROOT / "src" / "entrostat"
+ROOMS = [path.stem for path in PACKAGE.iterdir() if path.is_dir() or path.suffix == ".py"]
+
+
+@pytest.mark.parametrize("page", sorted(PACKAGE.rglob("*.py")), ids=lambda page: str(page.relative_to(ROOT)))
+def test_modules_that_are_named_exist(page: Path) -> None:
+    """`room.module` in a docstring or a comment, also of rooms that there once were."""
+    for room, name in re.findall(rf"`({'|'.join([*ROOMS, 'theory', 'adapters'])})\.([a-z_]+)", page.read_text()):
+        if name in ("md", "py", "json"):
+            continue
+        places = [
+            PACKAGE / room / f"{name}.py",
+            PACKAGE / room / name,
+            PACKAGE / room / "__init__.py",
+            PACKAGE / f"{room}.py",
+        ]
+        texts = [place for place in places if place.exists()]
+        named = any(place.stem == name or re.search(rf"\b{name}\b", place.read_text()) for place in texts)
+        assert named, f"{room}.{name}"
+
+
 REPORTS = sorted(
     path.parent for path in (ROOT / "benchmarks").glob("*/*/report.py") if (path.parent / "README.md").exists()
 )

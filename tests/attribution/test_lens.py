@@ -15,7 +15,7 @@ import entrostat as es
 from entrostat.attribution.lens import _warmed, lens
 from entrostat.errors import DataError, MissingStatistic
 from entrostat.lab import group_advantages
-from entrostat.methods import Chain, grpo, names, ppo
+from entrostat.methods import Chain, grpo, gspo, names, ppo
 from entrostat.methods.cards import described, example
 from entrostat.run.probe import by_position, load_batch, probe, save_batch, statistics_of
 from entrostat.stats import policy_entropy
@@ -106,13 +106,14 @@ def test_what_is_dropped_leaves_the_mean_of_the_prediction_too(name: str) -> Non
     assert sum(each.after for each in look.quadrants.values()) == pytest.approx(look.changed, rel=1e-9)
 
 
-@pytest.mark.parametrize("name", ["psr", "high_entropy_tokens", "rsi_s"])
-def test_under_a_mean_over_sequences_tokens_leave_their_row_and_rows_the_batch(name: str) -> None:
-    # Rows of one length: the prediction is per token of the batch.
-    method, batch = es.make(name, **DROPPING[name]), DATA.batch()
-    batch = replace(batch, mask_BT=torch.ones_like(batch.mask_BT))
-    look = lens(method, batch, grpo(batch))
-    assert look.changed == pytest.approx(by_brute_force(method, batch, grpo), rel=1e-9)
+@pytest.mark.parametrize("objective", [grpo, gspo])
+@pytest.mark.parametrize("name", ["observe", "psr", "high_entropy_tokens", "rsi_s"])
+def test_a_mean_over_sequences_gives_every_row_one_vote(name: str, objective: Any) -> None:
+    method, batch = es.make(name, **DROPPING.get(name, {})), DATA.batch()
+    assert len(set(batch.mask.sum(1).tolist())) > 1
+    look = lens(method, batch, objective(batch))
+    assert look.changed == pytest.approx(by_brute_force(method, batch, objective), rel=1e-9)
+    assert sum(each.after for each in look.quadrants.values()) == pytest.approx(look.changed, rel=1e-9)
 
 
 @pytest.mark.parametrize("name", names())

@@ -552,8 +552,13 @@ def test_flow_counts_what_the_clip_lets_through(objective: str, dual: float | No
         control = EntropyControl(es.observe())
         control.apply(plain, batch)
         metrics = control.step()
-        for name in ("token_entropy/flow", "entropy_control/predicted", "entropy_control/uncontrolled"):
-            assert metrics[name] == pytest.approx(expected, rel=1e-9), name
+        assert metrics["token_entropy/flow"] == pytest.approx(expected, rel=1e-9)
+        (step_slope,) = torch.autograd.grad(
+            es.loss(plain, batch), batch.stats.logp
+        )  # as the loss's mean weighs the tokens
+        foreseen = float((step_slope.numpy() * x.d)[x.mask].sum())
+        for name in ("entropy_control/predicted", "entropy_control/uncontrolled"):
+            assert metrics[name] == pytest.approx(foreseen, rel=1e-9), name
         quadrants = [v for k, v in metrics.items() if k.startswith("token_entropy/flow_")]
         assert sum(quadrants) == pytest.approx(expected, rel=1e-9)
         if objective == "ppo":

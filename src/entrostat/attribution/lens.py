@@ -18,7 +18,7 @@ from entrostat.errors import DataError
 from entrostat.methods.authority import predicted_change
 from entrostat.methods.base import MethodState
 from entrostat.methods.chain import Chain
-from entrostat.methods.denominators import kept_advantages, kept_push, mean_of
+from entrostat.methods.denominators import kept_advantages, mean_of, step_push
 from entrostat.methods.objectives import ppo, token_push
 from entrostat.stats.summarize import QUADRANTS, summarize
 from entrostat.types import Rollouts, Surrogate, TokenBatch, Want
@@ -98,8 +98,11 @@ def lens(method: Chain, batch: TokenBatch, surrogate: Surrogate | None = None, w
     tokens = max(int(batch.mask.sum()), 1)
     total = predicted_change(changed, seen).item() / tokens
     low, high = (min(ends) / tokens, max(ends) / tokens) if ends else (total, total)
-    pushes = token_push(plain, batch), token_push(changed, seen), kept_push(changed, seen)
-    return Lens(_quadrants(batch, plain, *pushes), predicted_change(plain, batch).item() / tokens, total, low, high)
+    different = _different(token_push(plain, batch), token_push(changed, seen))
+    pushes = step_push(plain, batch), step_push(changed, seen)
+    return Lens(
+        _quadrants(batch, plain, different, *pushes), predicted_change(plain, batch).item() / tokens, total, low, high
+    )
 
 
 def _acted(method: Chain, batch: TokenBatch, plain: Surrogate, state: tuple) -> tuple[Surrogate, TokenBatch]:
@@ -149,16 +152,19 @@ def rollouts_of(batch: TokenBatch) -> Rollouts:
     return Rollouts(batch.advantages_BT[:, 0], batch.rewards_B, batch.groups_B, lengths, each, batch.mask)
 
 
+def _different(before: Tensor, after: Tensor) -> Tensor:
+    return (after - before).abs() > _SAME * before.abs().max().clamp_min(1e-30)
+
+
 def _quadrants(
-    batch: TokenBatch, plain: Surrogate, before: Tensor, after: Tensor, weighed: Tensor
+    batch: TokenBatch, plain: Surrogate, different: Tensor, before: Tensor, after: Tensor
 ) -> dict[str, Quadrant]:
     a, d = plain.advantages_BT, batch.stats.detach().centered
-    different = (after - before).abs() > _SAME * before.abs().max().clamp_min(1e-30)
     tokens = max(int(batch.mask.sum()), 1)
     found = {}
     kinds = {name: (a > 0 if up else a < 0) & (d > 0 if likely else d <= 0) for name, (up, likely) in QUADRANTS.items()}
     for name, kind in (kinds | {"none": a == 0}).items():
         inside = batch.mask & kind
-        flows = [(-push * d).masked_fill(~inside, 0).sum().item() / tokens for push in (before, weighed)]
+        flows = [(-push * d).masked_fill(~inside, 0).sum().item() / tokens for push in (before, after)]
         found[name] = Quadrant(int(inside.sum()), int((inside & different).sum()), *flows)
     return found

@@ -50,7 +50,7 @@ class PI:
         anti_windup: while the output is at a limit, do not let the integral grow further past it. EntroPIC's release
             has none, so its preset turns it off.
         integral_read: "after" adds the present error to the integral before it is used, "before" uses the integral
-            first (as EntroPIC releases it); the gains for a wanted settling time differ, see `theory.stability`.
+            first (as EntroPIC releases it); the gains for a wanted settling time differ, see `lab.stability`.
         bumpless: choose the integral at the first measurement so that the first output equals `start`, whatever the
             error is: switching control on in the middle of a run then makes no jump.
         start: output before the first measurement.

@@ -1,6 +1,6 @@
 """What a log says about the plant: gain, drift, momentum and noise with their errors, by maximum likelihood.
 
-The plant is that of `theory.plant`. Its states vanish from
+The plant is that of `lab.plant`. Its states vanish from
 
     y[t+1] - (1 + beta) y[t] + beta y[t-1] = (1 - beta) (d - g u[t] + w[t]) + n[t+1] - (1 + beta) n[t] + beta n[t-1]
 

@@ -185,7 +185,7 @@ def place_poles(
 
     Args:
         tau: time constant [optimizer steps]: errors shrink as exp(-t / tau). For gains from a settling time see
-            `theory.settling`.
+            `lab.settling`.
         gain, integral_read, delay, momentum: of the loop; see `Loop`.
         damping: of the pair, above 0 and at most 1. 1: no swing beyond the overshoot that the integral makes; 0.7: a change
             of the target and one of the drift settle equally fast.

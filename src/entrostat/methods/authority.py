@@ -19,7 +19,7 @@ from torch import Tensor
 from entrostat.control.effect import Effect, grid
 from entrostat.control.knob import reads_effect
 from entrostat.methods.base import Link, MethodState
-from entrostat.methods.denominators import kept_push
+from entrostat.methods.denominators import step_push
 from entrostat.stats.summarize import sum_dtype
 from entrostat.types import Statistic, Summary, Surrogate, Term, TokenBatch, term_value
 
@@ -32,14 +32,14 @@ REQUIRES = ("logp", "entropy", "baseline")
 def predicted_change(surrogate: Surrogate, batch: TokenBatch) -> Tensor:
     """The first-order change of entropy, summed over the tokens: what their pushes and the terms do [nats x tokens].
 
-    Divided by the batch's tokens it is the change per unit of step at the logits; what dropped tokens leave to the kept
-    ones is in it.
+    Divided by the batch's tokens it is the change per unit of step at the logits, with each token weighed as the loss's mean
+    weighs it, and what dropped tokens leave to the kept ones. Micro-batches of one step count by their tokens.
 
     A term that is made of another statistic than entropy and importance ratio is left out: its effect is not known.
     """
     dtype = sum_dtype(batch.mask.device)
     centered = batch.stats.detach().centered
-    change = -(kept_push(surrogate, batch) * centered).masked_fill(~batch.mask, 0).sum(dtype=dtype)
+    change = -(step_push(surrogate, batch) * centered).masked_fill(~batch.mask, 0).sum(dtype=dtype)
     for term in surrogate.terms:
         if not isinstance(term.of, Statistic):
             change = change + _of_term(term, batch, centered).to(dtype)

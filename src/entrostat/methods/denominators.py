@@ -37,6 +37,19 @@ def kept_push(changed: Surrogate, batch: TokenBatch) -> Tensor:
     return push if kept is None else push * kept
 
 
+def step_push(changed: Surrogate, batch: TokenBatch) -> Tensor:
+    """`kept_push` as the loss's mean weighs it, (B, T), with weights whose mean over this batch's tokens is 1; no gradient.
+
+    A mean over sequences gives each row one vote, so the tokens of a short answer weigh more (GRPO 2402.03300, Eq. 3); under
+    any other mean all tokens weigh alike.
+    """
+    push = kept_push(changed, batch)
+    if mean_of(changed) != "sequence":
+        return push
+    length_B1 = batch.mask.sum(1, keepdim=True)
+    return push * batch.mask.sum() / (batch.mask.any(1).sum().clamp_min(1) * length_B1.clamp_min(1))
+
+
 def token_factor(changed: Surrogate, batch: TokenBatch) -> Tensor | None:
     """Weights and dropped tokens as one factor per token of this batch, (B, T); None where nothing is changed."""
     factor = kept_factor(changed, batch)

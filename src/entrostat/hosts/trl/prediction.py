@@ -45,8 +45,8 @@ def predicted(
     Args:
         trainer_class: `GRPOTrainer`, `RLOOTrainer` or a subclass.
         every: optimizer steps from one prediction to the next.
-        nodes: also integrate along the step, with 1 to 3 nodes, and make the account of that (`theory.prediction`).
-        visited_states: also the change through the visited states, an estimate (`theory.visited`).
+        nodes: also integrate along the step, with 1 to 3 nodes, and make the account of that (`attribution.prediction`).
+        visited_states: also the change through the visited states, an estimate (`attribution.visited`).
         on_prompts: is given every prompt's contribution on each due step, as plain JSON values: `step`, `predicted`,
             `measured`, and `prompts` with `prompt` and `contribution`, the largest first.
 
