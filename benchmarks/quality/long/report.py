@@ -27,8 +27,9 @@ SHOWN = {
 SETTLED = 200
 TINY_WINDOW = 100
 TINY_SCORES = {"greedy": "greedy", "avg@16": "avg", "pass@16": "pass@16", "always": "always", "never": "never"}
-TINY = """From `tiny.json`, which `run.py` makes: the tiny policy, a million parameters, with the defaults of `entrostat train`. 400 held-out
-problems; one standard error is 0.025 for greedy. Entropy in nats per token, and groups whose rewards all agree, over the 100 steps before."""
+TINY = """From `tiny.json`, which `run.py` makes: the tiny policy, a million parameters, with the defaults of `entrostat train`.
+Scores on 400 held-out problems; one standard error is 0.025 for greedy. Entropy in nats per token, and groups whose rewards
+all agree, over the 100 steps before."""
 SCORES = {"greedy": "greedy", "1": "avg", "16": "pass@16", "64": "pass@64"}
 INTRODUCTION = """# Long runs
 
