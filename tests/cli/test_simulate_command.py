@@ -115,3 +115,12 @@ def test_the_plant_behind_a_run_whichever_way_its_output_acts(method: str, tmp_p
     found = json.loads((again / "simulation.json").read_text())
     assert found["plant"]["gain"] == pytest.approx(0.008, rel=0.4)
     assert found["response"]["rms_error"] < 0.02
+
+
+def test_a_folder_in_use_is_refused_before_anything_is_simulated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.yaml").touch()
+    assert call("simulate", "steps=20", "--out", str(tmp_path)) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and str(tmp_path) in said.err

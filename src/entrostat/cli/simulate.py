@@ -37,25 +37,34 @@ def command(
     from entrostat.run.folder import default_path
 
     file, overrides = one_file(settings or [])
-    found = simulate(load_simulation(file, overrides, RunConfig.model_fields))
+    asked = load_simulation(file, overrides, RunConfig.model_fields)
+    place = out or default_path("simulate")
+    _check_place(place)
+    found = simulate(asked)
     console = make_console()
     console.print(_table(found))
-    place = out or default_path("simulate")
     _write(found, place)
     console.print(
         shown(f"{'figure' if place.suffix in PICTURES else 'folder'}: {place}"), highlight=False, markup=False
     )
 
 
+def _check_place(place: Path) -> None:
+    """Refuse before the simulation what would be lost after it: a folder in use, a picture that nothing can draw."""
+    import entrostat.report.response  # noqa: F401, matplotlib is asked for here
+    from entrostat.run.folder import check_free
+
+    if place.suffix not in PICTURES:
+        check_free(place)
+
+
 def _write(found: Simulation, place: Path) -> None:
     import json
 
     from entrostat.report.response import response_figure
-    from entrostat.run.folder import CONFIG, METRICS, check_free, saving, write_json, write_text
+    from entrostat.run.folder import CONFIG, METRICS, saving, write_json, write_text
 
     alone = place.suffix in PICTURES
-    if not alone:
-        check_free(place)
     with saving(place):
         (place.parent if alone else place).mkdir(parents=True, exist_ok=True)
     trace = found.trace

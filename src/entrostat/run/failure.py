@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from entrostat.core.config import blame
-from entrostat.errors import EntrostatError, HostError, RunFailed
+from entrostat.errors import ConfigError, EntrostatError, HostError, RunFailed
 from entrostat.run.checkpoints import find
 from entrostat.run.config import RunConfig
 from entrostat.run.folder import CHECKPOINTS, METRICS
@@ -46,7 +46,9 @@ def _failed(folder: Path, step: int, error: Exception) -> RunFailed:
             f"after step {step} the policy has diverged ({text}): lower trainer.learning_rate or set "
             f"trainer.max_grad_norm, and start again, or from an earlier checkpoint. The traceback is in {place}"
         )
-    saved = find(folder / CHECKPOINTS).newest
+    saved = None
+    with suppress(ConfigError):  # a folder that --resume would refuse
+        saved = find(folder / CHECKPOINTS).newest
     then = f"--resume goes on from {saved.name}" if saved else "no checkpoint was saved yet: start again"
     return RunFailed(f"after step {step} the run failed: {text}. The traceback is in {place}; {then}")
 
