@@ -553,9 +553,8 @@ def test_flow_counts_what_the_clip_lets_through(objective: str, dual: float | No
         control.apply(plain, batch)
         metrics = control.step()
         assert metrics["token_entropy/flow"] == pytest.approx(expected, rel=1e-9)
-        (step_slope,) = torch.autograd.grad(
-            es.loss(plain, batch), batch.stats.logp
-        )  # as the loss's mean weighs the tokens
+        # The step weighs tokens as the loss's mean does.
+        (step_slope,) = torch.autograd.grad(es.loss(plain, batch), batch.stats.logp)
         foreseen = float((step_slope.numpy() * x.d)[x.mask].sum())
         for name in ("entropy_control/predicted", "entropy_control/uncontrolled"):
             assert metrics[name] == pytest.approx(foreseen, rel=1e-9), name

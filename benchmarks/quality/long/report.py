@@ -25,6 +25,7 @@ SHOWN = {
     "anneal-linear": ("hold, 100 to 15 %", "#0072B2", "-."),
 }
 SETTLED = 200
+FROM_TARGET = ("mean", "worst window", "windows within 2 %")
 TINY_WINDOW = 100
 TINY_SCORES = {"greedy": "greedy", "avg@16": "avg", "pass@16": "pass@16", "always": "always", "never": "never"}
 TINY = """From `tiny.json`, which `run.py` makes: the tiny policy, a million parameters, with the defaults of `entrostat train`.
@@ -112,13 +113,18 @@ def held(rows: list[dict[str, Any]], window: int) -> str:
                 SETTLED // window :
             ]
         ]
-        within = fmean(abs(each) <= 0.02 for each in off)
-        lines.append([arm, f"{fmean(off):+.1%}", f"{max(map(abs, off)):.1%}", f"{within:.0%}"])
-    return table(("arm", "mean", "worst window", "windows within 2 %"), lines)
+        lines.append([arm, *from_target(off)])
+    return table(("arm", *FROM_TARGET), lines)
+
+
+def from_target(off: list[float]) -> list[str]:
+    """The cells under `FROM_TARGET`, from each window's distance to its target, in proportion to it."""
+    within = fmean(abs(each) <= 0.02 for each in off)
+    return [f"{fmean(off):+.1%}", f"{max(map(abs, off)):.1%}", f"{within:.0%}"]
 
 
 def of_tiny(record: dict[str, Any]) -> list[str]:
-    """The language model's runs: each at its judged steps, entropy and groups of the window before; nothing if there are none."""
+    """The language model's runs: each at its judged steps, entropy and groups of the window before."""
     lines, held_to = [], []
     for row in record["runs"]:
         name, windows = f"{row['arm']}, seed {row['seed']}", row["windows"]
@@ -129,18 +135,13 @@ def of_tiny(record: dict[str, Any]) -> list[str]:
         if any(windows.get("target", [0])):
             pairs = list(zip(windows["entropy"], windows["target"], strict=True))[1:]
             off = [entropy / target - 1 for entropy, target in pairs]
-            shares = [
-                f"{fmean(off):+.1%}",
-                f"{max(map(abs, off)):.1%}",
-                f"{fmean(abs(each) <= 0.02 for each in off):.0%}",
-            ]
-            held_to.append([name, str(row["steps"]), *shares])
+            held_to.append([name, str(row["steps"]), *from_target(off)])
     return [
         "## A language model",
         TINY,
         table(("run", "step", "entropy", "agree", *TINY_SCORES.values()), lines),
         f"Entropy against target, means over {TINY_WINDOW} steps from step {TINY_WINDOW} on:",
-        table(("run", "steps", "mean", "worst window", "windows within 2 %"), held_to),
+        table(("run", "steps", *FROM_TARGET), held_to),
     ]
 
 

@@ -7,7 +7,6 @@ does not take, a schedule that wants keywords. So it is asked to make them, of a
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
 from typing import Any
 
 from entrostat.core.config import did_you_mean
@@ -26,7 +25,7 @@ def check_parts(arguments: Any) -> None:
         ConfigError: with the dotted key and what transformers says.
     """
     _check_optimizer(arguments)
-    _check_generation(arguments, dict(arguments.generation_kwargs or {}))
+    _check_generation(arguments)
 
 
 def _check_optimizer(arguments: Any) -> None:
@@ -58,10 +57,11 @@ def _check_optimizer(arguments: Any) -> None:
         raise _refused(key, getattr(arguments, key), error) from error
 
 
-def _check_generation(arguments: Any, options: Mapping[str, Any]) -> None:
+def _check_generation(arguments: Any) -> None:
     from transformers import GenerationConfig
     from transformers.generation.configuration_utils import ALL_CACHE_IMPLEMENTATIONS
 
+    options: dict[str, Any] = dict(arguments.generation_kwargs or {})
     for key in ONE_COMPLETION:
         if options.get(key, 1) != 1:
             raise ConfigError(

@@ -86,27 +86,24 @@ INTEGRATIONS = (
 LARGEST = 2**31 - 1
 
 
-def check_values(trainer: Mapping[str, Any]) -> None:
-    """Refuse what is out of range before TRL sees it."""
-    for key, value in trainer.items():
+def check_values(settings: Mapping[str, Any], where: str = "trainer.") -> None:
+    """Refuse what is out of range before TRL sees it; `where` stands before the name of a setting in what is said."""
+    for key, value in settings.items():
         if isinstance(value, bool) or not isinstance(value, int | float):
             continue
         if isinstance(value, float) and not math.isfinite(value):
-            raise ConfigError(f"trainer.{key}: must be a finite number, got {value}")
+            raise ConfigError(f"{where}{key}: must be a finite number, got {value}")
         if isinstance(value, int) and abs(value) > LARGEST:
-            raise ConfigError(f"trainer.{key}: must be at most {LARGEST:,}, got {value}")
+            raise ConfigError(f"{where}{key}: must be at most {LARGEST:,}, got {value}")
         if key in RANGES and not RANGES[key][1](value):
-            raise ConfigError(f"trainer.{key}: must be {RANGES[key][0]}, got {value}")
+            raise ConfigError(f"{where}{key}: must be {RANGES[key][0]}, got {value}")
     for key, choices in CHOICES.items():
-        if (value := trainer.get(key)) is not None and value not in choices:
+        if (value := settings.get(key)) is not None and value not in choices:
             raise ConfigError(
-                f"trainer.{key}: TRL has no {value!r}{did_you_mean(str(value), choices)}; use {', '.join(choices)}"
+                f"{where}{key}: TRL has no {value!r}{did_you_mean(str(value), choices)}; use {', '.join(choices)}"
             )
-    if isinstance(sampling := trainer.get("generation_kwargs"), Mapping):
-        try:
-            check_values(sampling)
-        except ConfigError as error:
-            raise ConfigError(str(error).replace("trainer.", "trainer.generation_kwargs: ", 1)) from error
+    if isinstance(sampling := settings.get("generation_kwargs"), Mapping):
+        check_values(sampling, "trainer.generation_kwargs: ")
 
 
 def check(arguments: Any, trainer: Mapping[str, Any]) -> None:
