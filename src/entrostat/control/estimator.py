@@ -21,6 +21,7 @@ quiet steps.
   17(6), 1981): what surprises is forgotten sooner. What is put back moves gain and drift together, so that the present
   rate d - g a stays as well known as it is. And where eta is below LEAST_LEARNT the gain is left alone (a dead zone; Egardt,
   Stability of Adaptive Controllers, 1979): the only variation of a quiet output is the noise that the loop itself fed back.
+  It shrinks with the memory, for a level that really wanders moves the output as well, and that teaches.
 * **It finds its own pace.** Level and drift wander by so much that a change is followed within `memory` measurements. An optimal
   filter's innovations are white (Mehra, IEEE Trans. Automatic Control 15(2), 1970): where they lean to one side the
   memory is too long, where each undoes the last one it is too short, and it moves accordingly. Where none is short enough
@@ -41,8 +42,8 @@ PRIOR_DRIFT_SD = 0.01  # per step
 PRIOR_UNFORESEEN_SD = 0.004  # per step: of what the first-order theory does not foresee of the drift
 PRIOR_NOISE_SD = 0.03  # of one measurement
 MOST_NOISE_SD = 0.1  # of the first one, whatever is said of it
-GAIN_SD = 0.2  # standard error at which the gain comes to rest, as a share of it
-LEAST_LEARNT = 0.02  # share of the gain's variance that a measurement must remove to teach anything of it
+GAIN_SD = 0.25  # standard error at which the gain comes to rest, as a share of it
+LEAST_LEARNT = 0.01  # share of the gain's variance that a measurement must remove to teach of it; at the longest memory
 OUTLIER, CONFIRMED = 5.0, 3.0  # standard deviations of an innovation that is none, and of the next that says it was
 _LEAST_NOISE = 1e-3  # standard deviation, in proportion to the first measurement
 _CLIP = 4.0  # an innovation counts for at most so many standard deviations in what it says of noise and memory
@@ -169,7 +170,7 @@ def corrected(before: E, measured: float, noise: float | None, steps: int, memor
     trend = (1 - share) * before.trend + math.sqrt(share * (2 - share)) * heard
     # What the gain learns it forgets as far as its standing variance.
     learnt = gain * before.level_gain / before.gain_gain
-    if learnt < LEAST_LEARNT:
+    if learnt < LEAST_LEARNT * pace / memory[1]:
         drift -= before.lagged * gain  # of what moves both and leaves the rate as it is
         gain = learnt = 0.0
     forgot = learnt * (GAIN_SD * before.gain) ** 2 * distance**2
