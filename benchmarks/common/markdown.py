@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+END = "<!-- end -->"
 
 
 def cell(value: dict[str, Any] | None, percent: bool = False, digits: int = 3) -> str:
@@ -30,3 +33,12 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def write_between(page: Path, name: str, text: str) -> None:
+    """Put `text` into the page between `<!-- name -->` and `<!-- end -->`, in place of what stands there."""
+    mark = f"<!-- {name} -->"
+    before, found, rest = page.read_text().partition(mark)
+    if not found or END not in rest:
+        raise SystemExit(f"{page} has no {mark} followed by {END}: where is the text to go?")
+    page.write_text(f"{before}{mark}\n{text}\n{END}{rest.partition(END)[2]}")

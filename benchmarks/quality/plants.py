@@ -1,5 +1,7 @@
 """The self-tuning controller over 10,000 steps of simulated plants: `python benchmarks/quality/plants.py`.
 
+The figures go into plants.json and, as a table, into docs/self_tuning_measured.md.
+
 Each plant starts at 1 nat, is to be held at 0.75 within 30 steps, and answers with AdamW's lag and noise of 1 %. In shares of
 the noise of one batch: the largest mean error of a tenth of the run, the rms error in its second and in its last tenth (growing
 swings would show); and what gain was believed at the end.
@@ -11,16 +13,22 @@ import argparse
 import json
 import math
 import random
+import sys
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).parents[1]))
+
+from common.markdown import table, write_between
+
 from entrostat.control import SelfTuning
 from entrostat.run.environment import environment
 
 HERE = Path(__file__).parent
+PAGE = HERE.parents[1] / "docs" / "self_tuning_measured.md"
 TARGET, SETTLING, MOMENTUM = 0.75, 30.0, 0.86
 Course = Callable[[float], float]
 
@@ -85,6 +93,23 @@ def run(case: Case, steps: int, seed: int) -> dict[str, Any]:
     }
 
 
+def as_table(cases: dict[str, list[dict[str, Any]]]) -> str:
+    """The worst of the seeds, case by case."""
+    rows = [
+        [
+            name,
+            *(
+                f"{max(run[key] for run in runs):.2f}"
+                for key in ("offset_over_noise", "rms_over_noise_second_window", "rms_over_noise_last_window")
+            ),
+            f"{runs[0]['gain_true']:.3f}",
+            " to ".join(f"{of(run['gain_believed'] for run in runs):.3f}" for of in (min, max)),
+        ]
+        for name, runs in cases.items()
+    ]
+    return table(["plant", "offset", "rms, second tenth", "rms, last tenth", "gain at the end", "believed"], rows)
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--steps", type=int, default=10_000)
@@ -93,6 +118,7 @@ def main() -> None:
     found = {name: [run(case, given.steps, seed) for seed in range(given.seeds)] for name, case in CASES.items()}
     record = {"environment": environment(), "steps": given.steps, "cases": found}
     (HERE / "plants.json").write_text(json.dumps(record, indent=1) + "\n")
+    write_between(PAGE, "plants", as_table(found))
 
 
 if __name__ == "__main__":

@@ -15,10 +15,13 @@ import tempfile
 import time
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).parents[1]))
+
+from common.markdown import write_between
+
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "diagnose.md"
 RESULT = HERE / "large_log.json"
-BEGIN, END = "<!-- benchmarks/speed/large_log.py -->", "<!-- end -->"
 READ = """
 import json, resource, sys, time
 from entrostat.diagnosis import diagnose
@@ -82,8 +85,7 @@ def main() -> None:
     began = time.perf_counter()
     record = measure(asked.gigabytes * 1e9) | {"environment": environment()}
     RESULT.write_text(json.dumps(record, indent=1) + "\n")
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}\n{sentence(record)}\n{END}{rest.partition(END)[2]}")
+    write_between(PAGE, "benchmarks/speed/large_log.py", sentence(record))
     print(sentence(record), f"({time.perf_counter() - began:.0f} s in all)")
 
 

@@ -15,12 +15,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).parents[1]))
+
+from common.markdown import write_between
+
 from entrostat.run.environment import environment
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 PAGE, RESULT = ROOT / "docs" / "index.md", HERE / "newcomer.json"
-BEGIN, END = "<!-- benchmarks/speed/newcomer.py -->", "<!-- end -->"
 # torch comes from this machine's disk where pip finds a build for CPUs there, as in the Makefile; else with the second line.
 STEPS = {
     "install": [
@@ -73,8 +76,7 @@ def main() -> None:
         record["seconds"] = timed(Path(folder))
         record["load_after"] = os.getloadavg()[0]
     RESULT.write_text(json.dumps(record, indent=1) + "\n")
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}\n{sentence(record)}\n{END}{rest.partition(END)[2]}")
+    write_between(PAGE, "benchmarks/speed/newcomer.py", sentence(record))
     print(sentence(record))
 
 

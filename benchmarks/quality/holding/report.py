@@ -1,4 +1,7 @@
-"""`results.json` as a page and pictures: `python benchmarks/quality/holding/report.py` writes README.md and hold-*.png."""
+"""`results.json` as a page and pictures: `python benchmarks/quality/holding/report.py` writes README.md and hold-*.png.
+
+The columns that matter most go into docs/self_tuning_measured.md.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,11 @@ from matplotlib.figure import Figure
 
 sys.path.append(str(Path(__file__).parents[2]))
 
-from common.markdown import cell, machine, table
+from common.markdown import cell, machine, table, write_between
 
 HERE = Path(__file__).parent
+PAGE = HERE.parents[2] / "docs" / "self_tuning_measured.md"
+ON_THE_PAGE = ("method", "target", "seeds", "error", "smoothed", "noise", "settled [steps]")
 REACHED = 2.0  # a target above this share of the initial entropy is there to be called out of reach
 COLORS = {
     "flow self-tuned": "#0072B2",
@@ -161,6 +166,9 @@ def page(record: dict[str, Any]) -> str:
 def main() -> None:
     record = json.loads((HERE / "results.json").read_text())
     (HERE / "README.md").write_text(page(record))
+    for model, groups in _by_model(record).items():
+        held = [group for group in groups if group["method"].startswith("hold")]
+        write_between(PAGE, f"holding on {model}", numbers(held, ON_THE_PAGE))
     for model in {run["model"] for run in record["runs"]}:
         figure(
             [run for run in record["runs"] if run["model"] == model and _within_reach(run)], HERE / f"hold-{model}.png"
