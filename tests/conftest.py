@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import pytest
 from device import DEVICE, OnDevice
 
 FOLDERS = {"stats", "methods", "core", "attribution"}
+
+gc.disable()  # while the test files import torch, transformers and TRL: a million objects, none of them garbage
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: a collection that walks it takes a quarter of a second, and every trainer of TRL asks for one."""
+    gc.freeze()
+    gc.enable()
+    atexit.register(gc.unfreeze)  # Triton's bindings count what is left at the end
 
 
 @pytest.fixture(autouse=DEVICE != "cpu", scope="module")

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
-
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import torch
 from hosts.trl.processes_case import Prescribed
@@ -45,7 +41,3 @@ def main(directory: str, batch: int) -> list[dict] | None:
     found = [row for row in rows if row]
     (Path(directory) / "predictions.json").write_text(json.dumps(found))
     return found
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections import Counter
 from pathlib import Path
-
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import torch
 from hosts.trl.trl_case import PROMPTS, TOKENIZER, trainer, weights
@@ -64,7 +60,3 @@ def main(directory: str, batch: int, accumulation: int) -> dict | None:
     }
     (Path(directory) / "record.json").write_text(json.dumps(record))
     return record
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

@@ -1,6 +1,4 @@
-"""One rank of two with sharded weights, as a launch file of examples/trl starts it, without accelerator.
-
-    accelerate launch --config_file=examples/trl/fsdp2.yaml ... tests/hosts/trl/sharded_case.py FOLDER MODEL
+"""One rank of two with sharded weights, in the environment that a launch file of examples/trl makes, without accelerator.
 
 Under FSDP2 two runs: prescribed completions, so that one process with whole weights sees the same global batch; then the
 example as it is. Under ZeRO-3 the first alone.
@@ -15,9 +13,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
 import torch
 from hosts.trl.processes_case import Prescribed
 from hosts.trl.trl_case import trainer
@@ -26,7 +21,11 @@ import entrostat as es
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "trl" / "grpo_flow.py"
 STEPS = 3
-ZERO = os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"
+
+
+def zero() -> bool:
+    """Whether the launch file asks for ZeRO-3."""
+    return os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"
 
 
 def fsdp_on_cpu() -> None:
@@ -57,7 +56,7 @@ def zero_on_cpu() -> None:
 def whole(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """All parameters, gathered from the ranks that they are sharded over."""
     parameters = dict(model.named_parameters())
-    if ZERO:
+    if zero():
         import deepspeed
 
         with deepspeed.zero.GatheredParameters(list(parameters.values())):
@@ -69,7 +68,7 @@ def whole(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 def sharded(model: torch.nn.Module) -> int:
     """How many parameters are split over ranks."""
-    return sum(hasattr(p, "ds_tensor" if ZERO else "full_tensor") for p in model.parameters())
+    return sum(hasattr(p, "ds_tensor" if zero() else "full_tensor") for p in model.parameters())
 
 
 def prescribed(directory: Path, batch: int) -> dict[str, Any]:
@@ -91,7 +90,7 @@ def prescribed(directory: Path, batch: int) -> dict[str, Any]:
         learning_rate=0.3,
         max_steps=STEPS,
         shuffle_dataset=False,
-        use_cpu=not ZERO,  # it would turn DeepSpeed off; there is nothing but a CPU anyway
+        use_cpu=not zero(),  # it would turn DeepSpeed off; there is nothing but a CPU anyway
     )
     before = whole(run.model)
     run.train()
@@ -136,15 +135,9 @@ def example(directory: Path, model: str) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    zero_on_cpu() if ZERO else fsdp_on_cpu()
-    folder, rank = Path(sys.argv[1]), os.environ["RANK"]
+def main(folder: Path, model: Path) -> None:
+    zero_on_cpu() if zero() else fsdp_on_cpu()
+    rank = os.environ["RANK"]
     torch.save(prescribed(folder / "prescribed", 4), folder / f"prescribed-{rank}.pt")
-    if ZERO:
-        return
-    model = sys.argv[2]
-    (folder / f"example-{rank}.json").write_text(json.dumps(example(folder / "example", model)))
-
-
-if __name__ == "__main__":
-    main()
+    if not zero():
+        (folder / f"example-{rank}.json").write_text(json.dumps(example(folder / "example", str(model))))

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from hosts.trl.prediction_processes_case import main
 from hosts.trl.trl_case import digits, history, policy, trainer, weights
+from ranks import on_two_ranks
 from trl import GRPOTrainer, RLOOTrainer
 
 import entrostat as es
@@ -168,16 +165,7 @@ def test_two_processes_predict_what_one_does(tmp_path):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     one = main(str(tmp_path / "one"), 8)
-    case = Path(__file__).with_name("prediction_processes_case.py")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run(
-        [*command, str(case), str(tmp_path / "two"), "4"],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    on_two_ranks(main, str(tmp_path / "two"), 4, variables={"ACCELERATE_USE_CPU": "true"})
     two = json.loads((tmp_path / "two" / "predictions.json").read_text())
     assert len(one) == len(two) == 2
     for row, other in zip(one, two, strict=True):

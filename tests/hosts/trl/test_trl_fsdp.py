@@ -4,34 +4,44 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from hosts.trl.sharded_case import STEPS, prescribed
+import torch.distributed.run
+from accelerate.commands import launch as command
+from hosts.trl.sharded_case import STEPS, main, prescribed
+from ranks import on_two_ranks
 from trl import GRPOConfig
 
 pytestmark = [pytest.mark.filterwarnings("default")]
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "trl"
-CASE = Path(__file__).with_name("sharded_case.py")
+
+
+def words(file: str, *arguments: str) -> Any:
+    """A launch file and the words after it, as accelerate parses them."""
+    return command.launch_command_parser().parse_args([f"--config_file={EXAMPLES / file}", *arguments])
 
 
 def launch(file: str, *arguments: Path, **variables: str) -> None:
-    """Start the case as the launch file says, but for the number of devices, the precision and the port."""
-    command = [sys.executable, "-m", "accelerate.commands.launch", f"--config_file={EXAMPLES / file}"]
-    command += ["--num_processes=2", "--mixed_precision=no", "--num_cpu_threads_per_process=1", "--main_process_port=0"]
-    done = subprocess.run(
-        [*command, str(CASE), *map(str, arguments)],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"} | variables,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-5000:]
+    """Start the case as the launch file says, but for the number of devices, the precision and the port.
+
+    Where accelerate hands over to torchrun, the two ranks are forked instead.
+    """
+    changed = ["--num_processes=2", "--mixed_precision=no", "--num_cpu_threads_per_process=1", "--main_process_port=0"]
+    started = []
+
+    def start(torchrun: Any) -> None:
+        started.append(torchrun.nproc_per_node)
+        on_two_ranks(main, *arguments, variables=dict(os.environ))
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        patch.setattr(torch.distributed.run, "run", start)
+        command.launch_command(words(file, *changed, "sharded_case.py"))
+    assert started == ["2"]
 
 
 def check_prescribed(folder: Path, one: dict[str, Any]) -> None:
@@ -72,7 +82,7 @@ def test_fsdp2_on_two_ranks_is_one_process_on_the_same_batch(launched, one):
 
 def test_zero_3_on_two_ranks_is_one_process_on_the_same_batch(one, tmp_path):
     pytest.importorskip("deepspeed", reason="DeepSpeed is not among the development tools")
-    launch("zero3.yaml", tmp_path, DS_ACCELERATOR="cpu")
+    launch("zero3.yaml", tmp_path, tmp_path / "none", DS_ACCELERATOR="cpu")
     check_prescribed(tmp_path, one)
 
 
@@ -88,15 +98,12 @@ def test_the_example_runs_under_fsdp2(launched):
 
 def test_accelerate_reads_the_zero_3_file(monkeypatch):
     """What is handed to DeepSpeed."""
-    from accelerate.commands import launch as command
     from accelerate.utils.launch import prepare_deepspeed_cmd_env
 
     parsed = []
     monkeypatch.setattr(command, "deepspeed_launcher", parsed.append)
     script = str(EXAMPLES / "grpo_flow.py")
-    command.launch_command(
-        command.launch_command_parser().parse_args(["--config_file", str(EXAMPLES / "zero3.yaml"), script])
-    )
+    command.launch_command(words("zero3.yaml", script))
     (arguments,) = parsed
     monkeypatch.setattr("accelerate.utils.launch.is_port_in_use", lambda *_: False)
     _, environment = prepare_deepspeed_cmd_env(arguments)

@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from hosts.trl.processes_case import main
+from ranks import on_two_ranks
 
 pytestmark = [pytest.mark.filterwarnings("default")]
-
-CASE = Path(__file__).with_name("processes_case.py")
-
-
-def two_processes(directory: Path, batch: int) -> dict:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    command += [str(CASE), str(directory), str(batch), "1"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads((directory / "record.json").read_text())
 
 
 def flat(value, path=""):
@@ -37,7 +23,8 @@ def test_the_number_of_processes_and_micro_batches_makes_no_difference(tmp_path)
         (tmp_path / name).mkdir()
     one = flat(main(str(tmp_path / "one"), 8, 1))
     accumulated = flat(main(str(tmp_path / "accumulated"), 4, 2))
-    two = flat(two_processes(tmp_path / "two", 4))
+    on_two_ranks(main, str(tmp_path / "two"), 4, 1, variables={"ACCELERATE_USE_CPU": "true"})
+    two = flat(json.loads((tmp_path / "two" / "record.json").read_text()))
     assert one.keys() == accumulated.keys() == two.keys()
     off = [
         (key, value, accumulated[key], two[key])
