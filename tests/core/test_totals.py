@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import datetime
+import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[1]))
-
 from methods.cases import apply, data, together
+from ranks import on_two_ranks
 
 import entrostat as es
 from entrostat.core.control import EntropyControl
@@ -126,31 +122,27 @@ def test_two_controllers_on_one_signal_are_refused() -> None:
             es.clip_v(mu=mu)
 
 
-def test_a_processes_idle_step_hangs_nobody() -> None:
-    """Two gloo processes; one has no micro-batch in its second step, and no step ends by a timeout."""
-    with subprocess.Popen([sys.executable, __file__, "1"], stdout=subprocess.PIPE, text=True) as other:
-        mine = subprocess.run([sys.executable, __file__, "0"], capture_output=True, text=True, timeout=120)
-        theirs, _ = other.communicate(timeout=60)
-    assert mine.returncode == 0, mine.stderr
-    assert mine.stdout == theirs
-    assert len(mine.stdout.splitlines()) == 4
-
-
-def _process(rank: int) -> None:
+def _rank(folder: Path) -> None:
+    """What each step measures, on one rank of two; the second has no micro-batch in its second step."""
     torch.set_num_threads(1)
-    address = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29681", "RANK": str(rank), "WORLD_SIZE": "2"}
-    os.environ.update(address)
+    rank = int(os.environ["RANK"])
     torch.distributed.init_process_group("gloo", timeout=datetime.timedelta(seconds=40))
     group = torch.distributed.new_group([0, 1])
     control = EntropyControl(es.chain(es.hold(0.3, kp=1.0), es.kl_cov(0.3)), process_group=group)
+    steps = []
     for step in range(4):
         if not (rank == 1 and step == 1):
             apply(control, data(10 * step + rank))
-        print(control.step())
+        steps.append(control.step())
+    (folder / f"{rank}.json").write_text(json.dumps(steps))
+    torch.distributed.destroy_process_group()
 
 
-if __name__ == "__main__":
-    _process(int(sys.argv[1]))
+def test_a_processes_idle_step_hangs_nobody(tmp_path: Path) -> None:
+    """Two gloo processes; one has no micro-batch in its second step, and no step ends by a timeout."""
+    on_two_ranks(_rank, tmp_path)
+    first, second = ((tmp_path / f"{rank}.json").read_text() for rank in (0, 1))
+    assert first == second and len(json.loads(first)) == 4
 
 
 def test_a_prompt_cut_between_micro_batches_is_one_cluster() -> None:

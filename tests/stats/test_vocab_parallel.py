@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from error_budget import assert_within, moved
+from ranks import on_two_ranks
 
 from entrostat.errors import ConfigError, DataError
 from entrostat.stats import reference_stats, vocab_parallel_stats
@@ -28,9 +29,10 @@ def whole_case() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return logits, targets, torch.linspace(0.5, 1.5, TOKENS)[None]
 
 
-def worker(rank: int, folder: str) -> None:
+def worker(folder: Path) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", f"file://{folder}/meet", timedelta(seconds=180), 2, rank)
+    rank = int(os.environ["RANK"])
+    dist.init_process_group("gloo", timeout=timedelta(seconds=180))
     logits, targets, temperature = whole_case()
     share = logits[..., HALF * rank : HALF * (rank + 1)].clone()
     before = share.clone()
@@ -42,18 +44,12 @@ def worker(rank: int, folder: str) -> None:
         vocab_parallel_stats(share, targets, temperature_BT=temperature[0])
     with pytest.raises(ConfigError, match="other"):
         vocab_parallel_stats(share, targets, {"other"})
-    torch.save({name: stats.need(name) for name in STATISTICS}, f"{folder}/{rank}.pt")
+    torch.save({name: stats.need(name) for name in STATISTICS}, folder / f"{rank}.pt")
     dist.destroy_process_group()
 
 
 def test_two_ranks_equal_the_whole(tmp_path: Path) -> None:
-    context = mp.get_context("spawn")
-    ranks = [context.Process(target=worker, args=(rank, str(tmp_path))) for rank in (0, 1)]
-    for process in ranks:
-        process.start()
-    for process in ranks:
-        process.join(200)
-    assert [process.exitcode for process in ranks] == [0, 0]
+    on_two_ranks(worker, tmp_path)
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
     logits, targets, temperature = whole_case()
     scaled = logits.double() / temperature.double()[..., None]
