@@ -74,6 +74,48 @@ pytestmark = [pytest.mark.filterwarnings(each) for each in THIRD_PARTY]
         ("trainer.neftune_noise_alpha=-1", "trainer.neftune_noise_alpha: must be 0 or more, got -1"),
         ("trainer.sync_ref_model=true", "trainer.sync_ref_model: there is no reference policy"),
         ("trainer.include_num_input_tokens_seen=true", "trainer.include_num_input_tokens_seen: leave it out"),
+        ("trainer.optim_args=foo=3", "trainer.optim_args: the optimizer 'adamw_torch_fused' does not read 'foo': "),
+        ("trainer={optim: sgd, optim_args: 'a=3'}", "trainer.optim_args: the optimizer 'sgd' does not read 'a': "),
+        ("trainer={optim: sgd, optim_args: 'momentum=nan'}", "trainer.optim_args: momentum must be a finite number"),
+        ("trainer={optim: sgd, optim_args: 'momentum=0.9,momentum=0.8'}", "trainer.optim_args: a key is given twice"),
+        ("trainer={optim: sgd, optim_args: 'weight_decay=0.1'}", "trainer.optim_args: weight_decay has no effect"),
+        ("trainer={optim: sgd, adam_beta1: 0.5}", "trainer.adam_beta1: the optimizer 'sgd' does not read it"),
+        ("trainer.optim_target_modules=all-linear", "trainer.optim_target_modules: the optimizer "),
+        ("trainer.warmup_steps=10", "trainer.warmup_steps: a constant learning rate has none, got 10"),
+        (
+            "trainer={lr_scheduler_type: constant_with_warmup, lr_scheduler_kwargs: {a: 1}}",
+            "trainer.lr_scheduler_kwargs: a constant learning rate takes none",
+        ),
+        (
+            "trainer.generation_kwargs={max_new_tokens: 3}",
+            "trainer.generation_kwargs: max_new_tokens: use trainer.max_",
+        ),
+        ("trainer.generation_kwargs={eos_token_id: 9}", "trainer.generation_kwargs: eos_token_id: the policy's tok"),
+        ("trainer.generation_kwargs={stop_strings: [x]}", "trainer.generation_kwargs: stop_strings: "),
+        ("trainer.generation_kwargs={return_dict_in_generate: true}", "trainer.generation_kwargs: return_dict_in_gen"),
+        ("trainer.generation_kwargs={do_sample: false}", "trainer.generation_kwargs: tokens are sampled with do_samp"),
+        ("trainer.generation_kwargs={suppress_tokens: [21]}", "trainer.generation_kwargs: suppress_tokens: "),
+        ("trainer.generation_kwargs={suppress_tokens: [-1]}", "trainer.generation_kwargs: suppress_tokens: "),
+        ("trainer.generation_kwargs={suppress_tokens: x}", "trainer.generation_kwargs: suppress_tokens: "),
+        (
+            "trainer.repetition_penalty=1.1",
+            "trainer.repetition_penalty: tokens are sampled with repetition_penalty=1.1",
+        ),
+        ("trainer.model_init_kwargs={foo: 1}", "trainer.model_init_kwargs: has no effect: a run loads its policy"),
+        ("trainer.chat_template_kwargs={foo: 1}", "trainer.chat_template_kwargs: has no effect: "),
+        ("trainer.fsdp_config={foo: 1}", "trainer.fsdp_config: has no effect without trainer.fsdp"),
+        ("trainer.accelerator_config={foo: 1}", "trainer: AcceleratorConfig"),
+        (
+            "trainer.activation_checkpointing_kwargs={foo: 1}",
+            "trainer.activation_checkpointing_kwargs: torch has no arg",
+        ),
+        (
+            "trainer.activation_checkpointing_kwargs={use_reentrant: false}",
+            "trainer.activation_checkpointing_kwargs: has no effect without trainer.activation_checkpointing",
+        ),
+        ("trainer.vllm_mode=server", "trainer.vllm_mode: has no effect without trainer.use_vllm"),
+        ("trainer.sapo_temperature_neg=2.0", "trainer.sapo_temperature_neg: has no effect with trainer.loss_type=dapo"),
+        ("trainer.eval_steps=5", "trainer.eval_steps: has no effect: a run evaluates by the settings under eval"),
         ("method.target=9", "method.target: target entropy 9.0 is above log V"),
         ("task={name: rg:chain_sum}", "model: 'tiny' reads only its own alphabet"),
         ("model=${oc.env:HOME}", "model: "),
@@ -85,6 +127,24 @@ def test_what_would_fail_later_is_refused_by_a_dry_run(
     assert call("train", word, "--dry-run") == 2
     said = capsys.readouterr().err
     assert said.startswith(f"error: {message}") and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "trainer={optim: sgd, optim_args: 'momentum=0.9, nesterov=true'}",
+        "trainer={optim: rmsprop, optim_args: 'alpha=0.99'}",  # which is its default
+        "trainer={optim: sgd, adam_beta1: 0.9, vllm_mode: colocate}",  # as nobody had set them
+        "trainer={adam_beta1: 0.5, adam_epsilon: 1e-6, weight_decay: 0.1}",
+        "trainer={lr_scheduler_type: constant_with_warmup, warmup_steps: 3}",
+        "trainer={lr_scheduler_type: polynomial, lr_scheduler_kwargs: {lr_end: 1e-7}}",
+        "trainer={loss_type: sapo, sapo_temperature_neg: 2.0}",
+        "trainer={activation_checkpointing: true, activation_checkpointing_kwargs: {use_reentrant: false}}",
+        "trainer.generation_kwargs={top_k: 5, suppress_tokens: [3]}",
+    ],
+)
+def test_what_is_read_is_taken(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("train", word, "--dry-run") == 0, capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

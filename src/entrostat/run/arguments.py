@@ -10,7 +10,7 @@ from typing import Any
 
 from entrostat.core.config import blame, did_you_mean
 from entrostat.errors import ConfigError
-from entrostat.run import parts, ranges
+from entrostat.run import parts, ranges, unread
 from entrostat.run.config import RunConfig
 from entrostat.tasks.base import Task
 
@@ -103,6 +103,7 @@ def trl_arguments(config: RunConfig, checkpoints: Path) -> Any:
         raise blame("trainer", config.trainer, error) from error
     ranges.check(arguments, config.trainer)
     parts.check_parts(arguments)
+    unread.check_read(arguments, config.trainer)
     return arguments
 
 

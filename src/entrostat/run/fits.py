@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -56,3 +57,20 @@ def target(method: Any, size: int) -> None:
         EntropyControl(method, size)
     except ConfigError as error:
         raise ConfigError(f"method.target: {error}") from error
+
+
+def suppressed(config: RunConfig, size: int | None) -> None:
+    """`ConfigError` where tokens that are not to be sampled are none of the vocabulary's, or all of them."""
+    tokens = (config.trainer.get("generation_kwargs") or {}).get("suppress_tokens")
+    if tokens is None:
+        return
+    last = math.inf if size is None else size - 1
+    if not isinstance(tokens, list) or not all(
+        isinstance(each, int) and not isinstance(each, bool) and 0 <= each <= last for each in tokens
+    ):
+        raise ConfigError(
+            "trainer.generation_kwargs: suppress_tokens: must be a list of token ids, whole numbers from 0 to "
+            f"{'the last of the vocabulary' if size is None else last}, got {tokens!r}"
+        )
+    if size is not None and len(set(tokens)) == size:
+        raise ConfigError("trainer.generation_kwargs: suppress_tokens: names every token: nothing is left to sample")

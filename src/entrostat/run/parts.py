@@ -6,13 +6,34 @@ does not take, a schedule that wants keywords. So it is asked to make them, of a
 
 from __future__ import annotations
 
+import inspect
+import math
 import warnings
 from typing import Any
 
 from entrostat.core.config import did_you_mean
-from entrostat.errors import ConfigError
+from entrostat.errors import ConfigError, HostError
 
 ONE_COMPLETION = ("num_return_sequences", "num_beams", "num_beam_groups")
+_BY_THE_TOKENIZER = "the policy's tokenizer decides it, and TRL's mask goes by that"
+_PLAIN = "TRL takes the tokens alone"
+DECIDED = {
+    "max_new_tokens": "use trainer.max_completion_length",
+    "max_length": "use trainer.max_completion_length",
+    "max_time": "a run that goes by the clock could not be repeated",
+    "stop_strings": "TRL gives generation no tokenizer to look for them",
+    "assistant_early_exit": "it is for one prompt at a time",
+    **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id"), _BY_THE_TOKENIZER),
+    **dict.fromkeys(
+        ("return_dict_in_generate", "output_attentions", "output_hidden_states", "output_logits", "output_scores"), _PLAIN
+    ),
+}  # fmt: skip
+"""Options of generation that a run decides -> what to say of them."""
+_TYPES = {
+    **dict.fromkeys(("temperature", "top_p", "min_p"), "a number"),
+    "top_k": "a whole number",
+    "use_cache": "true or false",
+}
 
 
 def check_parts(arguments: Any) -> None:
@@ -26,6 +47,7 @@ def check_parts(arguments: Any) -> None:
     """
     _check_optimizer(arguments)
     _check_generation(arguments)
+    _check_checkpointing(arguments)
 
 
 def _check_optimizer(arguments: Any) -> None:
@@ -39,11 +61,9 @@ def _check_optimizer(arguments: Any) -> None:
     except Exception as error:  # of any type: a missing package, an unknown argument, a value out of range
         key = "optim_args" if arguments.optim_args else "optim"
         raise _refused(key, getattr(arguments, key), error) from error
-    if arguments.lr_scheduler_type == "constant" and arguments.lr_scheduler_kwargs:
-        raise ConfigError(
-            "trainer.lr_scheduler_kwargs: a constant learning rate takes none; "
-            f"set trainer.lr_scheduler_type as well, or leave it out: got {arguments.lr_scheduler_kwargs!r}"
-        )
+    for key, value in options.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"trainer.optim_args: {key} must be a finite number, got {value}")
     try:
         get_scheduler(
             arguments.lr_scheduler_type,
@@ -58,8 +78,11 @@ def _check_optimizer(arguments: Any) -> None:
 
 
 def _check_generation(arguments: Any) -> None:
+    import torch
     from transformers import GenerationConfig
     from transformers.generation.configuration_utils import ALL_CACHE_IMPLEMENTATIONS
+
+    from entrostat.hosts.trl.sampling import check_options
 
     options: dict[str, Any] = dict(arguments.generation_kwargs or {})
     for key in ONE_COMPLETION:
@@ -74,18 +97,50 @@ def _check_generation(arguments: Any) -> None:
             raise ConfigError(
                 f"trainer.generation_kwargs: transformers has no setting {key!r}{did_you_mean(str(key), list(known))}"
             )
+        if key in DECIDED and options[key] is not None:
+            raise ConfigError(f"trainer.generation_kwargs: {key}: {DECIDED[key]}: leave it out, got {options[key]!r}")
+        if key in _TYPES and not _is_a(options[key], _TYPES[key]):
+            raise ConfigError(f"trainer.generation_kwargs: {key} must be {_TYPES[key]}, got {options[key]!r}")
     cache = options.get("cache_implementation", arguments.cache_implementation)
     if cache is not None and cache not in ALL_CACHE_IMPLEMENTATIONS:
         raise ConfigError(
             f"trainer.cache_implementation: transformers has no cache {cache!r}"
             f"{did_you_mean(str(cache), ALL_CACHE_IMPLEMENTATIONS)}; it has {', '.join(ALL_CACHE_IMPLEMENTATIONS)}"
         )
+    if cache is not None and "offloaded" in cache and not torch.cuda.is_available():
+        raise ConfigError(f"trainer.cache_implementation: {cache!r} needs a GPU to offload from: leave it out")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of flags that have no effect: the run itself says so
             GenerationConfig(**options).validate()
     except Exception as error:
         raise _refused("generation_kwargs", options, error) from error
+    for key, given in {"generation_kwargs": options, "repetition_penalty": {}}.items():
+        try:
+            check_options(given or {key: getattr(arguments, key)})
+        except HostError as error:
+            raise ConfigError(f"trainer.{key}: {error}") from error
+
+
+def _is_a(value: Any, kind: str) -> bool:
+    if isinstance(value, bool) or value is None:
+        return value is None or kind == "true or false"
+    return kind != "true or false" and (isinstance(value, int) or (isinstance(value, float) and kind == "a number"))
+
+
+def _check_checkpointing(arguments: Any) -> None:
+    """Of the gradient's checkpoints, whose arguments torch looks at in the first step."""
+    from torch.utils.checkpoint import checkpoint
+
+    named = [each for each in inspect.signature(checkpoint).parameters.values() if each.kind is each.KEYWORD_ONLY]
+    known = ["preserve_rng_state", *(each.name for each in named)]
+    for setting in ("activation_checkpointing_kwargs", "gradient_checkpointing_kwargs"):  # the new name and the old
+        for key in getattr(arguments, setting, None) or {}:
+            if key not in known:
+                raise ConfigError(
+                    f"trainer.{setting}: torch has no argument {key!r}{did_you_mean(str(key), known)}; "
+                    f"it has {', '.join(known)}"
+                )
 
 
 def _refused(key: str, value: Any, error: Exception) -> ConfigError:

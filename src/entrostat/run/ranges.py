@@ -73,11 +73,14 @@ RANGES: dict[str, _Check] = {
     **dict.fromkeys(("top_p", "top_entropy_quantile"), _ABOVE_ZERO_SHARE),
     "num_generations": ("2 or more: the advantage compares completions of one prompt", lambda x: x >= 2),
 }  # fmt: skip
+LOG_LEVELS = ("detail", "debug", "info", "warning", "error", "critical", "passive")
 CHOICES = {
     "loss_type": ("grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo"),
     "scale_rewards": ("group", "batch", "none"),
     "importance_sampling_level": ("token", "sequence"),
     "multi_objective_aggregation": ("sum_then_normalize", "normalize_then_sum"),
+    **dict.fromkeys(("log_level", "log_level_replica"), LOG_LEVELS),
+    "dataloader_multiprocessing_context": ("fork", "spawn", "forkserver"),
 }
 INTEGRATIONS = (
     "none", "all", "azure_ml", "clearml", "codecarbon", "comet_ml", "dagshub", "dvclive", "flyte", "kubeflow", "mlflow",
@@ -143,6 +146,12 @@ def check(arguments: Any, trainer: Mapping[str, Any]) -> None:
             raise ConfigError(
                 f"trainer.{key}: {package} is not installed: pip install {package.replace('_', '-')}, or leave it out"
             )
+    accelerator = arguments.accelerator_config
+    if accelerator.dispatch_batches or "num_steps" in (accelerator.gradient_accumulation_kwargs or {}):
+        raise ConfigError(
+            "trainer.accelerator_config: dispatch_batches and gradient_accumulation_kwargs' num_steps would group the "
+            "completions otherwise than TRL counts them: leave them out; use trainer.gradient_accumulation_steps"
+        )
     sampled = arguments.generation_batch_size // max(1, arguments.num_generations)
     if sampled < 1:
         raise ConfigError(

@@ -67,6 +67,7 @@ def resolve(config: RunConfig) -> RunConfig:
         fits.alphabet(task, config)
     if (vocabulary := fits.vocabulary(config.model)) is not None:
         fits.target(chain, vocabulary)
+    fits.suppressed(config, vocabulary)
     with quiet():
         trainer = complete(config, task)
         threads = config.threads or (1 if config.model in BUILT_IN else None)  # more threads do not make it faster

@@ -164,14 +164,7 @@ class Sampling:
 def sampling_of(host: Any) -> Sampling:
     """What a constructed trainer samples from; `HostError` where that cannot be scored exactly."""
     options = _options(host)
-    for name, neutral in _NEUTRAL.items():
-        value = options.get(name)
-        if value is not None and value not in neutral:
-            raise HostError(
-                f"tokens are sampled with {name}={value!r}, under which the policy that acts is not a softmax of one "
-                f"position's logits: its entropy cannot be measured. Leave {name} out of the trainer's arguments, its "
-                f"generation_kwargs and the model's generation_config{_or_neutral(name, neutral)}"
-            )
+    check_options(options)
     top_p, min_p = float(_or(options.get("top_p"), 1.0)), float(_or(options.get("min_p"), 0.0))
     if top_p < 1 and min_p > 0 and getattr(host, "use_vllm", False):
         raise HostError(
@@ -189,6 +182,18 @@ def sampling_of(host: Any) -> Sampling:
         min_p=min_p,
         suppressed=tuple(suppressed),
     )
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """`HostError` where options of generation make it sample from another policy than the softmax over a support."""
+    for name, neutral in _NEUTRAL.items():
+        value = options.get(name)
+        if value is not None and value not in neutral:
+            raise HostError(
+                f"tokens are sampled with {name}={value!r}, under which the policy that acts is not a softmax of one "
+                f"position's logits: its entropy cannot be measured. Leave {name} out of the trainer's arguments, its "
+                f"generation_kwargs and the model's generation_config{_or_neutral(name, neutral)}"
+            )
 
 
 def _or_neutral(name: str, neutral: tuple[Any, ...]) -> str:
