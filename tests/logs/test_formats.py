@@ -166,6 +166,7 @@ def test_trl_s_state_its_folder_and_a_list(tmp_path: Path) -> None:
     [
         {"step": 9, "metrics_history": rows(), "entropy_history": [{"mean": 1.0}] * N},
         {"step": list(range(1, N + 1)), "entropy": ENTROPY, "reward": REWARD},
+        {"step": list(range(1, N + 1)), "entropy": ENTROPY, "reward": REWARD, "loss": [0.1] * 99, "lr": [0.1] * 99},
         {str(i + 1): {"entropy": ENTROPY[i], "reward": REWARD[i]} for i in range(N)},
     ],
 )
@@ -297,6 +298,10 @@ def test_trackio_s_database(tmp_path: Path) -> None:
     first, second = read(path)
     holds(first, "unknown", "entropy", 1, "reward")
     assert second.name == "second"
+    logged = json.dumps({"train/global_step": 90, "entropy": 0.1})
+    database.execute("INSERT INTO metrics VALUES (NULL, '', 'trainer', 3, ?)", (logged,))
+    database.commit()
+    assert read(path)[2].steps.tolist() == [90]  # not how often its logger was called
     database.execute("DROP TABLE metrics")
     database.execute("CREATE TABLE songs (id INTEGER)")
     database.commit()

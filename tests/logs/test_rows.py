@@ -101,6 +101,30 @@ def test_kinds_of_entropy_are_told_apart(tmp_path: Path) -> None:
     assert "entropy" not in run and "loss/entropy" in run.noted("no-entropy").text  # type: ignore[union-attr]
 
 
+def test_what_cannot_be_an_entropy_per_token_is_not_taken_for_one(tmp_path: Path) -> None:
+    (run,) = runs(tmp_path, [{"step": s, "entropy": 150.0 + s, "reward": 0.1} for s in range(3)])
+    assert run.columns["entropy"].kind == "sum" and run.columns["entropy"].unit == "nats per completion"
+    (run,) = runs(tmp_path, [{"step": s, "actor/entropy": 0.0, "reward": 0.1} for s in range(3)])
+    assert "entropy" not in run and "0 in every row" in run.noted("no-entropy").text  # type: ignore[union-attr]
+    (run,) = runs(tmp_path, [{"step": s, "entropy_bits": 1.0, "reward": 0.1} for s in range(3)])
+    assert run["entropy"][0] == pytest.approx(0.6931, abs=1e-4) and run.noted("entropy-scaled")
+    (run,) = runs(tmp_path, [{"step": s, "reference_entropy": 1.0, "entropy/all": 0.3} for s in range(3)])
+    assert run.columns["entropy"].key == "entropy/all"
+
+
+def test_newest_first_and_a_step_by_its_own_name(tmp_path: Path) -> None:
+    (run,) = runs(tmp_path, [{"step": 9 - s, "entropy": 0.1 * (9 - s)} for s in range(9)])
+    assert (
+        run.steps.tolist() == list(range(1, 10))
+        and run["entropy"][0] == pytest.approx(0.1)
+        and run.noted("newest-first")
+    )
+    (run,) = runs(
+        tmp_path, [{"moment": 2 * s, "step": s, "entropy": 0.1} for s in range(1, 4)], columns={"step": "moment"}
+    )
+    assert run.steps.tolist() == [2, 4, 6]
+
+
 def test_named_columns_and_every_column(tmp_path: Path) -> None:
     rows = [{"step": s, "uncertainty": 0.1 * s, "speed": 3.0} for s in range(4)]
     with pytest.raises(DataError, match="none of them is an entropy.*'uncertainty', 'speed'"):  # noqa: RUF043
@@ -137,6 +161,12 @@ def test_what_is_no_log_is_refused_with_the_reason(name: str, text: str, message
 
 def test_a_folder_without_or_with_many_logs(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no log"):
+        read(tmp_path)
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    (inner / "log_history.json").write_text('[{"step": 1, "entropy": 0.2}, {"step": 2, "entropy": 0.3}]')
+    assert len(read(inner)[0]) == 2
+    with pytest.raises(DataError, match="look in inner"):
         read(tmp_path)
     for name in ("a.csv", "b.csv"):
         (tmp_path / name).write_text("step,entropy\n1,0.2\n")

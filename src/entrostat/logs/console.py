@@ -3,10 +3,11 @@
 | line | as printed by |
 | --- | --- |
 | `{"step": 1, ...}` | JSON lines; verl's file logger nests the values under `data` |
-| `{'loss': 0.1, ...}`, also after a `step 7: ` | TRL and ms-swift; slime and miles |
+| `{'loss': 0.1, ...}`, also after a `step 7: ` or over several lines | TRL, ms-swift, OpenRLHF; slime, miles, ROLL; SkyRL |
 | `step:1 - actor/entropy:0.3 - ...` | verl |
-| `│ optim/entropy │ 0.31 │` | Tinker's rich tables, AReaL's |
-| `Step 3 \\| Loss: 0.1 \\| Entropy: 0.3`, `loss: 0.1, token_entropy: 0.3`, `• Avg Reward: 0.5` | prime-rl, loggers, NeMo-RL |
+| `│ optim/entropy │ 0.31 │`, `│ policy entropy_avg: 0.31 │` | Tinker's rich tables, AReaL's; open-instruct's panels |
+| `Step 3 \\| Loss: 0.1 \\| Entropy 0.3`, `loss: 0.1, token_entropy: 0.3`, `• Avg Reward: 0.5` | prime-rl, loggers, NeMo-RL |
+| `step  reward  entropy`, and numbers under it, parted by tabs or bars | notebooks, Markdown |
 
 A row without a step takes the last one that was printed before it: in a progress bar, a title or a sentence.
 """
@@ -16,8 +17,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any
 
 from entrostat.logs.names import role_of
@@ -28,23 +28,42 @@ STEP = "step (printed before the row)"
 """Key of a step that a row does not hold itself."""
 
 _ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
+_RAY = re.compile(r"^\([\w.:\- ]*pid=\d+[^)]*\)\s*")
 _VERL = re.compile(r"\bstep:(\d+) - (.*)")
-_BAR = re.compile(r"\|\s*(\d+)/(\d+) \[")
+_BAR = re.compile(r"([^|]{0,60}?)\d+%\|[^|]*\|\s*(\d+)/(\d+) \[[^\]]*\]?")
+_TRAINING_BAR = re.compile(r"^\W*$|train|step|iter|progress|episode|grpo|ppo|epoch", re.I)
+_OTHER_BAR = re.compile(r"epoch|eval|valid|\btest", re.I)  # those of an epoch begin again in each
+_MICRO = re.compile(r"\b(?:micro|mini)[ _-]?(?:step|batch)\W{0,3}\d", re.I)
+_EPOCH = re.compile(
+    r"\bepoch\W{0,3}(\d+)(?:/\d+)?\W+(?:step|batch|iter|iteration)\W{0,3}(\d+)/(\d+)", re.I
+)  # a step within its epoch
+_OVERALL = re.compile(r"(?:train|training|global|optimizer|total)[ _]step\W{0,3}(\d+)\b(?![.%])", re.I)
 _SPOKEN = re.compile(
-    r"\b(?:step|iteration|iter|update|rollout|batch)[ _]?(?:batch|step|id)?\s*[:=#]?\s*(\d+)\b(?!\s*(?:[.%]\d|tokens|samples))",
+    r"\b(?:(step|iteration|iter|update)|rollout|batch)[ _]?(?:batch|step|id)?\s*[:=#]?\s*\[?(\d+)\b(/\d)?"
+    r"(?!\s*(?:%|\.\d|tokens|samples))",
     re.I,
 )
-_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:nan|inf)\b"
+_PROSE = re.compile(r"\bstep \d+\W{0,3}[:.)]\W+[a-z]", re.I)  # `Step 2: add them`, as models write it
+_NUMBER = (
+    r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?(?![\d,])|[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:nan|inf(?:inity)?)\b"
+)
 _PAIR = re.compile(
     r"['\"]?([A-Za-z][\w/@.\-]*(?: [A-Za-z][\w/@.\-]*){0,3})['\"]?\s*[:=]\s*['\"]?"
     rf"(?:np\.\w+\(|(?:torch\.)?tensor\(\[?)?({_NUMBER})",
     re.I,
 )
+_SPACED = re.compile(rf"\s*([A-Za-z][\w/.\- ]*?)\s+({_NUMBER})(?:\s*%|\s+[a-z]\S*)?\s*", re.I)  # `Entropy 0.31`
 _CALL = re.compile(rf"(?:np\.\w+|numpy\.\w+|(?:torch\.)?tensor)\(\[?({_NUMBER})\]?[^()]*\)", re.I)
 _BARE = re.compile(r"(?<=[:\s\[,])(-?)(nan|inf)(?=\s*[,}\]])", re.I)
 _CELLS = re.compile(r"[│┃|]")
+_PANEL = re.compile(r"[│┃]\s*(?:([a-z]\w*)\s+)?(\S.*)")
+_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
+_COMMON = frozenset({"output", "target", "u", "coef", "saturated", "integral"})
+"""Metrics of a controller that are as often words of a sentence."""
 _LONGEST = 1_000_000
 """Characters of a line that are looked at where it is not JSON."""
+_MOST_LINES = 500
+"""Lines of one dictionary."""
 
 
 class Lines:
@@ -60,6 +79,15 @@ class Lines:
         self.broken: list[tuple[int, str]] = []
         self._step: float | None = None
         self._pending: Row = {}
+        self._whole: set[str] = (
+            set()
+        )  # quantities of rows that hold the entropy: others' of the same name are not the step's
+        self._open: list[str] = []  # a dictionary of several lines
+        self._heading: list[str] = []
+        self._boxed, self._category = False, ""
+        self._total, self._aside = 0, (0, 0)  # of the training's progress bar; step and total of a shorter one
+        self._first_epoch: int | None = None
+        self._rows_of_steps = False
 
     def rows(self, lines: Iterable[str]) -> Iterator[Row]:
         """The rows of the lines, in order."""
@@ -76,7 +104,11 @@ class Lines:
             if "\x1b" in text:
                 self.escapes += 1
                 text = _ANSI.sub("", text).strip()
-            yield from self._printed(text[:_LONGEST])
+            if "pid=" in text[:80]:
+                text = _RAY.sub("", text)
+            if text:
+                yield from self._printed(text[:_LONGEST])
+        yield from self._closed()
         yield from self._flush()
 
     def _json(self, text: str) -> Row | None:
@@ -95,32 +127,144 @@ class Lines:
             self._step = float(found[1])
             yield {"step": float(found[1]), **_dashed(found[2])}
             return
-        if bar := _BAR.search(text):
-            yield from self._moved(float(bar[1]))
+        if self._open or text == "{" or (text[-1] == "," and text[:2] in ("{'", '{"')):
+            yield from self._of_several_lines(text)
+            return
+        if _MICRO.search(text):
+            return
+        if "%|" in text:
+            for bar in _BAR.finditer(text):
+                yield from self._bar(bar)
+            # Postfixes of a training's bar are metrics; a bar of prompts or shards says nothing.
+            text = _BAR.sub(lambda bar: bar[0] if _TRAINING_BAR.search(bar[1]) else " ", text).strip()
+            if not text:
+                return
         opening = text.find("{")
-        if opening >= 0 and text.endswith("}") and not _pairs(before := text[:opening]):
+        if opening >= 0 and text[-1] == "}" and not _pairs(before := text[:opening]):
             row = _dictionary(text[opening:])
             if row is not None:
-                if spoken := _SPOKEN.search(before):
-                    yield from self._moved(float(spoken[1]))
-                yield from self._flush()
-                yield self._stepped(row)
+                counted_apart = yield from self._said(before, of="row")
+                yield from self._took(row, stepped=not counted_apart)
                 return
-        if text[0] in "│┃|":
-            yield from self._add(_cells(text))
+        if text[0] in "╭┏┌╒╔╰└┗╘╚":
+            self._boxed, self._category = text[0] in "╭┏┌╒╔", ""
+            yield from self._flush()
+            if self._boxed:
+                yield from self._said(text, of="title")
             return
-        if spoken := _SPOKEN.search(text):
-            yield from self._moved(float(spoken[1]))
-        if ":" in text or "=" in text:
-            yield from self._add(_pairs(text))
+        if text[0] in "│┃|" and (pairs := _cells(text)):
+            yield from self._add(pairs)
+            return
+        if (text[0] == "|" or "\t" in text) and (row := self._under_a_heading(text)):
+            yield from self._took(row)
+            return
+        pairs = self._panel(text) if text[0] in "│┃" else _pairs(text)
+        if pairs or not _PROSE.search(text):
+            yield from self._said(text)
+        yield from self._add(pairs)
+
+    def _bar(self, bar: re.Match[str]) -> Iterator[Row]:
+        """The training's progress is the step; an evaluation's bar, which is shorter, is put aside."""
+        about, at, total = bar[1], int(bar[2]), int(bar[3])
+        if not _TRAINING_BAR.search(about) or _OTHER_BAR.search(about):
+            return
+        if total < self._total:
+            self._aside = (at, total)
+            return
+        self._total, self._aside = total, (0, 0)
+        yield from self._moved(float(at))
+
+    def _said(self, text: str, of: str = "") -> Generator[Row, None, bool]:
+        """The step that a sentence or a panel names, the title of one, or what stands before a row in its line.
+
+        Returns:
+            Whether the number is of another count than the steps, so that a row beside it goes with the next step.
+        """
+        if found := _OVERALL.search(text):
+            step = int(found[1])
+        elif found := _EPOCH.search(text):
+            epoch, at, each = map(int, found.groups())
+            self._first_epoch = epoch if self._first_epoch is None else self._first_epoch
+            step = (epoch - self._first_epoch) * each + at
+        elif found := _SPOKEN.search(text):
+            if not found[1] and of == "row" and self._rows_of_steps:
+                return True  # rows of rollouts between rows of steps, as slime prints them
+            if self._total and not of and not found[3]:
+                return False  # beside a progress bar, `Step 2:` is a completion's
+            self._rows_of_steps |= of == "row" and bool(found[1])
+            step = int(found[2])
+        else:
+            return False
+        if self._boxed and not of:
+            self._step = float(step)
+            if self._pending:
+                self._pending[STEP] = self._step  # the panel's other lines are of this step, too
+        else:
+            yield from self._moved(float(step))
+        return False
 
     def _moved(self, step: float) -> Iterator[Row]:
         if step != self._step:
             yield from self._flush()
             self._step = step
 
+    def _took(self, row: Row, stepped: bool = True) -> Iterator[Row]:
+        """A row that is whole."""
+        names = {role.name for key in row if (role := role_of(key)) is not None}
+        if "entropy" in names:
+            self._whole |= names
+        if self._aside[1] and not any(key.startswith("eval") for key in row):
+            at, self._total = self._aside  # rows of training under a shorter bar: another run
+            self._aside = (0, 0)
+            self._step = float(at)
+        yield from self._flush()
+        yield self._stepped(row) if stepped else row
+
+    def _of_several_lines(self, text: str) -> Iterator[Row]:
+        if self._open and text[:2] in ("{'", '{"'):
+            yield from self._closed()
+        self._open.append(text)
+        if text[-1] == "}":
+            row = _dictionary(" ".join(self._open))
+            if row is not None:
+                began = self.lines - len(self._open) + 1
+                self.broken = [each for each in self.broken if each[0] < began]
+                self._open.clear()
+                yield from self._took(row)
+                return
+        if len(self._open) > _MOST_LINES or (text[0] not in "'\"{}[]" and text[-1] not in ",}]"):
+            yield from self._closed()
+
+    def _closed(self) -> Iterator[Row]:
+        """Lines that began as a dictionary and were none."""
+        lines, self._open = self._open, []
+        for text in lines:
+            yield from self._add(_pairs(text))
+
+    def _under_a_heading(self, text: str) -> Row:
+        """The numbers of a table's line, by the names in its heading; empty for the heading itself."""
+        cells = [cell.strip() for cell in (text.strip("|").split("|") if text[0] == "|" else text.split("\t"))]
+        numbers = [number_in(cell) for cell in cells]
+        count = sum(number is not None for number in numbers)
+        if len(cells) == len(self._heading) and 2 * count >= len(cells):
+            return {key: number for key, number in zip(self._heading, numbers, strict=True) if number is not None}
+        roles = [role.name for cell in cells if (role := role_of(cell)) is not None]
+        if not count and len(cells) > 1 and set(roles) - {"step"}:
+            self._heading = cells
+        return {}
+
+    def _panel(self, text: str) -> list[tuple[str, float]]:
+        """`│ policy   clipfrac_avg: 0.02 | entropy_avg: 0.31 │`: keys behind the word that they begin with."""
+        found = _PANEL.match(text)
+        if found is None:
+            return []
+        self._category = found[1] or self._category
+        return _pairs(found[2], f"{self._category}/")
+
     def _add(self, pairs: list[tuple[str, float]]) -> Iterator[Row]:
         """Values that may be part of a row of several lines: a key that comes again begins the next row."""
+        if self._whole:
+            pairs = [each for each in pairs if (role := role_of(each[0])) is None or role.name not in self._whole]
         if any(key in self._pending for key, _ in pairs):
             yield from self._flush()
         if pairs and not self._pending:
@@ -136,19 +280,43 @@ class Lines:
             self._pending = {}
 
 
+def number_in(text: str) -> float | None:
+    """The number that a text is: `0.3`, `1e-6`, `nan`, `1,024.5`, `53.1%` as a share, and of `5/100` the first; else None."""
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    if _THOUSANDS.fullmatch(text):
+        return float(text.replace(",", ""))
+    head, slash, tail = text.partition("/")
+    if slash:
+        return float(head) if head.strip().isdigit() and tail.strip().isdigit() else None
+    share = number_in(text[:-1].strip()) if text.endswith("%") else None
+    return None if share is None else share / 100
+
+
 def shown(text: str) -> str:
     """Text of a log or a model as text: control, bidirectional and zero-width characters by their code points."""
     return "".join(each if each.isprintable() or each == "\n" else f"\\u{ord(each):04x}" for each in text)
 
 
-def _pairs(text: str) -> list[tuple[str, float]]:
-    """`key: number` and `key=number` in a text, of the keys that mean something here; steps are found otherwise."""
+def _pairs(text: str, category: str = "") -> list[tuple[str, float]]:
+    """`key: number`, `key=number` and, between bars, `key number`, of the keys that mean something here; steps are found
+    otherwise."""
+    candidates = _PAIR.findall(text) if ":" in text or "=" in text else []
+    if " | " in text:
+        spaced = [_SPACED.fullmatch(part) for part in text.split("|") if ":" not in part and "=" not in part]
+        candidates += [each.groups() for each in spaced if each is not None]
     found = []
-    for key, value in _PAIR.findall(text):
-        role = role_of(key)
-        if role is not None and role.name != "step":
-            found.append((key, float(value)))
-    return found
+    for key, value in candidates:
+        name = category + key if category and role_of(category + key) else key
+        role = role_of(name)
+        number = number_in(value)
+        if role is not None and role.name != "step" and number is not None:
+            found.append((name, number))
+    if any(role_of(key).name == "entropy" for key, _ in found):  # type: ignore[union-attr]
+        return found
+    return [(key, number) for key, number in found if key.lower() not in _COMMON]
 
 
 def _dashed(text: str) -> Row:
@@ -156,15 +324,22 @@ def _dashed(text: str) -> Row:
     for part in text.split(" - "):
         key, colon, value = part.rpartition(":")
         if colon:
-            with suppress(ValueError):
-                row[key.strip()] = float(_CALL.sub(r"\1", value) if "(" in value else value)
+            number = number_in(_CALL.sub(r"\1", value) if "(" in value else value)
+            if number is not None:
+                row[key.strip()] = number
     return row
 
 
 def _dictionary(text: str) -> Row | None:
-    """A Python dictionary as a logger prints it, with NumPy scalars, tensors and bare nan in it."""
+    """A mapping as JSON, or as Python prints it, with NumPy scalars, tensors and bare nan in it."""
     if ":" not in text:
         return None
+    if '"' in text:
+        try:
+            row = json.loads(text)
+            return row if isinstance(row, dict) else None
+        except (ValueError, RecursionError):
+            pass
     text = _CALL.sub(r"\1", text) if "(" in text else text
     text = _BARE.sub(r"'\1\2'", text)
     try:
@@ -175,8 +350,8 @@ def _dictionary(text: str) -> Row | None:
 
 
 def _cells(text: str) -> list[tuple[str, float]]:
-    """Pairs of neighbors in a table's row of which the second is a number."""
+    """Pairs of neighbors in a table's row of which the first is a name and the second a number."""
     cells = [cell.strip() for cell in _CELLS.split(text)]
     cells = [cell for cell in cells if cell]
-    pairs = zip(cells[::2], cells[1::2], strict=False)
-    return [(key, float(value)) for key, value in pairs if re.fullmatch(_NUMBER, value, re.I)]
+    pairs = [(key, number_in(value)) for key, value in zip(cells[::2], cells[1::2], strict=False)]
+    return [(key, value) for key, value in pairs if value is not None and any(each.isalpha() for each in key)]

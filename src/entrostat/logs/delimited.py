@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -12,6 +13,7 @@ from entrostat.logs.names import RUNS, STEPS, role_of
 _METRIC, _VALUE = ("metric", "key", "tag", "name"), ("value", "values", "mean")
 _EXTRAS = ("__MIN", "__MAX")
 _DASH = " - "
+_DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+(?:[eE][-+]?\d+)?")
 
 
 def delimiter_of(line: str) -> str | None:
@@ -41,8 +43,14 @@ def rows_of(lines: Iterable[str], delimiter: str, tag: str) -> Iterator[tuple[di
     """
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     # A NUL, or the end of a line of another system within one, as damage leaves it, is nothing to the reader.
-    reader = csv.reader((line.replace("\0", "").replace("\r", "") for line in lines), delimiter=delimiter)
-    heading = [cell.strip().lstrip("\ufeff") for cell in next(reader, [])]
+    reader: Iterator[list[str]] = csv.reader(
+        (line.replace("\0", "").replace("\r", "") for line in lines), delimiter=delimiter
+    )
+    heading = [cell.strip() for cell in next(reader, [])]
+    if delimiter == ";":  # where the comma is the decimal point
+        reader = (
+            [cell.replace(",", ".") if _DECIMAL_COMMA.fullmatch(cell) else cell for cell in cells] for cells in reader
+        )
     lower = [cell.lower() for cell in heading]
     charts = _charts(heading)
     if charts:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from entrostat.logs.names import role_of
@@ -30,6 +31,18 @@ def rows_in(document: Any) -> dict[str, list[dict[str, Any]]]:
     return {"": next(rows for score, count, _, rows in found if (score, count) == best)}
 
 
+def outputs_of(notebook: Mapping[str, Any]) -> Iterator[str]:
+    """The lines that the cells of a Jupyter notebook printed; of a table, such as TRL's and Unsloth's, cells parted by tabs."""
+    for cell in notebook.get("cells") or ():
+        for output in cell.get("outputs") or ():
+            data = output.get("data") or {}
+            text, table = output.get("text") or (), data.get("text/html") or ()
+            yield from "".join(text).splitlines()
+            html = re.sub(r"\s*\n\s*", "", "".join(table))
+            for row in re.findall(r"<tr[^>]*>(.*?)</tr>", html):
+                yield "\t".join(re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row))
+
+
 def _collect(value: Any, label: str, depth: int, found: list[Any]) -> None:
     if depth > _DEEPEST:
         return
@@ -53,15 +66,23 @@ def _rows(value: Any) -> list[dict[str, Any]]:
         return []
     lists = {str(key): each for key, each in value.items() if isinstance(each, list) and _numeric(each)}
     if lists:
-        longest = max(map(len, lists.values()))
-        full = {key: each for key, each in lists.items() if len(each) == longest}
-        if longest > 1 and any(role_of(key) for key in full):
+        # Lists of one length are columns of one table; of several tables, the one with the most quantities, the entropy first.
+        alike = [
+            {key: each for key, each in lists.items() if len(each) == size} for size in set(map(len, lists.values()))
+        ]
+        full = max(alike, key=_worth)
+        if len(next(iter(full.values()))) > 1 and any(role_of(key) for key in full):
             return [dict(zip(full, each, strict=True)) for each in zip(*full.values(), strict=True)]
     if value and all(isinstance(each, dict) for each in value.values()) and all(str(key).isdigit() for key in value):
         return [{"step": int(key), **each} for key, each in value.items()]
     if any(isinstance(each, int | float) and role_of(str(key)) for key, each in value.items()):
         return [dict(value)]
     return []
+
+
+def _worth(columns: Mapping[str, Sequence[Any]]) -> tuple[bool, int, int]:
+    names = {role.name for key in columns if (role := role_of(key))}
+    return "entropy" in names, len(names), len(next(iter(columns.values())))
 
 
 def _numeric(values: Sequence[Any]) -> bool:

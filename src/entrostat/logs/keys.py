@@ -22,7 +22,10 @@ policy/policy_entropy skyrl exact
 policy/entropy skyrl exact
 approx_entropy nemo-rl sampled
 train/entropy_loss slime exact
+rollout/entropy slime exact
+critic/entropy/mean roll exact
 entropy_loss openrlhf exact
+ent_loss openrlhf exact
 token_entropy - unknown
 mean_token_entropy - unknown
 mean_entropy - unknown
@@ -45,10 +48,12 @@ ppo_actor/task_reward/avg areal
 ppo_actor/update/task_reward/avg areal
 reward/avg_raw_reward skyrl
 reward/avg_pass_at_1 skyrl
-rollout/rewards slime
 rollout/raw_reward slime
+rollout/rewards slime
+loss/avg_final_rewards skyrl
 objective/scores trl
 objective/rlhf_reward trl
+objective/verifiable_reward open-instruct
 accuracy nemo-rl
 scores open-instruct
 train_reward -
@@ -88,6 +93,7 @@ optim/kl_sample_train_v1 tinker
 mismatch_kl/all/mean prime-rl
 mismatch_kl prime-rl
 ppo_actor/update/kl/avg areal
+ppo_actor/update/approx_kl/avg areal
 policy/policy_kl skyrl
 kl_loss slime
 train/kl_loss slime
@@ -96,6 +102,7 @@ actor/ppo_kl verl
 objective/kl trl
 policy/approxkl_avg trl
 kl_penalty nemo-rl
+approx_policy_kl torchtune
 approx_kl -
 reference_kl -
 """,
@@ -148,6 +155,7 @@ train/grad_norm slime
 l2_norm -
 gradient_norm -
 grad norm -
+grad -
 """,
     "clip_fraction": """
 clip_ratio/region_mean trl
@@ -168,6 +176,7 @@ actor/lr verl
 optim/lr tinker
 lr -
 actor_lr openrlhf
+train/lr-pg_0 slime
 policy/policy_lr skyrl
 ppo_actor/update/lr areal
 """,
@@ -179,6 +188,8 @@ policy_loss openrlhf
 policy/policy_loss skyrl
 rl_loss -
 loss/all/mean prime-rl
+loss/mean prime-rl
+training_loss trl
 pg_loss -
 """,
     "evaluation": """

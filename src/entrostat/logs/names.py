@@ -7,9 +7,11 @@ is known to write.
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from entrostat.logs.keys import ENTROPY, OTHERS
 from entrostat.logs.records import UNKNOWN
@@ -107,7 +109,7 @@ TABLE = _table()
 _LOWER = {key.lower(): role for key, role in TABLE.items()}
 
 GUESSES: Mapping[str, re.Pattern[str]] = {
-    "entropy": re.compile(r"(?:^|.*[/_ .])entropy(?:[/_ .](?:mean|avg|average|per[_ ]token|token|tokens))*", re.I),
+    "entropy": re.compile(r"(?:^|.*[/_ .])entropy(?:[/_ .](?:mean|avg|average|all|per[_ ]token|token|tokens))*", re.I),
     "reward": re.compile(
         r"(?:.*[/_ .])?(?:reward|rewards)(?:[/_ .](?:mean|avg))*|(?:mean|avg|average)[ _]rewards?", re.I
     ),
@@ -120,20 +122,31 @@ GUESSES: Mapping[str, re.Pattern[str]] = {
     "loss": re.compile(r"loss", re.I),
 }
 _NOT = re.compile(
-    r"coef|coeff|target|bonus|weight|[/_ ](?:min|max|std|var|median)\b|advantage|value|critic/(?!rew|score|kl)", re.I
+    r"coef|coeff|target|bonus|weight|[/_ ](?:min|max|std|var|median)\b|advantage|value|critic/(?!rew|score|kl|entropy)",
+    re.I,
 )
+_NOT_ENTROPY = re.compile(
+    r"(?:cross|ref|reference|teacher|student|router|routing|expert|attention|attn|prompt|semantic|initial|old|max|min)"
+    r"[_ ]?entropy",
+    re.I,
+)
+_BITS = re.compile(r"(.*entropy.*?)(?:[_ ]in)?[_ (/]+bits\)?", re.I)
 _HELD_OUT_KEY = re.compile(r"(?:^|/)(?:eval|val|valid|validation|test|dev)[/_-]", re.I)
 _PREFIX = re.compile(r"^(?:train|training|train_metrics|metrics|data|logs?)/")
 _SCALED = re.compile(r"^(.*)\((1e-?\d+)\)$")  # verl once wrote `actor/lr(1e-4)`
 
 
+@lru_cache(maxsize=4096)
 def role_of(key: str) -> Role | None:
     """What a key stands for; None for one that is not needed."""
+    key = key.replace(" / ", "/")  # as notebooks show it
     if found := TABLE.get(key):
         return found
     if scaled := _SCALED.match(key):
         inner = role_of(scaled[1])
         return inner and Role(inner.name, inner.rank, inner.host, inner.kind, float(scaled[2]))
+    if (bits := _BITS.fullmatch(key)) and (inner := role_of(bits[1])) and inner.name == "entropy":
+        return Role(inner.name, 80, "-", UNKNOWN, math.log(2))
     plain = _PREFIX.sub("", key)
     if (
         found := TABLE.get(plain)
@@ -150,7 +163,7 @@ def role_of(key: str) -> Role | None:
         return (
             Role("evaluation", 90) if re.search(r"reward|acc|score|pass", key, re.I) and not _NOT.search(key) else None
         )
-    if _NOT.search(plain):
+    if _NOT.search(plain) or _NOT_ENTROPY.search(plain):
         return None
     for name, pattern in GUESSES.items():
         if pattern.fullmatch(plain):
@@ -160,7 +173,7 @@ def role_of(key: str) -> Role | None:
 
 def bare(key: str) -> str:
     """A key in small letters, without what a tracker puts before it."""
-    return _PREFIX.sub("", key).lower()
+    return _PREFIX.sub("", key).lower().replace(". ", "_").replace(" ", "_")
 
 
 def near(keys: Iterable[str], wanted: str = "entropy", count: int = 5) -> list[str]:

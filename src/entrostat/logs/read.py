@@ -21,8 +21,18 @@ CONFIG, METRICS = "config.yaml", "metrics.jsonl"
 CORE = ("entropy", "reward", "loss", "grad_norm")
 """Quantities that a run stands on: a NaN there is a fault, elsewhere a gap."""
 
+_TRAINED = frozenset({*CORE, "kl", "length", "evaluation", "reward_std", "no_spread"})
+"""Quantities of which a log of training holds at least one."""
+
+_MOST_NATS = 14.0
+"""No vocabulary has 1.2 million tokens, so that no distribution over one has more entropy."""
+
 _GENERIC = frozenset(
-    {"entropy", "reward", "kl", "loss", "grad_norm", "learning_rate", "reward_std", "accuracy", "scores"}
+    {
+        *("entropy", "reward", "kl", "loss", "grad_norm", "learning_rate", "reward_std", "accuracy", "scores"),
+        *("reward/mean", "policy_loss", "kl_loss", "ppo_kl", "pg_clipfrac", "response_length", "response_lengths"),
+        *("training_loss", "policy/entropy", "sequence_lengths"),
+    }
 )
 """Keys that many write: they say nothing about the host where none of its own stands beside them."""
 
@@ -80,10 +90,12 @@ def _runs_of(source: Source, path: Path, wanted: Mapping[str, str], every: bool)
         hint = f"; near it are {', '.join(map(repr, close))}" if close else f"; there are {_some(table.keys)}"
         raise ConfigError(f"{path}: there is no column {key!r} for the {name}{hint}")
     choice = {name: key for name, key in _choices(table, wanted).items() if name in QUANTITIES}
-    core = next((choice[name] for name in ("entropy", "reward", "loss", *QUANTITIES) if name in choice), None)
-    if core is None:
-        raise DataError(f"{path}: {source.found_nothing(table.keys)}")
-    parts = parts_of(table, table.values(core))
+    core = next((choice[name] for name in (*CORE, *QUANTITIES) if name in choice), None)
+    if core is None or not (wanted or set(choice) & _TRAINED):
+        raise DataError(
+            f"{path}: {source.found_nothing({key: held for key, held in table.keys.items() if key != STEP})}"
+        )
+    parts = parts_of(table, table.values(core), wanted.get("step"))
     host = source.host or _host(table.keys)
     common = _notes(table, choice, host, source)
     runs = []
@@ -134,16 +146,29 @@ def _choices(table: Any, wanted: Mapping[str, str]) -> dict[str, str]:
             continue
         values = table.values(key)
         count = int(np.isfinite(values).sum())
-        if role.name == "entropy" and count and float(np.nanmax(values)) <= 0 and float(np.nanmin(values)) < 0:
-            continue  # a term of the loss, with its sign and coefficient: not an entropy
+        if role.name == "entropy" and count and float(np.nanmax(values)) <= 0:
+            continue  # a term of the loss, with its sign and coefficient; or 0 throughout, where a host computes none
         if count:
             candidates.setdefault(role.name, []).append(((role.rank, place), count, key))
     chosen = dict(wanted)
-    for name, found in candidates.items():
-        if name not in chosen:
-            fullest = max(count for _, count, _ in found)
-            chosen[name] = min(each for each in found if 2 * each[1] >= fullest)[2]
-    return chosen
+    if "entropy" not in chosen and "entropy" in candidates:
+        chosen["entropy"] = _preferred(candidates["entropy"])
+    if "entropy" in chosen:
+        # What comes more often than the entropy, and not in its rows, is of samples or micro-batches.
+        rows = np.isfinite(table.values(chosen["entropy"]))
+        for name, found in candidates.items():
+            of_steps = [
+                (rank, count, key)
+                for rank, count, key in found
+                if 2 * count <= 3 * rows.sum() or 2 * np.isfinite(table.values(key)[rows]).sum() >= rows.sum()
+            ]
+            candidates[name] = of_steps or found
+    return {name: _preferred(found) for name, found in candidates.items()} | chosen
+
+
+def _preferred(found: list[tuple[tuple[int, int], int, str]]) -> str:
+    fullest = max(count for _, count, _ in found)
+    return min(each for each in found if 2 * each[1] >= fullest)[2]
 
 
 def _column(table: Any, part: Any, name: str, key: str) -> Column:
@@ -151,11 +176,23 @@ def _column(table: Any, part: Any, name: str, key: str) -> Column:
     values = part.take(table.values(key)) * (role.scale if role else 1.0)
     kind, unit = "", QUANTITIES[name]
     if name == "entropy":
-        kind = role.kind if role is not None and role.name == "entropy" else UNKNOWN
+        kind = _kind(table, key)
         unit = "nats per completion" if kind == SUM else unit
+    if key.startswith("objective/") and name == "kl":
+        unit = "nats per completion"  # TRL's PPO adds it up over the tokens
     if name == "no_spread" and key.endswith("/frac_mixed"):
         values = 1 - values
     return Column(name, key, values, unit, kind)
+
+
+def _kind(table: Any, key: str) -> str:
+    """How the entropy was computed, by its key; a sum, where it is more than any distribution over tokens can have."""
+    import numpy as np
+
+    if float(np.nanmedian(table.values(key))) > _MOST_NATS:
+        return SUM
+    role = role_of(key)
+    return role.kind if role is not None and role.name == "entropy" else UNKNOWN
 
 
 def _ratios(table: Any, part: Any, taken: dict[str, Column]) -> None:
@@ -182,25 +219,28 @@ def _host(keys: Mapping[str, bool]) -> str:
     for key in keys:
         role = role_of(key)
         if role is not None and role.host != "-" and bare(key) not in _GENERIC:
-            votes[role.host] = votes.get(role.host, 0) + (100 if role.host == "entrostat" else 1)
+            votes[role.host] = votes.get(role.host, 0) + (100 if role.host in ("entrostat", "roll") else 1)
     return max(votes, key=lambda host: votes[host]) if votes else "unknown"
 
 
 def _notes(table: Any, choice: Mapping[str, str], host: str, source: Any) -> list[Note]:
     notes = list(source.notes())
     if "entropy" not in choice:
-        close = near(table.keys)
+        close = near(key for key in table.keys if (role := role_of(key)) is None or role.name != "entropy")
         hint = (
             f"; nearest are {', '.join(map(repr, close))}: name one with --column entropy=KEY (tune: --entropy KEY)"
             if close
             else ""
         )
-        notes.append(Note("no-entropy", f"the log holds no entropy{hint}"))
+        notes.append(Note("no-entropy", f"the log holds no entropy{_left_out(table)}{hint}"))
     else:
-        role = role_of(choice["entropy"])
-        kind = role.kind if role is not None and role.name == "entropy" else UNKNOWN
+        kind = _kind(table, choice["entropy"])
         if kind != EXACT:
             notes.append(Note(f"entropy-{kind}", f"entropy is {choice['entropy']!r}: {KINDS[kind]}"))
+        if (role := role_of(choice["entropy"])) and role.scale != 1:
+            notes.append(
+                Note("entropy-scaled", f"{choice['entropy']!r} was multiplied by {role.scale:.3g}, to be in nats")
+            )
     used = set(choice.values())
     strange = {key: count for key, count in table.strange.items() if key in used or key in table.keys}
     core = {
@@ -208,8 +248,8 @@ def _notes(table: Any, choice: Mapping[str, str], host: str, source: Any) -> lis
     }
     if core:
         notes.append(Note("not-finite-core", f"NaN or infinite values in {_counted(core)}"))
-    if strange:
-        notes.append(Note("not-finite", f"NaN or infinite values in {_counted(strange)}"))
+    if rest := {key: count for key, count in strange.items() if key not in core}:
+        notes.append(Note("not-finite", f"NaN or infinite values in {_counted(rest)}"))
     if source.form not in ("CSV", "TensorBoard event files") and any(key in used for key in table.texts):
         notes.append(Note("numbers-as-text", f"numbers are written as text in {_counted(table.texts)}"))
     unfit = {key: text for key, text in table.unfit.items() if key not in table.columns and key not in STEPS}
@@ -217,6 +257,22 @@ def _notes(table: Any, choice: Mapping[str, str], host: str, source: Any) -> lis
         key, text = next(iter(unfit.items()))
         notes.append(Note("no-number", f"{key!r} holds text such as {text!r} and was left out"))
     return notes
+
+
+def _left_out(table: Any) -> str:
+    """Columns with an entropy's name that hold none."""
+    import numpy as np
+
+    found = []
+    for key in table.columns:
+        if (role := role_of(key)) and role.name == "entropy" and np.isfinite(values := table.values(key)).any():
+            why = (
+                "was not computed: it is 0 in every row"
+                if not np.nanmin(values)
+                else "is a term of the loss: it is negative"
+            )
+            found.append(f"{key!r} {why}")
+    return f" ({', '.join(found[:3])})" if found else ""
 
 
 def _counted(counts: Mapping[str, int]) -> str:

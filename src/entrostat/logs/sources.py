@@ -22,6 +22,8 @@ from entrostat.logs.trackers import WANDB_START, event_rows, is_event_file, parq
 
 CONFIG, METRICS, STATE = "config.yaml", "metrics.jsonl", "trainer_state.json"
 HEAD = 1 << 16
+_MAYBE = frozenset({".db", ".sqlite", ".parquet", ".gz", ".zip", ".json", ".ipynb", ".md"})
+"""Endings of files that are logs where nothing else in their folder looks like one."""
 LARGEST = 1 << 30
 Labeled = Iterator[tuple[Row, str]]
 
@@ -105,13 +107,17 @@ def _folder(path: Path) -> Source:
         return _events(path, events)
     if offline := sorted(path.rglob("run-*.wandb")):
         return _offline(path, offline)
-    logs = [each for each in sorted(path.iterdir()) if each.is_file() and _looks_like_a_log(each)]
+    files = [each for each in sorted(path.iterdir()) if each.is_file()]
+    logs = [each for each in files if _looks_like_a_log(each)] or [each for each in files if each.suffix in _MAYBE]
     if len(logs) == 1:
         return source_of(logs[0])
     if logs:
         raise ConfigError(f"{path} holds several logs: give one of {', '.join(each.name for each in logs[:8])}")
+    inner = [each for each in sorted(path.iterdir()) if each.is_dir() and any(each.iterdir())]
+    hint = f"; look in {', '.join(each.name for each in inner[:6])}" if inner else ""
     raise DataError(
-        f"{path} holds no log: neither {METRICS} nor {STATE}, nor event files, nor a .jsonl, .csv, .log, .txt, .db or .parquet"
+        f"{path} holds no log: neither {METRICS} nor {STATE}, nor event files, nor a .jsonl, .csv, .log, .txt, .db, .parquet or "
+        f".json{hint}"
     )
 
 
@@ -173,7 +179,13 @@ def _file(path: Path, head: bytes) -> Source:
         return _unpacked(path, path.name.removesuffix(".gz"), lambda: cast("IO[bytes]", gzip.open(path)))
     if head.startswith(b"PK\x03\x04"):
         return _zipped(path)
-    return text_source(path, path.name, lambda: path.open(encoding="utf-8", errors="replace", newline=None), head)
+    encoding = _encoding(head)
+    return text_source(path, path.name, lambda: path.open(encoding=encoding, errors="replace", newline=None), head)
+
+
+def _encoding(head: bytes) -> str:
+    """UTF-16 as PowerShell writes what it redirects, by its mark; else UTF-8, whose mark is taken off where there is one."""
+    return "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
 
 
 def _zipped(path: Path) -> Source:
@@ -203,18 +215,19 @@ def _unpacked(path: Path, name: str, opened: Callable[[], IO[bytes]]) -> Source:
             head = file.read(HEAD)
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError) as error:
         raise DataError(f"cannot unpack {path}: {error}") from error
-    if b"\0" in head[:1024]:
+    encoding = _encoding(head)
+    if encoding != "utf-16" and b"\0" in head[:1024]:
         raise DataError(f"{path} holds no text: unpack it and give what is inside")
 
     def text() -> IO[str]:
-        return io.TextIOWrapper(opened(), encoding="utf-8", errors="replace", newline=None)
+        return io.TextIOWrapper(opened(), encoding=encoding, errors="replace", newline=None)
 
     return text_source(path, Path(name).name, text, head)
 
 
 def text_source(path: Path, name: str, opened: Callable[[], IO[str]], head: bytes) -> Source:
     """A text: a JSON document, or lines."""
-    start = head.decode("utf-8", errors="replace").lstrip("\ufeff \t\r\n")
+    start = head.decode(_encoding(head), errors="replace").lstrip("\ufeff \t\r\n")
     if start[:1] in ("{", "[") and _is_document(start, len(head) < HEAD):
         return _document(path, name, opened)
     suffix = Path(name).suffix.lower()
@@ -269,7 +282,7 @@ def _is_document(start: str, whole: bool) -> bool:
 
 
 def _document(path: Path, name: str, opened: Callable[[], IO[str]]) -> Source:
-    from entrostat.logs.documents import rows_in
+    from entrostat.logs.documents import outputs_of, rows_in
 
     try:
         with closing(opened()) as file:
@@ -283,6 +296,11 @@ def _document(path: Path, name: str, opened: Callable[[], IO[str]]) -> Source:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is JSON that is cut or damaged: {error}") from error
+    if isinstance(document, dict) and "nbformat" in document:
+        lines = Lines()
+        return Source(
+            Path(name).stem, "a notebook's output", lambda: ((row, "") for row in lines.rows(outputs_of(document)))
+        )
     found = rows_in(document)
     if not found:
         raise DataError(

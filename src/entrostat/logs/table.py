@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from entrostat.logs.console import STEP
+from entrostat.logs.console import STEP, number_in
 from entrostat.logs.names import HELD_OUT, RUNS, STEPS, role_of
 from entrostat.logs.records import Note
 
@@ -116,15 +116,6 @@ class Table:
         return out
 
 
-def number_in(text: str) -> float | None:
-    """The number that a text is: `0.3`, `1e-6`, `nan`, and of `5/100` the first; None otherwise."""
-    try:
-        return float(text)
-    except ValueError:
-        head, slash, tail = text.partition("/")
-        return float(head) if slash and head.strip().isdigit() and tail.strip().isdigit() else None
-
-
 def _held_out(row: Mapping[str, Any]) -> bool:
     return any(isinstance(kind := row.get(key), str) and kind.lower() in HELD_OUT for key in _KINDS)
 
@@ -154,11 +145,12 @@ class Part:
         return out
 
 
-def parts_of(table: Table, core: Values) -> list[Part]:
+def parts_of(table: Table, core: Values, step: str | None = None) -> list[Part]:
     """The runs of a table.
 
     Args:
         core: (rows,) the column that says which rows are optimizer steps: the entropy, or else the reward.
+        step: the key of the step, where it should not be found by its name.
     """
     labels = np.asarray(table.labels)
     found = []
@@ -166,13 +158,17 @@ def parts_of(table: Table, core: Values) -> list[Part]:
         rows = np.flatnonzero(labels == label) if len(set(table.labels)) > 1 else np.arange(table.rows)
         if not np.isfinite(core[rows]).any() and len(set(table.labels)) > 1:
             continue
-        found += _runs(table, core, rows, label)
+        found += _runs(table, core, rows, label, step)
     return found
 
 
-def _runs(table: Table, core: Values, rows: Any, label: str) -> list[Part]:
+def _runs(table: Table, core: Values, rows: Any, label: str, named: str | None) -> list[Part]:
     notes: list[Note] = []
-    key, steps = _steps(table, core, rows, notes)
+    key, steps = _steps(table, core, rows, notes, named)
+    back = np.diff(steps[np.isfinite(steps)])
+    if len(back) > 3 and (back < 0).mean() > 0.9:
+        rows, steps = rows[::-1], steps[::-1]
+        notes.append(Note("newest-first", "the log begins with its last step: its rows were turned round"))
     is_core = np.isfinite(core[rows])
     steps, group_of = _joined(steps, is_core)
     cuts = _beginnings(steps)
@@ -198,12 +194,13 @@ def _runs(table: Table, core: Values, rows: Any, label: str) -> list[Part]:
     return parts
 
 
-def _steps(table: Table, core: Values, rows: Any, notes: list[Note]) -> tuple[str, Values]:
-    """The step of each row: of the keys that hold one, the first that most rows of the core have; else the row's number."""
+def _steps(table: Table, core: Values, rows: Any, notes: list[Note], named: str | None) -> tuple[str, Values]:
+    """The step of each row: as it was named; of the keys that hold one, the first that most rows of the core have; else the
+    row's number."""
     is_core = np.isfinite(core[rows])
     candidates = [key for key in table.columns if (role := role_of(key)) and role.name == "step"]
     candidates.sort(key=lambda key: (role_of(key).rank, key.count("/")))  # type: ignore[union-attr]
-    for key in [*candidates, *([STEP] if STEP in table.columns else [])]:
+    for key in [*([named] if named else []), *candidates, *([STEP] if STEP in table.columns else [])]:
         values = table.values(key)[rows]
         has = np.isfinite(values)
         if has[is_core].mean() >= 0.9:

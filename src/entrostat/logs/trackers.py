@@ -175,7 +175,8 @@ def sqlite_rows(path: Path) -> Iterator[tuple[Row, str]]:
                 except (ValueError, TypeError, RecursionError):
                     continue
                 if isinstance(values, dict):
-                    yield {**values, "step": step}, label
+                    # The database counts calls of its logger, as W&B does; a step among the metrics says more.
+                    yield {"_step": step, **values}, label
     except sqlite3.Error as error:
         raise DataError(f"cannot read the database {path}: {error}") from error
 
