@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
@@ -18,6 +18,16 @@ from device import DEVICE, OnDevice
 FOLDERS = {"stats", "methods", "core", "attribution"}
 
 gc.disable()  # while the test files import torch, transformers and TRL: a million objects, none of them garbage
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that fork come first, side by side: one process serves them all, and none of their long tests starts last."""
+    forking = {item.path for item in items if "ranks" in {getattr(each, "__module__", "") for each in _names(item)}}
+    items.sort(key=lambda item: item.path not in forking)
+
+
+def _names(item: pytest.Item) -> Iterable[object]:
+    return vars(getattr(item, "module", None) or object).values()
 
 
 def pytest_collection_finish() -> None:

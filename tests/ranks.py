@@ -1,4 +1,4 @@
-"""Two ranks of one run over gloo. They are forked from a process that has TRL imported, which takes longer than what they do."""
+"""Processes of a test's own. They are forked from one that has TRL imported, which takes longer than what they do."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LONGEST = 240  # seconds
 
 
 def on_two_ranks(task: Callable[..., object], *arguments: Any, variables: Mapping[str, str] | None = None) -> None:
-    """Call `task(*arguments)` in two processes, in the environment that `torchrun` makes for each.
+    """Call `task(*arguments)` in two processes, in the environment that `torchrun` makes for each, to meet over gloo.
 
     Raises:
         ProcessRaisedException: either failed; with its traceback. The other one is ended.
@@ -26,28 +26,37 @@ def on_two_ranks(task: Callable[..., object], *arguments: Any, variables: Mappin
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    get_context("forkserver").set_forkserver_preload(PRELOADED)
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(
-        sys.path
-    )  # where the forking process looks for what it imports beforehand
-    try:
-        ranks = start_processes(
-            _rank, (task, arguments, {**(variables or {}), **common}), 2, join=False, start_method="forkserver"
-        )
-    finally:
-        os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
-    deadline = time.monotonic() + LONGEST
-    while not ranks.join(max(0.0, deadline - time.monotonic())):
-        if time.monotonic() > deadline:
-            for each in ranks.processes:
-                each.kill()
-            raise TimeoutError(f"the two ranks did not end within {LONGEST} s")
+        port = str(free.getsockname()[1])
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    _fork(2, _rank, task, arguments, {**(variables or {}), **common})
+
+
+def in_a_process(task: Callable[..., object], *arguments: Any) -> None:
+    """Call `task(*arguments)` in one process; raises as `on_two_ranks` does, and where it exits with a code other than 0."""
+    _fork(1, _alone, task, arguments)
 
 
 def _rank(rank: int, task: Callable[..., object], arguments: tuple[Any, ...], variables: dict[str, str]) -> None:
-    gc.freeze()
     os.environ.update(variables, RANK=str(rank), LOCAL_RANK=str(rank))
+    _alone(rank, task, arguments)
+
+
+def _alone(_: int, task: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+    gc.freeze()  # what was imported beforehand
     task(*arguments)
+
+
+def _fork(number: int, task: Callable[..., object], *arguments: Any) -> None:
+    get_context("forkserver").set_forkserver_preload(PRELOADED)
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)  # where it looks for what it imports beforehand
+    try:
+        context = start_processes(task, arguments, number, join=False, start_method="forkserver")
+    finally:
+        os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
+    deadline = time.monotonic() + LONGEST
+    while not context.join(max(0.0, deadline - time.monotonic())):
+        if time.monotonic() > deadline:
+            for each in context.processes:
+                each.kill()
+            raise TimeoutError(f"the processes of a test did not end within {LONGEST} s")

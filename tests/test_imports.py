@@ -77,7 +77,9 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def test_a_backward_import_is_found(
     broken: dict[str, str], file: str, line: str, arrow: str, contract: str | None
 ) -> None:
-    found = [name for name, told in broken.items() if re.search(rf"^[- ] +entrostat\.{re.escape(arrow)} \(", told, re.M)]
+    found = [
+        name for name, told in broken.items() if re.search(rf"^[- ] +entrostat\.{re.escape(arrow)} \(", told, re.M)
+    ]
     if contract is None:
         importer, imported = (part.removeprefix("entrostat.").partition(".")[0] for part in arrow.split(" -> "))
         told = broken["Imports point one way"]

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 from cli.test_main import call
+from ranks import in_a_process
 from run.small_run import SMALL, THIRD_PARTY
 
+from entrostat.__main__ import main
 from entrostat.cli import _text, env
 from entrostat.cli._progress import Plain
 from entrostat.cli._text import Forgiving, console, shown
@@ -201,24 +203,19 @@ def test_markup_in_names_is_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert "[red]a[/red] :smile: [/]" in printed and "[bold]x[/] [/nothing]" in printed
 
 
-def test_training_outlives_the_reader_of_its_output(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "entrostat",
-        "train",
-        *SMALL,
-        "steps=2",
-        "eval.problems=0",
-        "--out",
-        str(tmp_path / "run"),
-    ]
+def _train_unread(folder: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    with os.fdopen(writing, "w") as closed:
-        done = subprocess.run(command, stdout=closed, stderr=subprocess.PIPE, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "Broken pipe" not in done.stderr and (tmp_path / "run" / "summary.json").exists()
+    os.dup2(writing, 1)
+    with (folder / "said").open("w") as said:
+        os.dup2(said.fileno(), 2)
+    sys.argv = ["entrostat", "train", *SMALL, "steps=2", "eval.problems=0", "--out", str(folder / "run")]
+    main()
+
+
+def test_training_outlives_the_reader_of_its_output(tmp_path: Path) -> None:
+    in_a_process(_train_unread, tmp_path)
+    assert "Broken pipe" not in (tmp_path / "said").read_text() and (tmp_path / "run" / "summary.json").exists()
 
 
 def test_a_stream_that_cannot_be_written_is_dropped() -> None:
