@@ -60,6 +60,15 @@ def test_a_jump_of_the_steps_parts_the_log(tmp_path: Path) -> None:
     assert len(log.measured) == 6 and log.skipped == 3
 
 
+def test_an_entropy_that_no_controller_can_hold_is_refused_with_the_reason(tmp_path: Path) -> None:
+    sums = [{"step": s, "entropy": 150.0, "output": 0.1} for s in range(5)]
+    with pytest.raises(ConfigError, match="'entropy' is a sum over the tokens"):
+        read_log(lines(tmp_path / "a.jsonl", sums))
+    zeros = [{"step": s, "actor/entropy": 0.0, "reward": 0.1, "output": 0.1} for s in range(5)]
+    with pytest.raises(ConfigError, match="'actor/entropy' was not computed: it is 0 in every row"):
+        read_log(lines(tmp_path / "a.jsonl", zeros))
+
+
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     broken = tmp_path / "a.jsonl"
     with pytest.raises(ConfigError, match="no such file"):

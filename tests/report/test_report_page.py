@@ -184,6 +184,8 @@ def test_noise_is_that_of_a_batch_and_not_the_trend() -> None:
     y = np.linspace(1, 0, 2000) + 0.01 * random.normal(size=2000)
     assert noise(y) == pytest.approx(0.01, rel=0.15) and noise(y[:2]) == 0
     assert trend(np.ones(10), 5).tolist() == pytest.approx([1] * 10)
+    assert trend(np.arange(40.0), 25).tolist() == pytest.approx(range(40))  # at the ends, too
+    assert trend(np.array([3.0]), 25).tolist() == [3.0]
 
 
 def test_the_band_is_the_logged_standard_error(tmp_path: Path) -> None:

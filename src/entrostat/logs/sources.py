@@ -54,7 +54,10 @@ class Source:
     def found_nothing(self, keys: Mapping[str, bool]) -> str:
         """Why there is no run in it."""
         if not keys:
-            return f"holds no rows of numbers (read as {self.form})"
+            return (
+                f"holds no rows of numbers (read as {self.form}): give what the trainer logs its metrics to, such as "
+                "trainer_state.json, metrics.jsonl, a CSV or its console's output"
+            )
         shown = ", ".join(map(repr, list(keys)[:12])) + (" ..." if len(keys) > 12 else "")
         return (
             f"holds numbers (read as {self.form}) but none of them is an entropy, a reward, a length or a gradient by its name; "
@@ -74,7 +77,7 @@ def source_of(path: Path) -> Source:
     except OSError as error:
         raise DataError(f"cannot read the log {path}: {error.strerror or error}") from error
     if not head:
-        raise DataError(f"{path} is empty")
+        raise DataError(f"{path} is empty: nothing has been logged to it yet")
     return _file(path, head)
 
 

@@ -55,8 +55,15 @@ def read_log(path: str | Path, entropy: str | None = None, output: str | None = 
     runs = read(path, named)
     found = [(_stretch(run, _moved(run)), run) for run in runs]
     (rows, run) = max(found, key=lambda each: len(each[0]))
-    if "entropy" not in run or run.columns["entropy"].kind == SUM:
-        raise ConfigError(f"{path}: no column for the entropy: name it with --entropy. There are {_shown(run)}")
+    if "entropy" not in run:
+        why = note.text if (note := run.noted("no-entropy")) else "no column for the entropy"
+        raise ConfigError(f"{path}: {why}: name it with --entropy. There are {_shown(run)}")
+    if run.columns["entropy"].kind == SUM:
+        key = run.columns["entropy"].key
+        raise ConfigError(
+            f"{path}: {key!r} is a sum over the tokens of a completion, and a controller needs nats per token: "
+            f"name another column with --entropy, or log the mean. There are {_shown(run)}"
+        )
     moved = _moved(run)
     if moved is None:
         hint = "a run without control has none, but `entrostat tune --probe` makes one"

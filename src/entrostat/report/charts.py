@@ -75,7 +75,9 @@ def entropy(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
     if told:
         how = " or ".join(sorted(told, reverse=True))
         note = f"The band: the trend ± two standard errors of one batch's mean, {how}; what stays inside may be noise. {note}"
-    return [_chart("entropy", "Policy entropy against its target", NATS, series, note, zero=True)]
+    title = "Policy entropy against its target" if targets else "Policy entropy"
+    units = dict.fromkeys(run.columns["entropy"].unit for run in runs if "entropy" in run)
+    return [_chart("entropy", title, ", ".join(units) or NATS, series, note, zero=True)]
 
 
 def _noise(errors: Any, clean: Any) -> tuple[Any, bool]:

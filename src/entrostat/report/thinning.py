@@ -46,12 +46,20 @@ def means(x: Values, columns: dict[str, Values], most: int = MOST // 4) -> tuple
 
 
 def trend(y: Values, window: int) -> Values:
-    """The running mean over `window` rows about each, fewer at the ends."""
+    """The running mean over `window` rows about each; at the ends, where the rows lie on one side, the line through them."""
     n = len(y)
-    sums = np.concatenate([[0.0], np.cumsum(y)])
-    low = np.maximum(np.arange(n) - window // 2, 0)
-    high = np.minimum(np.arange(n) + window // 2 + 1, n)
-    return (sums[high] - sums[low]) / (high - low)
+    at = np.arange(n)
+    low = np.maximum(at - window // 2, 0)
+    high = np.minimum(at + window // 2 + 1, n)
+
+    def mean(values: Values) -> Values:
+        sums = np.concatenate([[0.0], np.cumsum(values)])
+        return np.asarray((sums[high] - sums[low]) / (high - low))
+
+    middle, center = mean(y), (low + high - 1) / 2
+    spread = mean(at.astype(float) ** 2) - center**2
+    slope = np.divide(mean(at * y) - center * middle, spread, out=np.zeros(n), where=spread > 0.1)
+    return np.where(center == at, middle, middle + slope * (at - center))
 
 
 def noise(y: Values) -> float:

@@ -30,8 +30,8 @@ function head(content) {
   if (runs.length === 1) {
     fact(number(runs[0].steps), `steps logged, ${number(runs[0].first)} to ${number(runs[0].last)}`);
     const entropy = last(content, "entropy", 0), reward = last(content, "reward", 0);
-    const target = content.charts.find((c) => c.id === "entropy")?.series.find((s) => s.color === "target");
-    if (entropy) fact(`${short(entropy[0])} → ${short(entropy[1])}`, "entropy, first and last [nats per token]");
+    const chart = content.charts.find((c) => c.id === "entropy"), target = chart?.series.find((s) => s.color === "target");
+    if (entropy) fact(`${short(entropy[0])} → ${short(entropy[1])}`, `entropy, first and last [${chart.y}]`);
     if (target) fact(short(target.y[target.y.length - 1]), "target at the end [nats per token]");
     if (reward) fact(`${short(reward[0])} → ${short(reward[1])}`, "reward, first and last");
   }
@@ -61,7 +61,7 @@ function found(finding, label) {
   } }, `steps ${number(finding.steps[0])} to ${number(finding.steps[1])}`);
   return el("article", { class: `card finding ${finding.severity}` },
     el("div", { class: "title" }, el("span", { class: `badge ${finding.severity}` }, finding.severity), el("h3", {}, label ? `${label}: ${finding.title}` : finding.title)),
-    el("p", {}, finding.text), el("p", {}, el("b", {}, "What to do: "), finding.advice),
+    el("p", {}, finding.text), el("p", {}, el("b", {}, "What to do: "), ...finding.advice.split("`").map((part, i) => i % 2 ? el("code", {}, part) : part)),
     el("div", { class: "meta" }, el("span", {}, finding.code), el("span", {}, `confidence ${Math.round(finding.confidence * 100)} %`), zoom));
 }
 
