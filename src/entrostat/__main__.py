@@ -1,4 +1,4 @@
-"""The command `entrostat`, also as `python -m entrostat`: Ctrl-C ends it quietly while its modules are still being loaded."""
+"""The command `entrostat`, also as `python -m entrostat`: Ctrl-C ends it with a word while its modules are still being loaded."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import sys
 
 def main() -> None:
     """See `entrostat.cli.main`."""
+    from entrostat.cli import _interrupt
+
     try:
+        _interrupt.listen()
         from entrostat.cli.main import main as run
 
         run()
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(_interrupt.end())
 
 
 if __name__ == "__main__":

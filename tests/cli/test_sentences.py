@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -238,20 +237,24 @@ def test_a_stream_that_cannot_be_written_is_dropped() -> None:
     assert _text.__doc__
 
 
-def test_ctrl_c_while_modules_are_loaded_is_quiet() -> None:
-    script = """
+@pytest.mark.parametrize("becomes", ["raise KeyboardInterrupt", "raise ImportError('broken off')"])
+def test_ctrl_c_while_modules_are_loaded_is_a_word(becomes: str) -> None:
+    script = f"""
 import os, signal, sys
 class Finder:
     def find_spec(self, name, *_):
         if name == "typer":
-            os.kill(os.getpid(), signal.SIGINT)
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+            except KeyboardInterrupt:
+                {becomes}
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, where the suite runs in the background of a shell
 sys.meta_path.insert(0, Finder())
 from entrostat.__main__ import main
 main()
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (130, ""), signal.SIGINT
+    assert (done.returncode, done.stderr) == (130, "stopped\n")
 
 
 def test_tasks_and_models_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

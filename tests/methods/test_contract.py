@@ -260,10 +260,17 @@ def test_nan_logits_are_refused_and_move_nothing(case: Case) -> None:
 
 
 @every
-def test_nan_advantages_do_not_reach_the_state(case: Case) -> None:
-    control = trained(case)
-    apply(control, data(5).replace(advantages_BT=torch.full((8, 6), math.nan).double()))
-    control.step()
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_advantages_that_are_no_number_are_said_counted_and_left_out(case: Case, value: float) -> None:
+    control, step = trained(case), data(5)
+    advantages = step.advantages_BT.clone()
+    advantages[0] = value
+    apply(control, step.replace(advantages_BT=advantages))
+    lost = int(step.mask_BT[0].sum())
+    with pytest.warns(UserWarning, match=f"advantage of {lost} of .* tokens is NaN or infinite"):
+        metrics = control.step()
+    assert metrics["entropy_control/advantages_not_finite"] == lost
+    assert all(map(math.isfinite, metrics.values())), metrics
     plain(control)
     surrogate = apply(control, data(6))
     assert surrogate.weight_BT is None or torch.isfinite(surrogate.weight_BT).all()

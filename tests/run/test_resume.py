@@ -6,13 +6,15 @@ import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from run.small_run import THIRD_PARTY, Told, go_on, run, timeless
 
 from entrostat.errors import ConfigError
-from entrostat.run import checkpoints
+from entrostat.run import checkpoints, exact
+from entrostat.run.failure import ways_on
 from entrostat.run.record import Run
 
 pytestmark = [pytest.mark.filterwarnings(each) for each in THIRD_PARTY]
@@ -52,6 +54,46 @@ def test_a_run_stopped_by_ctrl_c_goes_on_exactly(tmp_path: Path, settings: tuple
         k: v for k, v in whole.summary.items() if k not in differing
     }
     assert any(row["grad_norm"] > 0 for row in unbroken.steps), "nothing was learnt, so nothing was compared"
+
+
+@pytest.mark.parametrize("where", ["start", "step", "checkpoint"])
+def test_a_second_ctrl_c_stops_at_once_and_nothing_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    short = ("steps=4", "trainer.save_steps=1", "eval.problems=0")
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    run(whole, *short)
+
+    def twice(step: int) -> None:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    place = exact._Exact._place
+
+    def while_saving(self: Any) -> dict[str, Any]:
+        if self.state.global_step == 3:
+            twice(3)
+        return place(self)
+
+    if where == "checkpoint":
+        monkeypatch.setattr(exact._Exact, "_place", while_saving)  # after the weights, before the rest
+    at = {"start": 1, "step": 3, "checkpoint": 99}[where]
+    with pytest.raises(KeyboardInterrupt):
+        run(broken, *short, progress=Told(lambda now: twice(now) if now == at else None))
+    monkeypatch.undo()
+    if where == "checkpoint":
+        assert (broken / "checkpoints" / "checkpoint-3").is_dir(), "broken off in the middle"
+    kept = f"--resume {broken} " + ("starts over from step 0" if where == "start" else "goes on from checkpoint-2")
+    assert kept in ways_on(broken)
+    told = Told()
+    assert go_on(broken, progress=told).finished
+    assert ("going on from step 2" in told.notes) == (where != "start")
+    assert any("skipped checkpoint-3" in note for note in told.notes) == (where == "checkpoint")
+    assert any("starting over from step 0" in note for note in told.notes) == (where == "start")
+    unbroken, resumed = Run.load(whole), Run.load(broken)
+    assert [timeless(row) for row in resumed.metrics] == [timeless(row) for row in unbroken.metrics]
+    assert ways_on(broken) == f"the run in {broken} has finished"
+    assert ways_on(tmp_path / "none") == "nothing was written yet: start again"
 
 
 def test_incomplete_checkpoints_are_skipped_and_named_and_a_finished_run_can_go_on(tmp_path: Path) -> None:

@@ -158,7 +158,15 @@ def test_histogram_bins_are_closed_above() -> None:
 def test_only_what_the_statistics_allow() -> None:
     batch = make_batch(7)
     names = set(summarize(TokenBatch(TokenStats(entropy=batch.stats.entropy), torch.ones(6), batch.mask_BT)).values)
-    assert names == {"tokens", "tokens/positive", "tokens/negative", "entropy", "entropy_sq", "sequences"} | {
+    assert names == {
+        "tokens",
+        "tokens/positive",
+        "tokens/negative",
+        "tokens/not_finite",
+        "entropy",
+        "entropy_sq",
+        "sequences",
+    } | {
         "entropy/positive",
         "entropy/negative",
         *CLUSTER_SUMS,

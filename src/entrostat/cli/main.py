@@ -18,6 +18,7 @@ import typer
 
 import entrostat.cli
 from entrostat import __version__
+from entrostat.cli import _interrupt
 from entrostat.errors import ConfigError, EntrostatError
 
 app = typer.Typer(
@@ -70,12 +71,16 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         _say(f"error: {error}")
         sys.exit(2 if isinstance(error, ConfigError) else 1)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except (SystemExit, KeyboardInterrupt) as error:
+        if (interruption := _interrupt.behind(error)) is None:
+            raise
+        sys.exit(_interrupt.end(str(interruption)))
     except BrokenPipeError:
         _leave_pipe()
         sys.exit(1)
     except Exception as error:
+        if _interrupt.asked():  # and lost on its way up, in an import or a callback from C
+            sys.exit(_interrupt.end())
         if "--debug" in words:
             raise
         if isinstance(error, ModuleNotFoundError) and (missing := (error.name or "").partition(".")[0]) not in OWN:

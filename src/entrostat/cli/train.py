@@ -55,12 +55,16 @@ def command(
         return
 
     from entrostat.report.figure import entropy_figure
+    from entrostat.run.failure import ways_on
     from entrostat.run.record import Run
 
     with claim(folder, resume=resume is not None):
-        with progress_for(config, quiet) as progress:
-            outcome = train(config, folder, progress, allow or ())
-        entropy_figure([Run.load(folder)], folder / FIGURE)
+        try:
+            with progress_for(config, quiet) as progress:
+                outcome = train(config, folder, progress, allow or ())
+            entropy_figure([Run.load(folder)], folder / FIGURE)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"stopped at once: {ways_on(folder)}") from None
         progress.close(outcome)
     if not outcome.finished:
         raise typer.Exit(130)

@@ -90,7 +90,20 @@ class Watch:
                 "It goes on with a weak feedback; tell it of the delay (0 or 1) and the optimizer's momentum, or take another "
                 "batch for each update",
             )
-        return self._sampled(standard)
+        return self._lost(standard) | self._sampled(standard)
+
+    def _lost(self, standard: Summary) -> dict[str, float]:
+        """Tokens whose advantage is NaN or infinite: said once, and counted."""
+        lost = standard.get("tokens/not_finite")
+        if not lost:
+            return {}
+        self._say(
+            "lost",
+            f"the advantage of {lost:.0f} of {standard.tokens:.0f} tokens is NaN or infinite: a reward was no finite number. The "
+            "measurements leave them out (metric entropy_control/advantages_not_finite counts them); the loss of the step is of "
+            "no use. Look at the rewards",
+        )
+        return {"advantages_not_finite": lost}
 
     def _lasts(self, name: str, now: bool, steps: int) -> bool:
         """Whether something has been so for `steps` steps in a row."""

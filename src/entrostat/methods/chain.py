@@ -176,8 +176,12 @@ class Chain:
         before: tuple[Any, ...],
         acting: Callable[[int, Mapping[str, Tensor]], Any],
     ) -> tuple[Surrogate, Sums]:
-        """Each link measures what the links before it left, and acts on it in the state that `acting` gives it."""
+        """Each link measures what the links before it left, and acts on it in the state that `acting` gives it.
+
+        Tokens whose advantage is no finite number are to the links as if they were padding.
+        """
         plain, sums = surrogate, []
+        batch = replace(batch, mask_BT=batch.mask & surrogate.advantages_BT.isfinite())
         for index, link in enumerate(self.links):
             measured = _declared(link, link.measure(surrogate, batch, before[index]))
             surrogate = link.apply(replace(surrogate, sums={}), batch, acting(index, measured))

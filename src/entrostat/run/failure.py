@@ -13,7 +13,7 @@ from entrostat.core.config import blame
 from entrostat.errors import ConfigError, EntrostatError, HostError, RunFailed
 from entrostat.run.checkpoints import find
 from entrostat.run.config import RunConfig
-from entrostat.run.folder import CHECKPOINTS, METRICS
+from entrostat.run.folder import CHECKPOINTS, CONFIG, METRICS, SUMMARY
 
 TRACEBACK = "error.txt"
 _DIVERGED = ("inf, nan or element < 0", "is not finite", "non-finite", "probability tensor contains")
@@ -46,11 +46,26 @@ def _failed(folder: Path, step: int, error: Exception) -> RunFailed:
             f"after step {step} the policy has diverged ({text}): lower trainer.learning_rate or set "
             f"trainer.max_grad_norm, and start again, or from an earlier checkpoint. The traceback is in {place}"
         )
-    saved = None
-    with suppress(ConfigError):  # a folder that --resume would refuse
-        saved = find(folder / CHECKPOINTS).newest
+    saved = _newest(folder)
     then = f"--resume goes on from {saved.name}" if saved else "no checkpoint was saved yet: start again"
     return RunFailed(f"after step {step} the run failed: {text}. The traceback is in {place}; {then}")
+
+
+def ways_on(folder: Path) -> str:
+    """What a run that was broken off has left, and how to go on."""
+    if not (folder / CONFIG).exists():
+        return "nothing was written yet: start again"
+    if (folder / SUMMARY).exists():
+        return f"the run in {folder} has finished"
+    if (saved := _newest(folder)) is None:
+        return f"no checkpoint was saved yet: entrostat train --resume {folder} starts over from step 0"
+    return f"entrostat train --resume {folder} goes on from {saved.name}"
+
+
+def _newest(folder: Path) -> Path | None:
+    with suppress(ConfigError):  # a folder that --resume would refuse
+        return find(folder / CHECKPOINTS).newest
+    return None
 
 
 def diverged(error: BaseException) -> bool:
@@ -65,4 +80,4 @@ def _last_is_strange(folder: Path) -> bool:
     return False
 
 
-__all__ = ["TRACEBACK", "explained"]
+__all__ = ["TRACEBACK", "explained", "ways_on"]

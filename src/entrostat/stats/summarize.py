@@ -37,7 +37,7 @@ def sum_dtype(device: torch.device) -> torch.dtype:
 def summary_names(want: Iterable[Want]) -> tuple[str, ...]:
     """The names of the sums of `summarize` where these statistics are there: known before the first batch."""
     have = set(want)
-    names = ["tokens", "tokens/positive", "tokens/negative", "sequences"]
+    names = ["tokens", "tokens/positive", "tokens/negative", "tokens/not_finite", "sequences"]
     if "entropy" in have:
         names += ["entropy", "entropy_sq", "entropy/positive", "entropy/negative", *CLUSTER_SUMS]
     if "logp" in have:
@@ -60,7 +60,8 @@ def summary_names(want: Iterable[Want]) -> tuple[str, ...]:
 def summarize(batch: TokenBatch, push_BT: Tensor | None = None) -> Summary:
     """Additive sums over the masked tokens of one micro-batch, as 0-dimensional tensors.
 
-    Always: `tokens`, `sequences`, and where the statistics allow:
+    Always: `tokens`, `sequences`, `tokens/not_finite` (whose advantage is no finite number: for the other sums it is 0), and
+    where the statistics allow:
 
     * entropy: `entropy`, `entropy_sq`; and split by the sign of the advantage `entropy/positive`, `tokens/positive`,
       `entropy/negative`, `tokens/negative`; and over sequences or prompts those of `stats.clusters`
@@ -99,9 +100,11 @@ def _sums(batch: TokenBatch, push_BT: Tensor | None) -> Summary:
     dtype = sum_dtype(mask.device)
     stats = batch.stats.detach()
     have = stats.available()
-    advantages = batch.advantages_BT
+    lost = ~batch.advantages_BT.isfinite()
+    advantages = batch.advantages_BT.masked_fill(lost, 0)
     positive, negative = mask & (advantages > 0), mask & (advantages < 0)
     columns: dict[str, Tensor] = {"tokens": mask, "tokens/positive": positive, "tokens/negative": negative}
+    columns["tokens/not_finite"] = mask & lost
     if "entropy" in have:
         entropy = stats.need("entropy")
         columns |= {
@@ -120,7 +123,7 @@ def _sums(batch: TokenBatch, push_BT: Tensor | None) -> Summary:
     if {"logp", "entropy", "baseline"} <= have:
         centered = stats.centered
         gain = advantages * centered
-        flow = -batch.ratio.detach() * gain if push_BT is None else -push_BT * centered
+        flow = -batch.ratio.detach() * gain if push_BT is None else -push_BT.masked_fill(lost, 0) * centered
         columns |= {
             "discriminator": stats.discriminator,
             "centered": centered,
