@@ -16,6 +16,10 @@ def main() -> None:
         run()
     except KeyboardInterrupt:
         sys.exit(_interrupt.end())
+    except Exception:
+        if _interrupt.asked():  # an import has made another error of it
+            sys.exit(_interrupt.end())
+        raise
 
 
 if __name__ == "__main__":
