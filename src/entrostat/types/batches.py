@@ -1,0 +1,194 @@
+"""What a method sees: the tokens of a micro-batch, or the scored completions of whole groups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from entrostat.errors import DataError, MissingStatistic
+from entrostat.types.statistics import STATISTICS, Old, TokenStats, Want
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LARGEST_LOG_RATIO = 20.0
+"""Bound on |log(p / p_old)|, as in verl and Trinity-RFT: beyond it the ratio is e^20 and has no gradient."""
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """What a method sees of one micro-batch.
+
+    Attributes:
+        stats: statistics of the policy being trained, at the sampling temperature, (B, T). `logp` carries the gradient.
+        advantages_BT: advantage of each token; a (B,) or (B, 1) advantage is broadcast by the objective's constructor.
+        mask_BT: 1 for completion tokens up to and including the first EOS, 0 for padding and tool output.
+        old_logp_BT: log-probability under the policy that sampled; None on-policy, where the importance ratio is 1.
+        rewards_B: raw reward of each sequence; NaN where nothing scored it, which is not a wrong answer.
+        groups_B: which rows answer one prompt: equal numbers, one group.
+        old: statistics of the policy that sampled, for methods that ask for `Old(...)`; None on-policy.
+        whole_step: this batch is the whole optimizer step, on all ranks: quantities of scope "step" are of it.
+        ids_BT: the completions' token ids, and prompts_B each row's prompt (a text, or its token ids): for records
+            (`attribution.TokenRecorder`); no method reads them.
+    """
+
+    stats: TokenStats
+    advantages_BT: Tensor
+    mask_BT: Tensor
+    old_logp_BT: Tensor | None = None
+    rewards_B: Tensor | None = None
+    groups_B: Tensor | None = None
+    old: TokenStats | None = None
+    whole_step: bool = False
+    ids_BT: Tensor | None = None
+    prompts_B: Sequence[Any] | None = None
+
+    def __post_init__(self) -> None:
+        shape = tuple(self.mask_BT.shape)
+        if len(shape) != 2:
+            raise DataError(f"mask_BT must have two dimensions (sequences, tokens), got shape {shape}")
+        if self.advantages_BT.dim() == 1:
+            object.__setattr__(self, "advantages_BT", self.advantages_BT.unsqueeze(1))
+        if self.advantages_BT.shape[0] != shape[0] or self.advantages_BT.shape[1] not in (1, shape[1]):
+            raise DataError(
+                f"advantages must have shape ({shape[0]},) or {shape}, got {tuple(self.advantages_BT.shape)}"
+            )
+        object.__setattr__(self, "advantages_BT", self.advantages_BT.expand(shape))
+        others: dict[Any, Tensor | None] = {n: getattr(self.stats, n) for n in STATISTICS}
+        for name, value in {
+            **others,
+            **self.stats.extra,
+            "old_logp_BT": self.old_logp_BT,
+            "ids_BT": self.ids_BT,
+        }.items():
+            if value is not None and tuple(value.shape[:2]) != shape:
+                raise DataError(f"{name} must have the mask's shape {shape}, got {tuple(value.shape)}")
+        for name, value in {"rewards_B": self.rewards_B, "groups_B": self.groups_B}.items():
+            if value is not None and tuple(value.shape) != shape[:1]:
+                raise DataError(f"{name} must have shape ({shape[0]},), got {tuple(value.shape)}")
+        if self.prompts_B is not None and len(self.prompts_B) != shape[0]:
+            raise DataError(
+                f"prompts_B must hold one prompt for each of {shape[0]} sequences, got {len(self.prompts_B)}"
+            )
+
+    @cached_property
+    def mask(self) -> Tensor:
+        """The mask as booleans, (B, T)."""
+        return self.mask_BT.bool()
+
+    @property
+    def log_ratio(self) -> Tensor:
+        """log(p / p_old), with the gradient of p, within +-20, (B, T); 0 at padding, whatever that holds.
+
+        Padding is taken out before any exponential: masked out after it, 0 * NaN in the backward pass would be NaN. Not
+        cached: a copy made without gradient would stay.
+        """
+        logp = self.stats.need("logp").masked_fill(~self.mask, 0)
+        old = logp if self.old_logp_BT is None else self.old_logp_BT.masked_fill(~self.mask, 0)
+        return (logp - old.detach()).clamp(-LARGEST_LOG_RATIO, LARGEST_LOG_RATIO)
+
+    @property
+    def ratio(self) -> Tensor:
+        """Importance ratio p / p_old, with the gradient of p, (B, T); 1 at padding."""
+        return self.log_ratio.exp()
+
+    def need(self, name: Want) -> Tensor:
+        """A statistic of the policy, or with `Old` of the one that sampled; `MissingStatistic` when it was not computed."""
+        if not isinstance(name, Old):
+            return self.stats.need(name)
+        if self.old is not None:
+            return self.old.need(name.of)
+        if self.old_logp_BT is not None:
+            if name.of == "logp":
+                return self.old_logp_BT
+            raise MissingStatistic(f"{name} was not computed: pass `old`, the old policy's statistics, in the batch")
+        return self.stats.need(name.of).detach()
+
+    def rows(self, rows: slice | Tensor) -> TokenBatch:
+        """Some of its rows."""
+
+        def some(value: Tensor | None) -> Tensor | None:
+            return None if value is None else value[rows]
+
+        return TokenBatch(
+            self.stats.map(lambda value: value[rows]),
+            self.advantages_BT[rows],
+            self.mask_BT[rows],
+            some(self.old_logp_BT),
+            some(self.rewards_B),
+            some(self.groups_B),
+            None if self.old is None else self.old.map(lambda value: value[rows]),
+        )
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """Scored completions, whole groups at hand: what a method of the reward stage sees and returns changed.
+
+    Attributes:
+        advantages: the host's, (B,) or (B, T); what a method changes. 0 for unscored rows, whatever it says.
+        rewards_B: raw reward of each completion; NaN where nothing scored it, which is not a wrong answer.
+        groups_B: which rows answer one prompt: equal numbers, one group. All rows of a group are here.
+        lengths_B: number of completion tokens.
+        sums_B: sums over each completion's tokens of what the method asks for in `of_rollouts`, (B,), under the policy
+            that sampled: "logp", "entropy", or a `Statistic`.
+        mask_BT: completion tokens, where the host has them.
+        keep_B: rows that stay in the batch; None means all. A dropped row leaves every denominator.
+        step, total_steps: optimizer steps done, and of the whole run; None where the host does not know.
+        sums: numbers to add up for the log, as 0-dimensional tensors by the names that the method declares.
+    """
+
+    advantages: Tensor
+    rewards_B: Tensor
+    groups_B: Tensor
+    lengths_B: Tensor
+    sums_B: Mapping[Want, Tensor] = field(default_factory=dict)
+    mask_BT: Tensor | None = None
+    keep_B: Tensor | None = None
+    step: int | None = None
+    total_steps: int | None = None
+    sums: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        rows = tuple(self.rewards_B.shape)
+        if len(rows) != 1:
+            raise DataError(f"rewards_B must have one dimension, got shape {rows}")
+        own: dict[Any, Any] = {
+            "groups_B": self.groups_B,
+            "lengths_B": self.lengths_B,
+            "keep_B": self.keep_B,
+            **self.sums_B,
+        }
+        for name, value in own.items():
+            if value is not None and tuple(getattr(value, "shape", ("no tensor",))) != rows:
+                raise DataError(f"{name} must have shape {rows}, got {getattr(value, 'shape', value)}")
+        if self.advantages.dim() not in (1, 2) or self.advantages.shape[:1] != self.rewards_B.shape:
+            raise DataError(f"advantages must have shape {rows} or (rows, T), got {tuple(self.advantages.shape)}")
+
+    @property
+    def scored(self) -> Tensor:
+        """Rows that have a reward, (B,) booleans."""
+        return ~self.rewards_B.isnan()
+
+    @property
+    def advantages_B(self) -> Tensor:
+        """The advantages, one of each row; `DataError` where a link before gave each token its own."""
+        if self.advantages.dim() == 2:
+            raise DataError("an earlier method gave each token an advantage of its own: this one reads one of each row")
+        return self.advantages
+
+    def need(self, name: Want) -> Tensor:
+        """The sum of a statistic over each completion, (B,); `MissingStatistic` when it was not computed."""
+        if name not in self.sums_B:
+            raise MissingStatistic(f"the sums of {name} over each completion are missing: pass them in sums_B")
+        return self.sums_B[name]
+
+    def mean(self, name: Want) -> Tensor:
+        """The mean of a statistic over each completion's tokens, (B,); 0 for an empty one."""
+        return self.need(name) / self.lengths_B.clamp_min(1)
+
+    def replace(self, **changes: Any) -> Rollouts:
+        """The same rollouts with other fields."""
+        return replace(self, **changes)

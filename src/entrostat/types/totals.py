@@ -1,0 +1,77 @@
+"""What an optimizer step adds up to, over its micro-batches and ranks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Sums over the masked tokens of one or more micro-batches; `a + b` merges two, on one rank or on several.
+
+    Averages are taken at the end, never averaged. While on a device the values are 0-dimensional tensors; after
+    `reduced` they are floats. Keys are fixed by the method, so they agree on every rank.
+    """
+
+    values: Mapping[str, Tensor | float] = field(default_factory=dict)
+
+    def __add__(self, other: Summary) -> Summary:
+        merged = dict(self.values)
+        for name, value in other.values.items():
+            merged[name] = merged[name] + value if name in merged else value
+        return Summary(merged)
+
+    def reduced(self, all_reduce: Callable[[Tensor], Tensor] | None = None) -> Summary:
+        """The same sums as floats, added over ranks by one all-reduce of one flat vector.
+
+        Args:
+            all_reduce: takes the vector (K,) and returns its sum over ranks; None on a single process.
+        """
+        import torch
+
+        names = sorted(self.values)
+        if not names:
+            return self
+        vector = torch.stack([torch.as_tensor(self.values[name]) for name in names])
+        if all_reduce is not None:
+            vector = all_reduce(vector)
+        return Summary(dict(zip(names, vector.tolist(), strict=True)))
+
+    def get(self, name: str) -> float:
+        """One sum as a float; 0 where nothing was added under that name."""
+        return float(self.values.get(name, 0.0))
+
+    @property
+    def tokens(self) -> float:
+        """The number of masked tokens."""
+        return self.get("tokens")
+
+    def mean(self, name: str) -> float:
+        """A sum divided by the number of tokens; NaN where there are none."""
+        return self.get(name) / self.tokens if self.tokens else math.nan
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What one optimizer step adds up to: the sums over its tokens, and each link's own, by its place in the chain.
+
+    Its keys are fixed before the first batch, so every rank adds up the same vector, also one that had no micro-batch.
+
+    Attributes:
+        fresh: whether the tokens were sampled anew since the last step; None where the loop does not say.
+    """
+
+    standard: Summary
+    links: tuple[Mapping[str, float], ...] = ()
+    fresh: bool | None = None
+
+    def of(self, index: int) -> Summary:
+        """The standard sums and those of the link at `index`, as that link reads them."""
+        own = self.links[index] if index < len(self.links) else {}
+        return Summary({**self.standard.values, **own})
