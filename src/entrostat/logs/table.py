@@ -185,7 +185,8 @@ def _runs(table: Table, core: Values, rows: Any, label: str, named: str | None) 
             part.label = f"{label} part {number}".strip()
             part.notes.append(
                 Note(
-                    "several-runs", f"the steps begin again {len(cuts)} times: this is run {number} of {len(cuts) + 1}"
+                    "several-runs",
+                    f"the steps begin again {len(cuts)} time{'s' * (len(cuts) > 1)}: this is run {number} of {len(cuts) + 1}",
                 )
             )
         part.notes += _replaced(steps[low:high], kept)
