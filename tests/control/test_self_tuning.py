@@ -405,6 +405,7 @@ def test_a_measurement_of_zero_and_one_of_nan():
     [
         {"settling": 1},
         {"settling": math.inf},
+        {"settling": 1e300},
         {"limits": (-math.inf, 1.0)},
         {"limits": (0.0, 0.0)},
         {"rate": 0.0},

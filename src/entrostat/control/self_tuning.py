@@ -136,7 +136,7 @@ class SelfTuning:
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise ConfigError(f"limits must be finite and apart, got {self.limits!r}: what they reach is reported")
         for name, least, most, what in (
-            ("settling", 3, math.inf, "a number of optimizer steps, at least 3"),
+            ("settling", 3, 1e6, "a number of optimizer steps, from 3 to a million"),
             ("deadband", 0, math.inf, "a number of standard errors, zero or more"),
             ("momentum", 0, 0.9999, "a number from 0 to 0.9999"),
             ("rate", 1e-12, math.inf, "a change of output per step above zero, or left out"),
