@@ -87,7 +87,7 @@ class Reform(Link):
     card: ClassVar[Card] = Card("reform", writes=("form",))
 
     def apply(self, surrogate, batch, state):
-        return es.types.replace(surrogate, form=Cubic())
+        return replace(surrogate, form=Cubic())
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Sloped(Link):
 
     def apply(self, surrogate, batch, state):
         position = torch.arange(batch.mask.shape[1], dtype=torch.float32)
-        return es.types.replace(surrogate, advantages_BT=surrogate.advantages_BT * 0.5 - 0.1 + 0.3 * position)
+        return replace(surrogate, advantages_BT=surrogate.advantages_BT * 0.5 - 0.1 + 0.3 * position)
 
 
 @pytest.mark.parametrize("method", [Reform(), Sloped()], ids=lambda m: m.name)
