@@ -12,7 +12,7 @@ import pytest
 
 from entrostat.control import Initial, Linear, SelfTuning
 from entrostat.control.base import from_dict, to_dict
-from entrostat.control.effect import Effect
+from entrostat.control.effect import Effect, grid
 from entrostat.control.estimator import GAIN_SD, LEAST_LEARNT, corrected, first_estimate, predicted, wandered
 from entrostat.control.self_tuning import SETTLED, SelfTuningState
 from entrostat.errors import ConfigError, DataError
@@ -131,12 +131,9 @@ def test_a_gain_that_grows_under_noise_is_found_in_a_quiet_loop():
         for step in range(1_000):
             grown = min(step / 700, 1.0)
             drift, reach = rng.gauss(-0.005, 0.002), rng.uniform(0.014, 0.022)  # of this batch
-            outputs = (-1.0, -0.25, -0.0625, 0.0, 0.0625, 0.25, 1.0)
-            effect = Effect(
-                outputs,
-                tuple(drift + reach * math.tanh(1.2 * u) / math.tanh(1.2) for u in outputs),
-                drift + reach * math.tanh(1.2 * state.output) / math.tanh(1.2),
-            )
+            outputs = grid(controller.limits)
+            *changes, acting = (drift + reach * math.tanh(1.2 * u) / math.tanh(1.2) for u in (*outputs, state.output))
+            effect = Effect(outputs, tuple(changes), acting)
             noise = 0.011 * 2.5**grown
             state = controller.step(state, max(level + rng.gauss(0, noise), 0.0), effect, noise)
             lagged += 0.18 * (effect.acting - lagged)

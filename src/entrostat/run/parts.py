@@ -115,9 +115,10 @@ def _check_generation(arguments: Any) -> None:
             GenerationConfig(**options).validate()
     except Exception as error:
         raise _refused("generation_kwargs", options, error) from error
-    for key, given in {"generation_kwargs": options, "repetition_penalty": {}}.items():
+    penalty = {"repetition_penalty": arguments.repetition_penalty}
+    for key, given in (("generation_kwargs", options), ("repetition_penalty", penalty)):
         try:
-            check_options(given or {key: getattr(arguments, key)})
+            check_options(given)
         except HostError as error:
             raise ConfigError(f"trainer.{key}: {error}") from error
 
