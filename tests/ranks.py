@@ -17,22 +17,25 @@ PRELOADED = ["hosts.trl.trl_case", "entrostat.hosts.trl"]
 LONGEST = 240  # seconds
 
 
-def on_two_ranks(task: Callable[..., object], *arguments: Any, variables: Mapping[str, str] | None = None) -> None:
-    """Call `task(*arguments)` in two processes, in the environment that `torchrun` makes for each, to meet over gloo.
+def on_ranks(
+    number: int, task: Callable[..., object], *arguments: Any, variables: Mapping[str, str] | None = None
+) -> None:
+    """Call `task(*arguments)` in so many processes, in the environment that `torchrun` makes for each, to meet over gloo.
 
     Raises:
-        ProcessRaisedException: either failed; with its traceback. The other one is ended.
+        ProcessRaisedException: one failed; with its traceback. The others are ended.
         TimeoutError: they have not ended after four minutes.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    _fork(2, _rank, task, arguments, {**(variables or {}), **common})
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(number)}
+    common["LOCAL_WORLD_SIZE"] = common["WORLD_SIZE"]
+    _fork(number, _rank, task, arguments, {**(variables or {}), **common})
 
 
 def in_a_process(task: Callable[..., object], *arguments: Any) -> None:
-    """Call `task(*arguments)` in one process; raises as `on_two_ranks` does, and where it exits with a code other than 0."""
+    """Call `task(*arguments)` in one process; raises as `on_ranks` does, and where it exits with a code other than 0."""
     _fork(1, _alone, task, arguments)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from methods.cases import apply, data, together
-from ranks import on_two_ranks
+from ranks import on_ranks
 
 import entrostat as es
 from entrostat.core.control import EntropyControl
@@ -140,7 +140,7 @@ def _rank(folder: Path) -> None:
 
 def test_a_processes_idle_step_hangs_nobody(tmp_path: Path) -> None:
     """Two gloo processes; one has no micro-batch in its second step, and no step ends by a timeout."""
-    on_two_ranks(_rank, tmp_path)
+    on_ranks(2, _rank, tmp_path)
     first, second = ((tmp_path / f"{rank}.json").read_text() for rank in (0, 1))
     assert first == second and len(json.loads(first)) == 4
 

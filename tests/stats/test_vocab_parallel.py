@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from error_budget import assert_within, moved
-from ranks import on_two_ranks
+from ranks import on_ranks
 
 from entrostat.errors import ConfigError, DataError
 from entrostat.stats import reference_stats, vocab_parallel_stats
@@ -49,7 +49,7 @@ def worker(folder: Path) -> None:
 
 
 def test_two_ranks_equal_the_whole(tmp_path: Path) -> None:
-    on_two_ranks(worker, tmp_path)
+    on_ranks(2, worker, tmp_path)
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
     logits, targets, temperature = whole_case()
     scaled = logits.double() / temperature.double()[..., None]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hosts.trl.prediction_processes_case import main
 from hosts.trl.trl_case import digits, history, policy, trainer, weights
-from ranks import on_two_ranks
+from ranks import on_ranks
 from trl import GRPOTrainer, RLOOTrainer
 
 import entrostat as es
@@ -165,7 +165,7 @@ def test_two_processes_predict_what_one_does(tmp_path):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     one = main(str(tmp_path / "one"), 8)
-    on_two_ranks(main, str(tmp_path / "two"), 4, variables={"ACCELERATE_USE_CPU": "true"})
+    on_ranks(2, main, str(tmp_path / "two"), 4, variables={"ACCELERATE_USE_CPU": "true"})
     two = json.loads((tmp_path / "two" / "predictions.json").read_text())
     assert len(one) == len(two) == 2
     for row, other in zip(one, two, strict=True):

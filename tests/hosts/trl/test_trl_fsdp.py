@@ -11,7 +11,7 @@ import pytest
 import torch.distributed.run
 from accelerate.commands import launch as command
 from hosts.trl.sharded_case import STEPS, main, prescribed
-from ranks import on_two_ranks
+from ranks import on_ranks
 from trl import GRPOConfig
 
 pytestmark = [pytest.mark.filterwarnings("default")]
@@ -34,7 +34,7 @@ def launch(file: str, *arguments: Path, **variables: str) -> None:
 
     def start(torchrun: Any) -> None:
         started.append(torchrun.nproc_per_node)
-        on_two_ranks(main, *arguments, variables=dict(os.environ))
+        on_ranks(2, main, *arguments, variables=dict(os.environ))
 
     with pytest.MonkeyPatch.context() as patch:
         for name, value in variables.items():

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from hosts.trl.processes_case import main
-from ranks import on_two_ranks
+from ranks import on_ranks
 
 pytestmark = [pytest.mark.filterwarnings("default")]
 
@@ -23,7 +23,7 @@ def test_the_number_of_processes_and_micro_batches_makes_no_difference(tmp_path)
         (tmp_path / name).mkdir()
     one = flat(main(str(tmp_path / "one"), 8, 1))
     accumulated = flat(main(str(tmp_path / "accumulated"), 4, 2))
-    on_two_ranks(main, str(tmp_path / "two"), 4, 1, variables={"ACCELERATE_USE_CPU": "true"})
+    on_ranks(2, main, str(tmp_path / "two"), 4, 1, variables={"ACCELERATE_USE_CPU": "true"})
     two = flat(json.loads((tmp_path / "two" / "record.json").read_text()))
     assert one.keys() == accumulated.keys() == two.keys()
     off = [
