@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -36,7 +37,9 @@ Course = Callable[[float], float]
 @dataclass(frozen=True)
 class Case:
     """Gain, drift, noise and what the level wanders in a step (standard deviation), as functions of the share of the run that
-    is over; steps of delay; updates on one batch; the settling time that is asked for."""
+    is over; steps of delay; updates on one batch; the settling time that is asked for; and of how many prompts a batch's mean is,
+    each exponentially distributed about the level, so that its standard error goes with it. 0: that is not told, and `noise`
+    is that of the mean."""
 
     gain: Course = lambda _: 0.015
     drift: Course = lambda _: -0.003
@@ -45,6 +48,7 @@ class Case:
     delay: int = 1
     updates: int = 1
     settling: float = 30.0
+    prompts: int = 0
 
 
 # What a fit to 1,000 steps of the tiny policy finds (hold at 75 %, the first and the last quarter).
@@ -60,22 +64,32 @@ CASES = {
     "drift changes its sign, slowly": Case(drift=lambda x: -0.003 * math.cos(math.pi * x)),
     "as a language model's": LATE,
     **{f"the same, {asked:.0f} steps asked": replace(LATE, settling=asked) for asked in (15.0, 60.0, 120.0)},
+    "16 prompts, few of them uncertain": Case(prompts=16, noise=lambda _: TARGET / 4),
     "noise times 5": Case(noise=lambda x: 0.01 if x < 0.5 else 0.05),
     **{f"{updates} updates a batch": Case(updates=updates) for updates in (4, 6, 8, 16)},
 }
 
 
+def batch(case: Case, level: float, noise: float, draw: random.Random) -> tuple[float, float | None]:
+    """A batch's measured mean, and its standard error where that is told."""
+    if not case.prompts:
+        return max(level + draw.gauss(0.0, noise), 0.0), None
+    entropies = [level * draw.expovariate(1.0) for _ in range(case.prompts)]
+    return fmean(entropies), stdev(entropies) / case.prompts**0.5
+
+
 def run(case: Case, steps: int, seed: int) -> dict[str, Any]:
     """One loop, its record."""
-    draw, controller = random.Random(seed).gauss, SelfTuning(TARGET, case.settling, action="lower", delay=case.delay)
-    state, level, velocity, measured = controller.init(), 1.0, 0.0, 0.0
+    generator = random.Random(seed)
+    draw, controller = generator.gauss, SelfTuning(TARGET, case.settling, action="lower", delay=case.delay)
+    state, level, velocity, measured, error = controller.init(), 1.0, 0.0, 0.0, None
     waiting = deque([state.output] * case.delay)
     errors, noises = [], []
     for step in range(steps):
         share = step / steps
         if step % case.updates == 0:
-            measured = max(level + draw(0.0, case.noise(share)), 0.0)
-        state = controller.step(state, measured)
+            measured, error = batch(case, level, case.noise(share), generator)
+        state = controller.step(state, measured, standard_error=error)
         waiting.append(state.output)
         push = case.drift(share) - case.gain(share) * waiting.popleft()
         velocity += (1 - MOMENTUM) / (1 - MOMENTUM ** (step + 1)) * (push - velocity)
@@ -94,6 +108,16 @@ def run(case: Case, steps: int, seed: int) -> dict[str, Any]:
     }
 
 
+def least(case: Case) -> float:
+    """The rms error in the end, in shares of the noise, that no controller can get below, one that knows the plant included.
+
+    What the level wanders is seen through the noise: the error of the best prediction of a random walk (the steady state of its
+    Kalman filter), P = (q^2 + sqrt(q^4 + 4 q^2 r^2)) / 2 with wander q and noise r.
+    """
+    q, r = case.wander(1.0), case.noise(1.0)
+    return math.sqrt((q**2 + math.sqrt(q**4 + 4 * q**2 * r**2)) / 2) / r
+
+
 def as_table(cases: dict[str, list[dict[str, Any]]]) -> str:
     """The worst of the seeds, case by case."""
     rows = [
@@ -103,12 +127,15 @@ def as_table(cases: dict[str, list[dict[str, Any]]]) -> str:
                 f"{max(run[key] for run in runs):.2f}"
                 for key in ("offset_over_noise", "rms_over_noise_second_window", "rms_over_noise_last_window")
             ),
+            f"{low:.2f}" if (low := least(CASES[name])) else "",
             f"{runs[0]['gain_true']:.3f}",
             " to ".join(f"{of(run['gain_believed'] for run in runs):.3f}" for of in (min, max)),
         ]
         for name, runs in cases.items()
     ]
-    return table(["plant", "offset", "rms, second tenth", "rms, last tenth", "gain at the end", "believed"], rows)
+    return table(
+        ["plant", "offset", "rms, second tenth", "rms, last tenth", "least", "gain at the end", "believed"], rows
+    )
 
 
 def main() -> None:

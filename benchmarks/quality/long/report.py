@@ -1,4 +1,4 @@
-"""`results.json` as a page and a picture: `python benchmarks/quality/long/report.py` writes README.md and long.png."""
+"""The results as README.md, long.png and the table of docs/study.md: `python benchmarks/quality/long/report.py`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import shutil
 import sys
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean, median, stdev
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -15,9 +15,10 @@ from scipy.stats import t as student
 
 sys.path.append(str(Path(__file__).parents[2]))
 
-from common.markdown import machine, table
+from common.markdown import machine, table, write_between
 
 HERE = Path(__file__).parent
+STUDY = HERE.parents[2] / "docs" / "study.md"
 PLAIN = "plain"
 SHOWN = {
     "plain": ("plain GRPO", "#D55E00", "-"),
@@ -31,6 +32,9 @@ TINY_SCORES = {"greedy": "greedy", "avg@16": "avg", "pass@16": "pass@16", "alway
 TINY = """From `tiny.json`, which `run.py` makes: the tiny policy, a million parameters, with the defaults of `entrostat train`.
 Scores on 400 held-out problems; one standard error is 0.025 for greedy. Entropy in nats per token, and groups whose rewards
 all agree, over the 100 steps before."""
+HELD = f"""Entropy against target, means over {TINY_WINDOW} steps from step {TINY_WINDOW} on. noise: the standard error of one
+batch's mean, at first and in the end, in proportion to the target. smoothed: rms of the error over nine steps, in units of what
+that noise leaves in such a mean; median of the windows, and the largest."""
 SCORES = {"greedy": "greedy", "1": "avg", "16": "pass@16", "64": "pass@64"}
 INTRODUCTION = """# Long runs
 
@@ -123,8 +127,8 @@ def from_target(off: list[float]) -> list[str]:
     return [f"{fmean(off):+.1%}", f"{max(map(abs, off)):.1%}", f"{within:.0%}"]
 
 
-def of_tiny(record: dict[str, Any]) -> list[str]:
-    """The language model's runs: each at its judged steps, entropy and groups of the window before."""
+def of_tiny(record: dict[str, Any]) -> tuple[str, str]:
+    """Tables of the language model's runs: each at its judged steps, with the window before; how near to its target."""
     lines, held_to = [], []
     for row in record["runs"]:
         name, windows = f"{row['arm']}, seed {row['seed']}", row["windows"]
@@ -135,14 +139,14 @@ def of_tiny(record: dict[str, Any]) -> list[str]:
         if any(windows.get("target", [0])):
             pairs = list(zip(windows["entropy"], windows["target"], strict=True))[1:]
             off = [entropy / target - 1 for entropy, target in pairs]
-            held_to.append([name, str(row["steps"]), *from_target(off)])
-    return [
-        "## A language model",
-        TINY,
-        table(("run", "step", "entropy", "agree", *TINY_SCORES.values()), lines),
-        f"Entropy against target, means over {TINY_WINDOW} steps from step {TINY_WINDOW} on:",
-        table(("run", "steps", *FROM_TARGET), held_to),
-    ]
+            noise, smoothed = windows["noise"][1:], windows["smoothed"][1:]
+            spread = f"{noise[0]:.0%} to {noise[-1]:.0%}"
+            held_to.append(
+                [name, str(row["steps"]), *from_target(off), spread, f"{median(smoothed):.1f}", f"{max(smoothed):.1f}"]
+            )
+    judged = table(("run", "step", "entropy", "agree", *TINY_SCORES.values()), lines)
+    held = table(("run", "steps", *FROM_TARGET, "noise", "smoothed", "at most"), held_to)
+    return judged, held
 
 
 def before(row: dict[str, Any], name: str) -> float:
@@ -194,14 +198,15 @@ def page(record: dict[str, Any]) -> str:
         parts += ["Over the steps, means over seeds:", over_time(rows)]
         parts += [f"Entropy against target, means over {record['window']} steps from step {SETTLED} on:"]
         parts += [held(rows, record["window"])]
-    if (tiny := HERE / "tiny.json").exists():
-        parts += of_tiny(json.loads(tiny.read_text()))
+    judged, held_to = of_tiny(json.loads((HERE / "tiny.json").read_text()))
+    parts += ["## A language model", TINY, judged, HELD, held_to]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
 def main() -> None:
     record = json.loads((HERE / "results.json").read_text())
     (HERE / "README.md").write_text(page(record))
+    write_between(STUDY, "tiny", of_tiny(json.loads((HERE / "tiny.json").read_text()))[1])
     three = [row for row in record["runs"] if row["setting"] == "three numbers" and row["arm"] in SHOWN]
     draw(three, record["window"], HERE / "long.png")
     shutil.copy(HERE / "long.png", HERE.parents[2] / "docs" / "images")

@@ -10,10 +10,11 @@ from typing import Any
 from common.rows import earlier, environments, with_earlier
 from studies import ARMS, Case
 
+from entrostat.control.response import centered_mean
 from entrostat.run.folder import write_json
 from entrostat.run.record import Run
 
-WINDOW, CURVE = 100, 10
+WINDOW, CURVE, SMOOTH = 100, 10, 9
 COLUMNS = {
     "entropy": "entropy_control/measured",
     "target": "entropy_control/target",
@@ -21,6 +22,7 @@ COLUMNS = {
     "without_spread": "frac_reward_zero_std",
     "output": "entropy_control/output",
 }
+NOISE = "token_entropy/standard_error"
 SEEDS = range(11, 21)
 
 
@@ -47,13 +49,16 @@ def collect(runs: Path, path: Path) -> dict[str, Any]:
 def row_of(case: Case, run: Run) -> dict[str, Any]:
     """One run: means over windows of 100 steps, a curve of means over 10, and who made it."""
     columns = {name: run.column(key)[1] for name, key in COLUMNS.items()}
+    windows = {name: means(values, WINDOW) for name, values in columns.items() if values}
+    if any(columns["target"]):
+        windows |= apart(columns["entropy"], columns["target"], run.column(NOISE)[1])
     return {
         "arm": case.arm,
         "seed": case.seed,
         "steps": run.summary["steps"],
         "commit": run.environment.get("git"),
         "seconds_per_step": round(run.summary["train_seconds"] / run.summary["steps"], 2),
-        "windows": {name: means(values, WINDOW) for name, values in columns.items() if values},
+        "windows": windows,
         "judged": {
             row["step"]: {key[5:]: value for key, value in row.items() if key.startswith("eval/")}
             for row in run.metrics
@@ -63,6 +68,22 @@ def row_of(case: Case, run: Run) -> dict[str, Any]:
     }
 
 
-def means(values: list[float], size: int) -> list[float]:
+def apart(entropy: list[float], target: list[float], noise: list[float]) -> dict[str, list[float]]:
+    """How far the entropy is from its target, by window.
+
+    noise: rms of the batches' own standard errors, in proportion to the target. smoothed: rms of the error after a centered mean
+    over nine steps, in units of what that noise leaves in such a mean.
+    """
+    smoothed = centered_mean([h - wanted for h, wanted in zip(entropy, target, strict=True)], SMOOTH)
+    own, left = (
+        [mean**0.5 for mean in means([each**2 for each in values], WINDOW, 15)] for values in (noise, smoothed)
+    )
+    return {
+        "noise": [round(each / wanted, 4) for each, wanted in zip(own, means(target, WINDOW), strict=True)],
+        "smoothed": [round(SMOOTH**0.5 * error / each, 3) for error, each in zip(left, own, strict=True)],
+    }
+
+
+def means(values: list[float], size: int, digits: int = 4) -> list[float]:
     """Mean of every whole window of `size` steps."""
-    return [round(fmean(values[at : at + size]), 4) for at in range(0, len(values) - size + 1, size)]
+    return [round(fmean(values[at : at + size]), digits) for at in range(0, len(values) - size + 1, size)]

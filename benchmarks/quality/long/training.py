@@ -150,6 +150,6 @@ def train(
         loss(objective, batch).backward()
         torch.nn.utils.clip_grad_norm_(player.parameters(), 1.0)
         optimizer.step()
-        metrics = control.step()
+        metrics = control.step(fresh=(step - 1) % setting.updates == 0)
         after(step, player, metrics | {"reward": float(played.reward_B.mean()), "without_spread": without})
     return player
