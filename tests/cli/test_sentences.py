@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.filterwarnings(each) for each in THIRD_PARTY]
     [
         ("seed=4294967296", "seed: "),
         ("steps=12:30:45", "steps: "),
-        ("trainer.temperature=0", "trainer.temperature: must be above 0, got 0"),
+        ("trainer.temperature=0", "trainer.temperature: must be 0.001 or more, got 0"),
         ("trainer.num_generations=0", "trainer.num_generations: "),
         ("trainer.num_generations=1", "trainer.num_generations: "),
         ("trainer.loss_type=x", "trainer.loss_type: TRL has no 'x'"),
@@ -53,7 +53,7 @@ pytestmark = [pytest.mark.filterwarnings(each) for each in THIRD_PARTY]
         ("trainer.lr_scheduler_kwargs={nothing: 1}", "trainer.lr_scheduler_kwargs: "),
         (
             "trainer.generation_kwargs={temperature: 0}",
-            "trainer.generation_kwargs: temperature: must be above 0, got 0",
+            "trainer.generation_kwargs: temperature: must be 0.001 or more, got 0",
         ),
         (
             "trainer.generation_kwargs={num_return_sequences: 3}",
@@ -104,8 +104,10 @@ pytestmark = [pytest.mark.filterwarnings(each) for each in THIRD_PARTY]
         ),
         ("trainer.model_init_kwargs={foo: 1}", "trainer.model_init_kwargs: has no effect: a run loads its policy"),
         ("trainer.chat_template_kwargs={foo: 1}", "trainer.chat_template_kwargs: has no effect: "),
-        ("trainer.fsdp_config={foo: 1}", "trainer.fsdp_config: has no effect without trainer.fsdp"),
+        ("trainer.fsdp_config={foo: 1}", "trainer.fsdp_config: has no effect in one process"),
         ("trainer.accelerator_config={foo: 1}", "trainer: AcceleratorConfig"),
+        ("trainer.accelerator_config=/nonexistent.json", "trainer.accelerator_config: "),
+        ("trainer.lr_scheduler_type=nonsense", "trainer.lr_scheduler_type: nonsense is not a valid"),
         (
             "trainer.activation_checkpointing_kwargs={foo: 1}",
             "trainer.activation_checkpointing_kwargs: torch has no arg",
@@ -120,11 +122,51 @@ pytestmark = [pytest.mark.filterwarnings(each) for each in THIRD_PARTY]
         ("method.target=9", "method.target: target entropy 9.0 is above log V"),
         ("task={name: rg:chain_sum}", "model: 'tiny' reads only its own alphabet"),
         ("model=${oc.env:HOME}", "model: "),
+        ("model=/nonexistent", "model: no policy is called '/nonexistent'; use 'tiny'"),
+        ("model=/", "model: the folder '/' holds no model: it has no config.json; use 'tiny'"),
+        ("model=''", "model: no policy is called ''"),
+        ("model='a\\0b'", "model: no policy is called"),
+        ("threads=4096", "threads: this machine has "),
+        ("trainer.dataloader_num_workers=100000", "trainer.dataloader_num_workers: this machine has "),
+        ("{algorithm: rloo, trainer: {reward_clip_range: [1, -1]}}", "trainer.reward_clip_range: must be [lowest, "),
+        ("{algorithm: rloo, trainer: {reward_clip_range: [.nan, 1]}}", "trainer.reward_clip_range: must be a finite"),
+        ("{algorithm: rloo, trainer: {reward_clip_range: [1]}}", "trainer.reward_clip_range: field required"),
+        ("trainer.weight_decay=1e9", "trainer.weight_decay: each step multiplies the weights by 1 - learning_rate * "),
+        ("trainer.learning_rate=1e9", "trainer.learning_rate: must be at most 10, got 1000000000.0"),
+        ("trainer.temperature=1e9", "trainer.temperature: must be at most 100"),
+        ("trainer.temperature=1e-9", "trainer.temperature: must be 0.001 or more"),
+        ("trainer.per_device_train_batch_size=2000000", "trainer.per_device_train_batch_size: must be at most 65,536"),
+        ("trainer.gradient_accumulation_steps=2000000", "trainer.gradient_accumulation_steps: must be at most 65,536"),
+        ("trainer.pad_to_multiple_of=100000000", "trainer.pad_to_multiple_of: must be at most 65,536"),
+        (
+            "trainer.max_completion_length=256",
+            "trainer.max_completion_length: must be below 256, the context of 'tiny'",
+        ),
+        (
+            "trainer={lr_scheduler_type: linear, warmup_steps: 101}",
+            "trainer.warmup_steps: the run ends after 100 steps",
+        ),
+        ("trainer.delta=1.1", "trainer.delta: bounds the importance ratio above the clip at 1 + epsilon = 1.2"),
+        ("trainer.reward_weights=[.nan]", "trainer.reward_weights: must be a finite number, got nan"),
+        ("trainer.torch_compile_backend=nonsense", "trainer.torch_compile_backend: torch has no compiler 'nonsense'"),
+        ("trainer.torch_compile_mode=nonsense", "trainer.torch_compile_mode: TRL has no 'nonsense'"),
+        ("trainer.run_name=x", "trainer.run_name: has no effect without trainer.report_to=wandb"),
+        ("trainer.trackio_space_id=x", "trainer.trackio_space_id: has no effect without trainer.report_to=trackio"),
+        ("trainer.ddp_backend=nonsense", "trainer.ddp_backend: has no effect in one process"),
+        ("trainer.fsdp=full_shard", "trainer.fsdp: has no effect in one process"),
+        ("trainer.local_rank=3", "trainer.local_rank: has no effect in one process"),
+        ("trainer.num_completions_to_print=3", "trainer.num_completions_to_print: has no effect without trainer.log_c"),
+        ("trainer.vllm_importance_sampling_mode=x", "trainer.vllm_importance_sampling_mode: TRL has no 'x'"),
+        ("trainer.generation_kwargs={length_penalty: 3.0}", "trainer.generation_kwargs: length_penalty: it is of beam"),
+        ("trainer.generation_kwargs={num_assistant_tokens: 3}", "trainer.generation_kwargs: num_assistant_tokens: it"),
     ],
 )
 def test_what_would_fail_later_is_refused_by_a_dry_run(
-    word: str, message: str, capsys: pytest.CaptureFixture[str]
+    word: str, message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
+    if word.startswith("{"):
+        (tmp_path / "run.yaml").write_text(word)
+        word = str(tmp_path / "run.yaml")
     assert call("train", word, "--dry-run") == 2
     said = capsys.readouterr().err
     assert said.startswith(f"error: {message}") and said.count("\n") == 1
@@ -142,10 +184,17 @@ def test_what_would_fail_later_is_refused_by_a_dry_run(
         "trainer={loss_type: sapo, sapo_temperature_neg: 2.0}",
         "trainer={activation_checkpointing: true, activation_checkpointing_kwargs: {use_reentrant: false}}",
         "trainer.generation_kwargs={top_k: 5, suppress_tokens: [3]}",
+        "trainer={weight_decay: 0.1, delta: 2.0, max_completion_length: 128, torch_compile_backend: inductor}",
+        "model=owner/name",
     ],
 )
 def test_what_is_read_is_taken(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("train", word, "--dry-run") == 0, capsys.readouterr().err
+
+
+def test_a_clip_of_the_reward_is_read_from_a_list(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("train", "algorithm=rloo", "trainer.reward_clip_range=[-1, 0.5]", "--dry-run") == 0, capsys.readouterr()
+    assert "reward_clip_range:\n  - -1\n  - 0.5" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -76,3 +76,15 @@ def test_what_is_not_plain_is_refused_in_little_time(text: str, message: str) ->
     with pytest.raises(ConfigError, match=message):
         parse(text, "run.yaml")
     assert time.process_time() - started < 5
+
+
+def test_a_file_of_many_keys_is_read_in_time() -> None:
+    text = "".join(f"k{i}: 1\n" for i in range(20_000))
+    began = time.process_time()
+    assert len(parse(text[: text.rindex("k19999")], "x")) == 19_999
+    linear = time.process_time() - began
+    began = time.process_time()
+    parse(text[: text.index("k5000:")], "x")
+    assert linear < 12 * (time.process_time() - began)  # four times as many keys: 16 times were it quadratic
+    with pytest.raises(ConfigError, match="the key 'k7' is given twice"):
+        parse(text + "k7: 2\n", "x")

@@ -1,5 +1,7 @@
 """Policies by name."""
 
+import os
+import shutil
 import subprocess
 import sys
 
@@ -7,6 +9,7 @@ import pytest
 
 from entrostat.errors import ConfigError
 from entrostat.models import load_policy
+from entrostat.models.folder import fault_of
 
 
 def test_a_saved_policy_loads_from_its_folder(tmp_path):
@@ -26,8 +29,41 @@ def test_an_unknown_name_lists_the_choices(name):
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="could not load"):
+    with pytest.raises(ConfigError, match=r"holds no model: it has no config\.json"):
         load_policy(str(tmp_path))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("policy")
+    tiny = load_policy("tiny")
+    tiny.model.save_pretrained(folder)
+    tiny.tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (lambda f: (f / "config.json").write_text("{"), "transformers can make nothing of its config.json"),
+        (lambda f: (f / "config.json").write_text('{"model_type": "vit"}'), "a ViTConfig is not of a causal language"),
+        (lambda f: (f / "model.safetensors").unlink(), "it has no weights"),
+        (lambda f: (f / "model.safetensors").write_bytes(b""), "model.safetensors is empty"),
+        (lambda f: os.truncate(f / "model.safetensors", 10_000), "model.safetensors is cut off"),
+        (lambda f: (f / "model.safetensors").write_bytes(b"\x04" + bytes(7) + b"nope"), "its weights are damaged"),
+        (
+            lambda f: (f / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-2.safetensors"}}'),
+            "it has no model-2.safetensors, which model.safetensors.index.json names",
+        ),
+        (lambda f: [each.unlink() for each in f.glob("token*")], "it has no tokenizer"),
+    ],
+)
+def test_a_folder_that_is_not_whole_says_what_is_missing(whole, tmp_path, damage, why):
+    folder = tmp_path / "policy"
+    shutil.copytree(whole, folder)
+    assert fault_of(str(folder)) is None
+    damage(folder)
+    assert why in fault_of(str(folder))
 
 
 def test_importing_models_is_light():

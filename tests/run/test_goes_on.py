@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from cli.test_main import call
 from run.small_run import THIRD_PARTY, Told, run, timeless
 
+from entrostat.core.yaml_file import dump, parse
 from entrostat.errors import ConfigError, SaveError
 from entrostat.run import checkpoints
 from entrostat.run.config import load_config
@@ -155,6 +157,25 @@ def test_a_changed_configuration_is_refused_by_name(copy: Path, setting: str, me
     with pytest.raises(ConfigError, match=message):
         go_on(copy)
     assert (copy / "config.yaml").read_text() == before and (copy / "summary.json").exists()
+
+
+def test_a_saved_setting_that_is_refused_by_now_can_be_given_up(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`threads` of a larger machine is refused by its range, `run_name` because nothing reads it."""
+    values = parse((copy / "config.yaml").read_text(), "")
+    values["threads"], values["trainer"]["run_name"] = 100_000, "x"
+    (copy / "config.yaml").write_text(dump(values))
+    path = copy / "checkpoints" / "checkpoint-4" / "run.json"
+    saved = json.loads(path.read_text())
+    saved["config"]["threads"], saved["config"]["trainer"]["run_name"] = 100_000, "x"
+    path.write_text(json.dumps(saved))
+    assert call("train", "--resume", str(copy), "steps=5") == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: threads: ") and "KEY=VALUE (null leaves it out) and --allow KEY" in said
+    words = ["--resume", str(copy), "steps=5", "threads=1", "trainer.run_name=null", "--quiet"]
+    assert call("train", *words, "--allow", "threads") == 2
+    assert "add --allow trainer.run_name" in capsys.readouterr().err
+    assert call("train", *words, "--allow", "threads", "--allow", "trainer.run_name") == 0, capsys.readouterr().err
+    assert len(Run.load(copy).metrics) == 5
 
 
 def test_other_versions_are_refused_by_name(copy: Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,11 +28,25 @@ def one_file(words: Sequence[str]) -> tuple[str | None, list[str]]:
     return (files[0] if files else None), [word for word in words if "=" in word]
 
 
+@contextmanager
+def own_settings(folder: Path | None) -> Iterator[None]:
+    """Say of an error in a resumed run's own configuration, which a version before took, how to go on; None: a new run."""
+    try:
+        yield
+    except ConfigError as error:
+        if folder is None:
+            raise
+        raise ConfigError(
+            f"{error}. So says config.yaml in {folder}, or what was given beside it. Where an earlier version took it, go on "
+            "with another value from here on: KEY=VALUE (null leaves it out) and --allow KEY"
+        ) from error
+
+
 def for_resumed_run(folder: Path, out: Path | None, words: Sequence[str], allow: Sequence[str] = ()) -> RunConfig:
     """The configuration of the run in `folder`; its length may change, and what `allow` names."""
     from entrostat.run.config import load_config
     from entrostat.run.folder import CONFIG
-    from entrostat.run.identity import changeable, settings_that_differ
+    from entrostat.run.identity import changeable, saved_settings, settings_that_differ
 
     if out is not None:
         raise ConfigError(f"--out {out} beside --resume {folder}: a resumed run stays in its folder")
@@ -39,8 +54,9 @@ def for_resumed_run(folder: Path, out: Path | None, words: Sequence[str], allow:
         raise ConfigError(f"{files[0]}: a resumed run has its own configuration file; give key.path=value")
     if not (folder / CONFIG).is_file():
         raise ConfigError(f"there is no run to resume in {folder}: it has no {CONFIG}")
-    before, after = load_config(folder / CONFIG), load_config(folder / CONFIG, words)
-    for name, (old, new) in settings_that_differ(before, after).items():
+    with own_settings(folder):
+        after = load_config(folder / CONFIG, words)
+    for name, (old, new) in settings_that_differ(saved_settings(folder / CONFIG), after).items():
         if not changeable(name):
             raise ConfigError(
                 f"{name}={new}: a resumed run keeps its configuration, and this, now {old}, cannot change: start a new run"

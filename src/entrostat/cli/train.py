@@ -35,7 +35,7 @@ def command(
     `entrostat tasks`, `entrostat models` and `entrostat methods` list what there is; docs/train.md explains each.
     """
     from entrostat.cli._progress import progress_for
-    from entrostat.cli._settings import for_new_run, for_resumed_run
+    from entrostat.cli._settings import for_new_run, for_resumed_run, own_settings
     from entrostat.cli._text import shown
     from entrostat.errors import ConfigError
     from entrostat.run.folder import FIGURE, check_free, claim, default_path
@@ -49,7 +49,8 @@ def command(
 
     from entrostat.run.train import resolve, train
 
-    config = resolve(config)
+    with own_settings(resume):
+        config = resolve(config)
     if dry_run:
         typer.echo(shown(config.to_yaml()), nl=False)
         return

@@ -77,10 +77,14 @@ def checked(kind: type[_Kind], values: Any) -> _Kind:
 
 
 def blame(section: str, options: Mapping[str, Any], error: Exception) -> ConfigError:
-    """An error of what `options` were given to, as a `ConfigError` that names the dotted key where the message does."""
+    """An error of what `options` were given to, as a `ConfigError` that names the dotted key where the message does, or the key
+    whose value the message repeats."""
     text = str(error)
     words = re.findall(r"\w+", text)
-    named = [key for key in options if key in words]
+    values = {key: value for key, value in options.items() if isinstance(value, str) and value.lower() != "none"}
+    named = [key for key in options if key in words] or [
+        key for key, value in values.items() if value in words or repr(value) in text
+    ]
     return ConfigError(f"{section}.{named[0]}: {text}" if named else f"{section}: {text}")
 
 

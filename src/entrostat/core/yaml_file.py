@@ -8,6 +8,7 @@ but not to make something large of something small.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Any, ClassVar
 
 import yaml
@@ -48,10 +49,10 @@ def _int(loader: _Loader, node: yaml.ScalarNode) -> int:
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen = [loader.construct_object(key) for key, _ in node.value]
-    repeated = sorted({str(key) for key in seen if seen.count(key) > 1})
+    keys = (loader.construct_object(key) for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+    repeated = [key for key, count in Counter(keys).items() if count > 1]
     if repeated:
-        raise ConfigError(f"the key {repeated[0]!r} is given twice: {node.start_mark}")
+        raise ConfigError(f"the key {str(repeated[0])!r} is given twice: {node.start_mark}")
     return loader.construct_mapping(node, deep=True)
 
 

@@ -11,10 +11,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from entrostat.errors import ConfigError, NotInstalled
+from entrostat.models.folder import CHOICES, fault_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -60,23 +60,14 @@ def load_policy(name_or_path: str) -> Policy:
     return Policy(model, tokenizer, name_or_path)
 
 
-def is_folder(name_or_path: str) -> bool:
-    """Whether there is a folder of that name; a name that no file system takes is none."""
-    try:
-        return Path(name_or_path).is_dir()
-    except (OSError, ValueError):
-        return False
-
-
 def _load_pretrained(name_or_path: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    choices = "use 'tiny', 'tiny-hard', 'smollm2', a folder with a transformers model, or a hub id 'owner/name'"
-    if not is_folder(name_or_path) and name_or_path.count("/") != 1:
-        raise ConfigError(f"no policy is called {name_or_path!r}; {choices}")
+    if (why := fault_of(name_or_path)) is not None:
+        raise ConfigError(f"model: {why}; {CHOICES}")
     try:
         model = AutoModelForCausalLM.from_pretrained(name_or_path, dtype=torch.float32)
         return model, AutoTokenizer.from_pretrained(name_or_path)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"could not load a policy from {name_or_path!r}: {error}; {choices}") from error
+        raise ConfigError(f"could not load a policy from {name_or_path!r}: {error}; {CHOICES}") from error

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 WEIGHTS = {"tiny": "tiny-countdown.safetensors", "tiny-hard": "tiny-countdown-hard.safetensors"}
 
 
+CONTEXT = 256
+"""Tokens that the shipped policies read at most."""
+
+
 def new_tiny(
     *, width: int = 160, layers: int = 3, heads: int = 4, hidden: int = 448, vocabulary: int = 21
 ) -> LlamaForCausalLM:
@@ -35,7 +39,7 @@ def new_tiny(
         num_hidden_layers=layers,
         num_attention_heads=heads,
         num_key_value_heads=heads,
-        max_position_embeddings=256,
+        max_position_embeddings=CONTEXT,
         tie_word_embeddings=False,
         pad_token_id=0,
         bos_token_id=None,

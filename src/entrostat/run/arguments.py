@@ -102,6 +102,7 @@ def trl_arguments(config: RunConfig, checkpoints: Path) -> Any:
     except Exception as error:  # whatever it is, a setting is behind it: nothing else has been given
         raise blame("trainer", config.trainer, error) from error
     ranges.check(arguments, config.trainer)
+    ranges.check_together(arguments, config.trainer)
     parts.check_parts(arguments)
     unread.check_read(arguments, config.trainer)
     return arguments
@@ -118,7 +119,7 @@ def _check(kind: Any, trainer: Mapping[str, Any]) -> None:
         if key not in known:
             raise ConfigError(f"trainer.{key}: {kind.__name__} has no such setting{did_you_mean(str(key), known)}")
         try:
-            TypeAdapter(hints[key]).validate_python(value, strict=True)
+            TypeAdapter(hints[key]).validate_python(_as_tuple(value, hints[key]), strict=True)
         except ValidationError as error:
             message = error.errors()[0]["msg"].lower()
             raise ConfigError(f"trainer.{key}: {message}, got {value!r}") from error
@@ -127,6 +128,13 @@ def _check(kind: Any, trainer: Mapping[str, Any]) -> None:
         except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation):
             continue  # a type that only TRL can check
     ranges.check_values(trainer)
+    unread.check_alone(trainer)
+
+
+def _as_tuple(value: Any, hint: Any) -> Any:
+    """A list where a tuple is asked for: YAML has no tuples."""
+    kinds = [each for each in (hint, *typing.get_args(hint)) if typing.get_origin(each) is tuple]
+    return tuple(value) if kinds and isinstance(value, list) else value
 
 
 def prompts_needed(arguments: Any, steps: int) -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from entrostat.errors import ConfigError
+from entrostat.models.folder import weights_fault
 
 GENERATION = "generation_{rank}.pt"
 IDENTITY = "run.json"
@@ -170,23 +171,8 @@ def _archive(path: Path, name: str) -> str | None:
         return None if archive.namelist() else f"{name} is damaged"
 
 
-def _weights(path: Path, name: str) -> str | None:
-    files = [*path.glob("*.safetensors")]
-    if not files:
-        return None if any(path.glob("*.bin")) else "it has no weights"
-    for file in files:
-        with file.open("rb") as stream:
-            head = stream.read(8)
-            length = int.from_bytes(head, "little")
-            if not head:
-                return f"{file.name} is empty"
-            if len(head) < 8 or length > file.stat().st_size:
-                return f"{file.name} is damaged"
-            entries = json.loads(stream.read(length))
-        end = max((entry["data_offsets"][1] for key, entry in entries.items() if key != "__metadata__"), default=0)
-        if 8 + length + end != file.stat().st_size:
-            return f"{file.name} is cut off"
-    return None
+def _weights(path: Path, _: str) -> str | None:
+    return weights_fault(path)
 
 
 _CHECKS: dict[str, Callable[[Path, str], str | None]] = {

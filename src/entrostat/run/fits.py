@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from entrostat.errors import ConfigError
-from entrostat.models import is_folder
+from entrostat.models.folder import CHOICES, fault_of, is_folder
 from entrostat.run.arguments import BUILT_IN
 
 if TYPE_CHECKING:
@@ -33,20 +34,62 @@ def alphabet_of(problems: Sequence[Problem], config: RunConfig) -> None:
         )
 
 
+def policy(model: str) -> None:
+    """`ConfigError` where no policy can be loaded by this name: no such folder, no model in it, a part of it missing."""
+    if model not in (*BUILT_IN, "smollm2") and (why := fault_of(model)) is not None:
+        raise ConfigError(f"model: {why}; {CHOICES}")
+
+
+def machine(config: RunConfig) -> None:
+    """`ConfigError` for threads and workers that no machine of this kind could use: they would only stop it."""
+    most = 4 * (os.cpu_count() or 1)
+    workers = config.trainer.get("dataloader_num_workers") or 0
+    for key, count in (("threads", config.threads or 0), ("trainer.dataloader_num_workers", workers)):
+        if count > most:
+            raise ConfigError(f"{key}: this machine has {os.cpu_count()} cores: must be at most {most}, got {count}")
+
+
+def length(config: RunConfig) -> None:
+    """`ConfigError` where completions may be longer than the policy's context."""
+    most, asked = context(config.model), config.trainer["max_completion_length"]
+    if most is not None and asked is not None and asked >= most:
+        raise ConfigError(
+            f"trainer.max_completion_length: must be below {most}, the context of {config.model!r}, which holds the prompt "
+            f"too: got {asked}"
+        )
+
+
+def context(model: str) -> int | None:
+    """How many tokens a policy reads at most, where that is known without loading it."""
+    if model in BUILT_IN:
+        from entrostat.models.tiny import CONTEXT
+
+        return CONTEXT
+    config = _text_config(model)
+    found = getattr(config, "max_position_embeddings", None)
+    return found if isinstance(found, int) and found > 0 else None
+
+
 def vocabulary(model: str) -> int | None:
     """The size of a policy's vocabulary where that is known without loading it."""
     if model in BUILT_IN:
         from entrostat.models.tokenizer import COUNTDOWN_ALPHABET as ALPHABET
 
         return len(ALPHABET) + 2  # padding and end
+    found = getattr(_text_config(model), "vocab_size", None)
+    return found if isinstance(found, int) else None
+
+
+def _text_config(model: str) -> Any:
+    """A folder's configuration; None where there is none, and loading it says what is wrong."""
     if not is_folder(model):
         return None
     from transformers import AutoConfig
 
     try:
-        return int(AutoConfig.from_pretrained(model).get_text_config().vocab_size)
+        return AutoConfig.from_pretrained(model, local_files_only=True).get_text_config()
     except (OSError, ValueError, AttributeError, TypeError):
-        return None  # loading it says what is wrong
+        return None
 
 
 def target(method: Any, size: int) -> None:

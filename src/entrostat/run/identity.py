@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from entrostat.core.config import read_values
 from entrostat.errors import ConfigError
 from entrostat.run.checkpoints import IDENTITY
 from entrostat.run.config import RunConfig, check_config
@@ -62,12 +63,15 @@ def changes(
     return found
 
 
-def _with_defaults(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The saved configuration with the sections that a later version has added."""
+def _with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The saved configuration with the sections that a later version has added, also where that refuses what was saved."""
     try:
         return check_config(dict(values)).model_dump()
     except ConfigError:
-        return values
+        plain: dict[str, Any] = RunConfig().model_dump()
+        sections = ("eval", "predict", "tokens")
+        filled = {name: plain[name] | values[name] for name in sections if isinstance(values.get(name), dict)}
+        return plain | dict(values) | filled
 
 
 def refuse(found: Mapping[str, tuple[Any, Any]], allowed: Collection[str], where: str) -> None:
@@ -87,9 +91,14 @@ def changeable(name: str) -> bool:
     return name.startswith(CHANGEABLE) and name not in FIXED
 
 
-def settings_that_differ(old: RunConfig, new: RunConfig) -> dict[str, tuple[Any, Any]]:
-    """Dotted keys of two configurations that differ, but for `steps`."""
-    before, after = _flat(old.model_dump()), _flat(new.model_dump())
+def saved_settings(path: Path) -> dict[str, Any]:
+    """The settings in a run's configuration file by dotted key, also those that this version refuses."""
+    return _flat(_with_defaults(read_values(path)))
+
+
+def settings_that_differ(before: Mapping[str, Any], now: RunConfig) -> dict[str, tuple[Any, Any]]:
+    """Dotted keys that differ, but for `steps`."""
+    after = _flat(now.model_dump())
     names = [name for name in before | after if name != "steps" and before.get(name) != after.get(name)]
     return {name: (before.get(name), after.get(name)) for name in names}
 

@@ -17,12 +17,21 @@ from entrostat.errors import ConfigError, HostError
 ONE_COMPLETION = ("num_return_sequences", "num_beams", "num_beam_groups")
 _BY_THE_TOKENIZER = "the policy's tokenizer decides it, and TRL's mask goes by that"
 _PLAIN = "TRL takes the tokens alone"
+_BEAMS = "it is of beam search, and every row is sampled once"
+_ASSISTED = "it is of assisted generation, and a run has no assistant"
 DECIDED = {
     "max_new_tokens": "use trainer.max_completion_length",
     "max_length": "use trainer.max_completion_length",
     "max_time": "a run that goes by the clock could not be repeated",
     "stop_strings": "TRL gives generation no tokenizer to look for them",
     "assistant_early_exit": "it is for one prompt at a time",
+    "token_healing": "TRL gives generation no tokenizer",
+    "low_memory": "it is of contrastive search, and every row is sampled once",
+    **dict.fromkeys(("early_stopping", "length_penalty", "diversity_penalty", "constraints", "force_words_ids"), _BEAMS),
+    **dict.fromkeys(
+        ("num_assistant_tokens", "num_assistant_tokens_schedule", "assistant_confidence_threshold", "max_matching_ngram_size",
+         "assistant_lookbehind", "target_lookbehind", "is_assistant"), _ASSISTED
+    ),
     **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id"), _BY_THE_TOKENIZER),
     **dict.fromkeys(
         ("return_dict_in_generate", "output_attentions", "output_hidden_states", "output_logits", "output_scores"), _PLAIN
@@ -48,6 +57,7 @@ def check_parts(arguments: Any) -> None:
     _check_optimizer(arguments)
     _check_generation(arguments)
     _check_checkpointing(arguments)
+    _check_compiler(arguments)
 
 
 def _check_optimizer(arguments: Any) -> None:
@@ -142,6 +152,18 @@ def _check_checkpointing(arguments: Any) -> None:
                     f"trainer.{setting}: torch has no argument {key!r}{did_you_mean(str(key), known)}; "
                     f"it has {', '.join(known)}"
                 )
+
+
+def _check_compiler(arguments: Any) -> None:
+    from accelerate.utils.dataclasses import DynamoBackend
+
+    known = [each.value.lower() for each in DynamoBackend]
+    backend = arguments.torch_compile_backend
+    if backend is not None and str(backend).lower() not in known:
+        raise ConfigError(
+            f"trainer.torch_compile_backend: torch has no compiler {backend!r}{did_you_mean(str(backend), known)}; "
+            f"use {', '.join(known)}"
+        )
 
 
 def _refused(key: str, value: Any, error: Exception) -> ConfigError:

@@ -63,6 +63,7 @@ def resolve(config: RunConfig) -> RunConfig:
     options = with_default_target(config.method.name, config.method.options)
     chain = build_method(config.method.name, options)
     task = checked_task(config)
+    fits.policy(config.model)
     if config.model in BUILT_IN:
         fits.alphabet(task, config)
     if (vocabulary := fits.vocabulary(config.model)) is not None:
@@ -74,6 +75,8 @@ def resolve(config: RunConfig) -> RunConfig:
         method = _named(config.method.name, options)
         resolved = config.model_copy(update={"method": method, "trainer": trainer, "threads": threads})
         trl_arguments(resolved, Path(CHECKPOINTS))
+    fits.machine(resolved)
+    fits.length(resolved)
     return resolved
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -54,6 +55,9 @@ _SWITCHES: dict[str, str] = {
     "gradient_checkpointing_kwargs": "gradient_checkpointing",
     "hub_": "push_to_hub",
     "liger_kernel_config": "use_liger_kernel",
+    "log_completions_hub_repo": "log_completions",
+    "log_unique_prompts": "log_completions",
+    "num_completions_to_print": "log_completions",
     "ref_model_": "sync_ref_model",
     "transformers_continuous_batching_config": "use_transformers_continuous_batching",
     "use_bias_correction_kl": "beta",
@@ -61,6 +65,23 @@ _SWITCHES: dict[str, str] = {
 }
 """Setting, or how the names of several begin -> what must be on for it to be read."""
 _ITS_OWN = ("learning_rate", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon")
+
+
+_SHARED = ("ddp_", "fsdp", "parallelism_config", "local_rank")
+"""How settings begin that say how several processes share a run."""
+_SHOWN = {"run_name": None, "project": "trackio", "trackio_": "trackio"}
+"""Setting, or how the names of several begin -> where a run must be shown for it to be read; None: anywhere."""
+
+
+def check_alone(trainer: Mapping[str, Any]) -> None:
+    """Refuse what only several processes read, where there is one: transformers drops some of it and fails on the rest."""
+    if int(os.environ.get("WORLD_SIZE") or 1) > 1:
+        return
+    for key, value in trainer.items():
+        if key.startswith(_SHARED) and value not in (None, "", False, -1):
+            raise ConfigError(
+                f"trainer.{key}: has no effect in one process: leave it out, or start the run with torchrun or accelerate launch"
+            )
 
 
 def check_read(arguments: Any, trainer: Mapping[str, Any]) -> None:
@@ -82,6 +103,11 @@ def check_read(arguments: Any, trainer: Mapping[str, Any]) -> None:
             if key.startswith(start) and not getattr(arguments, switch, None):
                 raise ConfigError(
                     f"trainer.{key}: has no effect without trainer.{switch}: set that too, or leave it out"
+                )
+        for start, where in _SHOWN.items():
+            if key.startswith(start) and not (where in arguments.report_to if where else arguments.report_to):
+                raise ConfigError(
+                    f"trainer.{key}: has no effect without trainer.report_to={where or 'wandb'}: set that too, or leave it out"
                 )
         for loss in _LOSSES:
             if key.startswith(f"{loss}_") and arguments.loss_type != loss:
