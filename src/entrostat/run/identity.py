@@ -96,7 +96,7 @@ def saved_settings(path: Path) -> dict[str, Any]:
     return _flat(_with_defaults(read_values(path)))
 
 
-def settings_that_differ(before: Mapping[str, Any], now: RunConfig) -> dict[str, tuple[Any, Any]]:
+def settings_that_differ(before: dict[str, Any], now: RunConfig) -> dict[str, tuple[Any, Any]]:
     """Dotted keys that differ, but for `steps`."""
     after = _flat(now.model_dump())
     names = [name for name in before | after if name != "steps" and before.get(name) != after.get(name)]
