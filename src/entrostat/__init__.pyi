@@ -86,6 +86,7 @@ from .methods import reheat as reheat
 from .methods import repo as repo
 from .methods import repo_r as repo_r
 from .methods import rsi_s as rsi_s
+from .methods import scope as scope
 from .methods import siren as siren
 from .methods import skywork as skywork
 from .methods import stapo as stapo

@@ -13,7 +13,7 @@ import torch
 from entrostat.control import PI, Initial, SelfTuning
 from entrostat.control.response import response
 from entrostat.core.specification import make
-from entrostat.errors import ConfigError
+from entrostat.errors import ConfigError, HostError
 from entrostat.lab import Event, TabularPolicy, group_advantages, random_bandit, train_bandit
 from entrostat.lab.bandit import _Training, sampled_batch, token_gradient
 from entrostat.methods import Chain, loss, ppo
@@ -254,3 +254,9 @@ def test_half_of_long_responses_are_right_however_much_has_been_learnt() -> None
     trace = train_bandit(bandit, make("observe"), 200)
     assert trace.entropy[-1] < 0.8 * trace.entropy[0]
     assert sum(trace.reward[-100:]) / 100 == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize("name", ["pass_at_k", "scope"])
+def test_what_a_bandit_has_no_stage_for_is_refused(name: str) -> None:
+    with pytest.raises(HostError, match=f"'{name}' needs the reward stage, which a bandit cannot express"):
+        train_bandit(random_bandit(8), make(name), 5)

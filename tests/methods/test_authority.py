@@ -83,6 +83,64 @@ def test_the_predicted_range_is_what_the_limits_give(
     assert values["authority"] > 0
 
 
+@pytest.mark.parametrize("objective", [es.grpo, es.gspo, es.ppo])
+@pytest.mark.parametrize(
+    "method",
+    [
+        es.flow(0.3, controller=loop(-1.5, 1.5)),
+        es.clip_b(loop(0.1, 3.0)),
+        es.hold(0.3, controller=SelfTuning(0.3, limits=(-0.5, 0.5))),
+    ],
+)
+def test_unequal_micro_batches_count_as_the_loss_counts_them(method: Chain, objective: Any) -> None:
+    """Of short rows and long ones apart: a mean over sequences counts micro-batches by their rows, one over tokens by tokens."""
+    whole = data(5)
+    short = whole.mask_BT.sum(1) <= 3
+    parts = [whole.rows(short), whole.rows(~short)]
+    sizes = [(int(part.mask_BT.sum()), len(part.mask_BT)) for part in parts]
+    assert sizes[0][0] / sizes[0][1] < 0.7 * sizes[1][0] / sizes[1][1] and sizes[0][1] != sizes[1][1]
+    control = EntropyControl(method)
+    for seed in (0, 1):
+        apply(control, data(seed), objective)
+        if not seed:
+            control.step()
+    control.discard()
+    state = control.state
+
+    def exact(state: Any, acts: bool = True) -> float:
+        """The slope of the step's loss, micro-batch by micro-batch, times the effect of the push that it is."""
+        step, total = es.StepSize.of(part.mask_BT for part in parts), 0.0
+        for part in parts:
+            stats = token_stats(part.logits_BTV.detach(), part.targets_BT, control.method.requires)
+            leaf = stats.need("logp").requires_grad_()
+            batch = TokenBatch(
+                dataclasses.replace(stats, logp=leaf), part.advantages_BT, part.mask_BT, part.old_logp_BT
+            )
+            surrogate = control.method.apply(objective(batch), batch, state) if acts else objective(batch)
+            terms, surrogate = surrogate.terms, dataclasses.replace(surrogate, terms=())
+            (slope,) = torch.autograd.grad(es.loss(surrogate, batch, step), leaf)
+            total += float((slope * stats.centered.detach()).sum())
+            seen = batch.stats.detach()
+            for term in terms:  # a bonus moves the logits along the entropy's own gradient
+                gain = batch.ratio.detach() * seen.prob * (seen.entropy + seen.logp).square()
+                total -= term.coef * float(gain[batch.mask].sum()) / step.tokens
+        return total
+
+    def at(output: float) -> Any:
+        return tuple(
+            dataclasses.replace(own, knobs={k: dataclasses.replace(v, output=output) for k, v in own.knobs.items()})
+            for own in state
+        )
+
+    for part in parts:
+        apply(control, part, objective)
+    metrics = {key: value for key, value in control.step().items() if key.removeprefix("entropy_control/") in KEYS}
+    limits = next(iter(control.method.links[0].feedback.values())).limits
+    expected = [exact(state), exact(state, acts=False), *(exact(at(end)) for end in limits)]
+    assert metrics["entropy_control/authority"] > 0
+    assert [metrics[f"entropy_control/{key}"] for key in KEYS[:4]] == pytest.approx(expected, rel=1e-9, abs=1e-14)
+
+
 def plain(step: Data) -> float:
     batch = step.batch()
     return float(-(batch.advantages_BT * batch.stats.detach().centered)[batch.mask].mean())

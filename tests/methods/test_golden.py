@@ -546,7 +546,7 @@ def test_flow_counts_what_the_clip_lets_through(objective: str, dual: float | No
         (slope,) = torch.autograd.grad(
             es.methods.token_loss(plain, batch).masked_fill(~batch.mask, 0).sum(), batch.stats.logp
         )
-        if objective == "gspo":  # of a row's mean over tokens: the sequence's ratio spreads over all of them
+        if objective == "gspo":
             assert torch.allclose(slope[batch.mask], -es.methods.token_push(plain, batch)[batch.mask])
         expected = x.mean(slope.numpy() * x.d)
         control = EntropyControl(es.observe())

@@ -29,7 +29,7 @@ each = pytest.mark.parametrize(("name", "options"), OPTIONS, ids=[f"{n}-{i}" for
 def by_numpy(
     name: str, surrogate: Surrogate, step: Any, logits: np.ndarray, frozen: np.ndarray | None = None
 ) -> tuple[float, np.ndarray]:
-    """The written formula. `frozen`: CISPO's stopped coefficient at another point; returned as the second value."""
+    """The written formula. `frozen`: what CISPO and GSPO-token stop, at another point; returned as the second value."""
     z = logits - logits.max(-1, keepdims=True)
     logp = np.take_along_axis(z - np.log(np.exp(z).sum(-1, keepdims=True)), step.targets_BT.numpy()[..., None], -1)[
         ..., 0
@@ -40,7 +40,9 @@ def by_numpy(
     ratio = np.exp(change)
     low, high = surrogate.eps_low, surrogate.eps_high
     if name == "gspo":
-        ratio = np.exp(change.sum(1, keepdims=True) / np.maximum(mask.sum(1, keepdims=True), 1))
+        row = np.exp(change.sum(1, keepdims=True) / np.maximum(mask.sum(1, keepdims=True), 1))
+        frozen = row / ratio if frozen is None else frozen
+        ratio = frozen * ratio
     if name == "cispo":
         frozen = np.minimum(ratio, 1 + high) if frozen is None else frozen
         loss = -frozen * a * logp
@@ -90,7 +92,7 @@ def test_gradients_are_finite_differences(name: str, options: dict[str, Any], ch
     (gradient,) = torch.autograd.grad(es.loss(surrogate, batch), step.logits_BTV)
     logits = step.logits_BTV.detach().numpy()
     _, frozen = by_numpy(name, surrogate, step, logits)
-    frozen_or_none = frozen if name == "cispo" else None
+    frozen_or_none = frozen if name == "cispo" or (name == "gspo" and changed) else None
     # Central differences in fp64: truncation about h^2 = 1e-11 and rounding about 1e-16 / h = 3e-11; no ratio of this
     # batch lies within h of a clip bound, where the loss has a kink.
     h = 3e-6

@@ -6,6 +6,7 @@ batch, as a host that has it at hand sees it (`step_on`), which is what the rele
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -506,6 +507,49 @@ def test_unscored_rows_have_no_advantage_under_any_method() -> None:
 # -- when sampling -----------------------------------------------------------------------------------------------------------
 
 
+@EVERY
+def test_scope(data: Data) -> None:
+    """The mean over rows of what `score` leaves is the mean of GRPO over one group and alpha times that of the successes."""
+    alpha, threshold = 0.25, 0.5
+    for target, factor in ((data.mean_entropy + 0.1, 1.1), (data.mean_entropy - 0.03, 0.97), (9.0, 1.2)):
+        control = after(es.make("scope", target=target, alpha=alpha, threshold=threshold), data)
+        assert control.group_temperatures(2) == pytest.approx((1.0, factor))
+        assert control.group_temperatures(20) == pytest.approx((1.0,) * 15 + (factor,) * 5)
+        assert control.group_temperatures(1) == (1.0,)
+        tempered = np.array(GROUPS) == 1
+        own = np.where(data.rewards >= threshold, alpha * B / tempered.sum(), 0.0)  # NaN is no success
+        main = data.rollouts().advantages.numpy() * B / (~tempered).sum()
+        expected = np.where(np.isnan(data.rewards), 0, np.where(tempered, own, main))
+        np.testing.assert_allclose(scored(control.method, data, control), expected, rtol=1e-12)
+        control.apply(es.ppo(data.batch()), data.batch())
+        metrics = control.step()
+        assert metrics["entropy_control/scope/temperature"] == pytest.approx(factor)
+        share = np.nanmean((data.rewards >= threshold)[tempered])
+        assert metrics["entropy_control/scope/success_share"] == pytest.approx(share)
+    assert EntropyControl(es.make("scope")).group_temperatures(8) == (1.0,) * 8  # nothing is measured yet
+
+
+def test_rows_of_another_temperature_train_and_are_not_measured() -> None:
+    data = DATA[1]
+    whole, rows = dataclasses.replace(data.batch(), groups_B=None), torch.tensor(GROUPS) == 1
+    mixed = dataclasses.replace(whole, tempered_B=torch.where(rows, 1.2, 1.0))
+    alone, found, all_of_it = (EntropyControl(es.observe()) for _ in range(3))
+    alone.observe(whole.rows(~rows))
+    expected = alone.step()
+    all_of_it.observe(whole)
+    trained = all_of_it.step()
+    for part in (rows, ~rows):  # in two micro-batches
+        found.observe(mixed.rows(part))
+    metrics = found.step()
+    for name in ("mean", "std", "surprisal", "near_certain", "standard_error"):
+        assert metrics[f"token_entropy/{name}"] == pytest.approx(expected[f"token_entropy/{name}"], rel=1e-12), name
+    for name in ("measured", "sampling_gap"):
+        assert metrics[f"entropy_control/{name}"] == pytest.approx(expected[f"entropy_control/{name}"], rel=1e-12), name
+    for name in ("entropy_control/predicted", "token_entropy/flow", "token_entropy/tokens"):
+        assert metrics[name] == pytest.approx(trained[name], rel=1e-12), name
+    assert metrics["entropy_control/measured"] != pytest.approx(trained["entropy_control/measured"], rel=1e-3)
+
+
 def test_e3_temperature() -> None:
     data = DATA[0]
     h = data.mean_entropy
@@ -574,6 +618,8 @@ def test_tampo_samples_where_good_completions_are_likely() -> None:
         ("entrocraft", {"band": 0.3}, "band must be a Band"),
         ("asym_grpo", {"b_pos": -1.0}, "b_pos must be"),
         ("siren", {"coef": -1.0}, "coef"),
+        ("scope", {"alpha": 1.0}, "alpha must be"),
+        ("scope", {"limits": (1.1, 1.2)}, "limits must be temperatures around 1"),
     ],
 )
 def test_settings_that_cannot_be_right_are_refused(name: str, options: dict, says: str) -> None:

@@ -61,7 +61,8 @@ def test_by_hand() -> None:
             ratio = math.exp(logp - float(batch.old_logp_BT[row, column]))  # type: ignore[index]
             discriminator = math.exp(logp) * (entropy + logp)
             centered = discriminator - baseline
-            add("tokens", 1), add("surprisal", -logp), add("entropy", entropy), add("entropy_sq", entropy**2)
+            add("tokens", 1), add("tokens/measured", 1), add("surprisal", -logp)
+            add("entropy", entropy), add("entropy_sq", entropy**2)
             if advantage:
                 sign = "positive" if advantage > 0 else "negative"
                 add(f"tokens/{sign}", 1), add(f"entropy/{sign}", entropy)
@@ -160,6 +161,7 @@ def test_only_what_the_statistics_allow() -> None:
     names = set(summarize(TokenBatch(TokenStats(entropy=batch.stats.entropy), torch.ones(6), batch.mask_BT)).values)
     assert names == {
         "tokens",
+        "tokens/measured",
         "tokens/positive",
         "tokens/negative",
         "tokens/not_finite",

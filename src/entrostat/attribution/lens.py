@@ -94,15 +94,13 @@ def lens(method: Chain, batch: TokenBatch, surrogate: Surrogate | None = None, w
     plain = ppo(batch) if surrogate is None else surrogate
     state = _warmed(method, batch, plain, warm)
     changed, seen = _acted(method, batch, plain, state)
-    ends = [predicted_change(_acted(method, batch, plain, each)[0], seen).item() for each in _at_limits(method, state)]
-    tokens = max(int(batch.mask.sum()), 1)
-    total = predicted_change(changed, seen).item() / tokens
-    low, high = (min(ends) / tokens, max(ends) / tokens) if ends else (total, total)
-    different = _different(token_push(plain, batch), token_push(changed, seen))
-    pushes = step_push(plain, batch), step_push(changed, seen)
-    return Lens(
-        _quadrants(batch, plain, different, *pushes), predicted_change(plain, batch).item() / tokens, total, low, high
-    )
+    ends = [predicted_change(_acted(method, batch, plain, each)[0], seen) for each in _at_limits(method, state)]
+    before, after = token_push(plain, batch), token_push(changed, seen)
+    total = predicted_change(changed, seen, after)
+    low, high = (min(ends), max(ends)) if ends else (total, total)
+    flows = step_push(plain, batch, before), step_push(changed, seen, after)
+    quadrants = _quadrants(batch, plain, _different(before, after), *flows)
+    return Lens(quadrants, predicted_change(plain, batch, before), total, low, high)
 
 
 def _acted(method: Chain, batch: TokenBatch, plain: Surrogate, state: tuple) -> tuple[Surrogate, TokenBatch]:

@@ -28,7 +28,7 @@ from entrostat.core.totals import Pending
 from entrostat.core.watch import Watch
 from entrostat.errors import ConfigError
 from entrostat.methods import Chain, Link, chain
-from entrostat.methods.authority import predicted_change
+from entrostat.methods.authority import change_sums
 from entrostat.methods.chain import PREDICTED
 from entrostat.methods.objectives import token_push
 from entrostat.stats import entropy_metrics, summarize
@@ -104,6 +104,13 @@ class EntropyControl:
         """Factor on the sampling temperature for the next batch; 1 unless the method moves it."""
         return self.method.temperature(self.state)
 
+    def group_temperatures(self, groups: int) -> tuple[float, ...]:
+        """Factors on the temperature of the next batch with which each of its groups is sampled, beside `temperature`.
+
+        Log-probabilities and statistics are taken without them, and `TokenBatch.tempered_B` says which row had which.
+        """
+        return self.method.group_temperatures(groups, self.state)
+
     def check_reachable(self, vocabulary: int) -> None:
         """Refuse a target that anywhere leads above log V, the entropy of the uniform distribution."""
         for target in self.method.targets:
@@ -155,11 +162,12 @@ class EntropyControl:
         """
         self._check(batch)
         sums: tuple[dict[str, Tensor], ...] = tuple({} for _ in self.method.links)
-        own = {}
+        own: dict[str, Tensor] = {}
         if self.method.predicts:
             # No clip is known of a loss that is not seen.
-            change = predicted_change(Surrogate("ppo", batch.advantages_BT, eps_low=1.0, eps_high=math.inf), batch)
-            own = dict.fromkeys(PREDICTED, change)
+            plain = Surrogate("ppo", batch.advantages_BT, eps_low=1.0, eps_high=math.inf)
+            for name in PREDICTED:
+                own |= change_sums(name, plain, batch)
         self._pending.add(summarize(batch), (*sums, own), batch)
 
     def _check(self, batch: TokenBatch) -> None:

@@ -29,6 +29,7 @@ FIELDS = (
     "dual_clip",
     "form",
     "temperature",
+    "group_temperatures",
 )
 """What a method may write, besides terms; see `methods.base.Card.writes`."""
 

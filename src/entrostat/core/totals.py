@@ -33,7 +33,7 @@ class Pending:
     def add(self, standard: Summary, links: Sums, batch: TokenBatch | None = None) -> None:
         """Add a micro-batch; with `batch`, prompts that are cut between micro-batches are clusters as a whole."""
         if batch is not None and batch.groups_B is not None and batch.stats.entropy is not None:
-            tokens, entropy = rows_of(batch.stats.entropy, batch.mask, sum_dtype(batch.mask.device))
+            tokens, entropy = rows_of(batch.stats.entropy, batch.measured, sum_dtype(batch.mask.device))
             self._rows.append((tokens, entropy, batch.groups_B))
         for name in self.names:
             if name in standard.values:

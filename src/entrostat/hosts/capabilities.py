@@ -43,6 +43,8 @@ REASONS = {
     "worker": "needs what verl's driver cannot hand to the workers: a loss of its own for each token, tokens without gradient, "
     "a clip range per token, or statistics with a parameter or of the old policy",
     "bypass": "`rollout_correction.bypass_mode=True` skips the forward pass that measures the entropy",
+    "tempered": "samples some groups at a temperature of their own, in one call of transformers' `generate`: refused with vLLM, "
+    "continuous batching, tools or a rollout function of one's own",
 }
 
 
@@ -58,14 +60,15 @@ def _of(host: Host, reason: str) -> Callable[[Chain], str]:
     """The verdict of a host's own record; `reason` tells why where it is no."""
 
     def verdict(method: Chain) -> str:
-        return _no(reason) if host.lacks(method) else _yes(*(["stale"] if method.needs_stale_data else []))
+        tempered = ["tempered"] if method.tempers_groups and host is not LOOP else []
+        return _no(reason) if host.lacks(method) else _yes(*(["stale"] if method.needs_stale_data else []), *tempered)
 
     return verdict
 
 
 def _verl(method: Chain, *reasons: str) -> str:
     """What holds for every engine of verl; `reasons` are told where it works."""
-    if method.sets_temperature:
+    if "sampling" in method.stages:
         return _no("sampling")
     if VERL.lacks(method):
         return _no("worker")
@@ -110,6 +113,7 @@ def acts_through(method: Chain) -> str:
         "eps_low": "clip range",
         "eps_high": "clip range",
         "temperature": "sampling temperature",
+        "group_temperatures": "sampling temperature of some groups",
     }
     named = [words[w] for w in sorted(method.writes) if w in words] + (["an added term"] if adds_terms(method) else [])
     return ", ".join(dict.fromkeys(named)) or "nothing: it measures"

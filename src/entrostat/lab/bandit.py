@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from entrostat.control.knob import is_feedback, reads_effect
+from entrostat.core.host import FIELDS, Host
 from entrostat.errors import ConfigError
 from entrostat.lab.plant import Event, Trace
 from entrostat.lab.tabular import TabularPolicy, group_advantages
@@ -27,6 +28,15 @@ from entrostat.types import Summary, Surrogate, TokenBatch, TokenStats
 
 _CHUNK = 1024  # batches whose random numbers are drawn at once,
 _NUMBERS = 1 << 22  # and how many numbers that may be
+
+BANDIT = Host(
+    "a bandit",
+    stages=frozenset({"loss", "sampling"}),
+    fields=frozenset(FIELDS) - {"advantages", "rows", "group_temperatures"},
+    why={
+        "stage:reward": "it has one advantage of each action and no completions; train a policy with `entrostat train`"
+    },
+)
 
 
 @dataclass(frozen=True)
@@ -134,8 +144,9 @@ def train_bandit(bandit: Bandit, method: Chain, steps: int, *, seed: int = 0, ev
         events: changes of `learning_rate` and `noise`; a bandit has no drift or gain of its own to set.
 
     Raises:
-        ConfigError: an event that changes something else; a method that needs more than a bandit has.
+        ConfigError: an event that changes something else. HostError: a method that needs more than a bandit has.
     """
+    BANDIT.check(method)
     changes: dict[int, dict[str, float]] = {}
     for event in events:
         if other := set(event.changes) - {"learning_rate", "noise"}:

@@ -77,6 +77,7 @@ from entrostat.methods.reward_advantages import nsr as nsr
 from entrostat.methods.reward_advantages import psr as psr
 from entrostat.methods.reward_advantages import w_reinforce as w_reinforce
 from entrostat.methods.rsi_s import rsi_s as rsi_s
+from entrostat.methods.scope import scope as scope
 from entrostat.methods.siren import siren as siren
 from entrostat.methods.skywork import skywork as skywork
 from entrostat.methods.stapo import stapo as stapo

@@ -12,11 +12,7 @@ import torch
 
 from entrostat.methods.base import Card, Link, MethodState, Source
 from entrostat.methods.registry import register
-from entrostat.types import (
-    Old,
-    Surrogate,
-    TokenBatch,
-)
+from entrostat.types import Old, Surrogate, TokenBatch
 
 
 @dataclass(frozen=True)

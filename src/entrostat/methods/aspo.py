@@ -16,9 +16,7 @@ from entrostat.methods.base import Source
 from entrostat.methods.chain import Chain
 from entrostat.methods.entropy_clip import EntropyClip
 from entrostat.methods.registry import one, preset
-from entrostat.types import (
-    Form,
-)
+from entrostat.types import Form
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import ClassVar
 
 import torch
 
-from entrostat.methods.base import Card, Link, MethodState, Source, check_binary
-from entrostat.methods.groups import each_group
+from entrostat.methods.base import Card, Link, MethodState, Source
+from entrostat.methods.groups import check_binary, each_group
 from entrostat.methods.registry import register
 from entrostat.types import Rollouts
 

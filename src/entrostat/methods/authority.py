@@ -9,7 +9,7 @@ narrow beside the drift, no gain can hold the target.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch import Tensor
 from entrostat.control.effect import Effect, grid
 from entrostat.control.knob import reads_effect
 from entrostat.methods.base import Link, MethodState
-from entrostat.methods.denominators import step_push
+from entrostat.methods.denominators import kept_push, mean_of
 from entrostat.stats.summarize import sum_dtype
 from entrostat.types import Statistic, Summary, Surrogate, Term, TokenBatch, term_value
 
@@ -28,22 +28,50 @@ _UNLIMITED = 1e9
 REQUIRES = ("logp", "entropy", "baseline")
 
 
-@torch.no_grad()
-def predicted_change(surrogate: Surrogate, batch: TokenBatch) -> Tensor:
-    """The first-order change of entropy, summed over the tokens: what their pushes and the terms do [nats x tokens].
+_ROWS = "/rows"
 
-    Divided by the batch's tokens it is the change per unit of step at the logits, with each token weighed as the loss's mean
-    weighs it, and what dropped tokens leave to the kept ones. Micro-batches of one step count by their tokens.
+
+def change_names(names: Iterable[str]) -> tuple[str, ...]:
+    """The sums that `change_sums` makes under these names, two of each."""
+    return tuple(full for name in names for full in (name, name + _ROWS))
+
+
+@torch.no_grad()
+def change_sums(name: str, surrogate: Surrogate, batch: TokenBatch, push_BT: Tensor | None = None) -> dict[str, Tensor]:
+    """The first-order change of entropy by what the tokens' pushes and the terms do, as sums that add over micro-batches.
+
+    A mean over sequences gives each row one vote (GRPO 2402.03300, Eq. 3), whatever the sizes of the micro-batches: what it
+    weighs is added up row by row under `name/rows`. All else weighs tokens alike and is added up under `name`. `change_mean`
+    puts them together.
 
     A term that is made of another statistic than entropy and importance ratio is left out: its effect is not known.
+
+    Args:
+        push_BT: `token_push`, where it is known already.
     """
     dtype = sum_dtype(batch.mask.device)
     centered = batch.stats.detach().centered
-    change = -(step_push(surrogate, batch) * centered).masked_fill(~batch.mask, 0).sum(dtype=dtype)
+    flow_BT = -(kept_push(surrogate, batch, push_BT) * centered).masked_fill(~batch.mask, 0)
+    tokens, rows = flow_BT.sum(dtype=dtype), torch.zeros((), dtype=dtype, device=flow_BT.device)
+    if mean_of(surrogate) == "sequence":
+        tokens, rows = rows, (flow_BT.sum(1, dtype=dtype) / batch.mask.sum(1).clamp_min(1)).sum()
     for term in surrogate.terms:
         if not isinstance(term.of, Statistic):
-            change = change + _of_term(term, batch, centered).to(dtype)
-    return change
+            tokens = tokens + _of_term(term, batch, centered).to(dtype)
+    return {name: tokens, name + _ROWS: rows}
+
+
+def change_mean(name: str, summary: Summary) -> float:
+    """The change of mean entropy per unit of step at the logits [nats], from the sums of a step; NaN without tokens."""
+    rows = summary.get(name + _ROWS)
+    return summary.mean(name) + (rows / summary.get("sequences") if rows else 0.0)
+
+
+def predicted_change(surrogate: Surrogate, batch: TokenBatch, push_BT: Tensor | None = None) -> float:
+    """The same of a batch that is a whole optimizer step; 0 without tokens."""
+    count = {"tokens": float(batch.mask.sum()), "sequences": float(batch.mask.any(1).sum())}
+    sums = {name: float(value) for name, value in change_sums("change", surrogate, batch, push_BT).items()}
+    return change_mean("change", Summary(count | sums)) if count["tokens"] else 0.0
 
 
 def _of_term(term: Term, batch: TokenBatch, centered: Tensor) -> Tensor:
@@ -87,7 +115,7 @@ class AuthorityLink(Link):
             return ()
         (controller,) = tuple(self.feedback.values())[:1]
         inner = len(grid(controller.limits)) - 2 if reads_effect(controller) else 0
-        return ("acting", "low", "high", *(f"effect/{index}" for index in range(1, inner + 1)))
+        return change_names(["acting", "low", "high", *(f"effect/{index}" for index in range(1, inner + 1))])
 
     @torch.no_grad()
     def measure(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Mapping[str, Tensor]:
@@ -97,13 +125,13 @@ class AuthorityLink(Link):
         knob, controller = next(iter(self.feedback.items()))
         changed = self.at(surrogate, batch, state)
 
-        def change(output: float) -> Tensor:
-            return predicted_change(changed(knob, output), batch)
-
         low, high = max(controller.limits[0], -_UNLIMITED), min(controller.limits[1], _UNLIMITED)
-        sums = {"acting": change(state.knobs[knob].output), "low": change(low), "high": change(high)}
+        outputs = {"acting": state.knobs[knob].output, "low": low, "high": high}
         if reads_effect(controller):
-            sums |= {f"effect/{i}": change(u) for i, u in enumerate(grid(controller.limits)[1:-1], start=1)}
+            outputs |= {f"effect/{i}": u for i, u in enumerate(grid(controller.limits)[1:-1], start=1)}
+        sums: dict[str, Tensor] = {}
+        for name, output in outputs.items():
+            sums |= change_sums(name, changed(knob, output), batch)
         return sums
 
     def effect(self, knob: str, summary: Summary) -> Effect | None:
@@ -113,7 +141,7 @@ class AuthorityLink(Link):
         """Predicted entropy change in nats per unit of step at the logits, at the lowest and the highest output."""
         if "low" not in summary.values:
             return {}
-        low, high = summary.mean("low"), summary.mean("high")
+        low, high = change_mean("low", summary), change_mean("high", summary)
         return {"authority_low": low, "authority_high": high, "authority": abs(high - low)}
 
 
@@ -129,7 +157,7 @@ def effect(summary: Summary, controller: Any) -> Effect | None:
     outputs = grid(controller.limits)
     names = ["low", *(f"effect/{index}" for index in range(1, len(outputs) - 1)), "high", "acting"]
     size = math.sqrt(summary.mean("flow_sq"))
-    means = [summary.mean(name) for name in names]
+    means = [change_mean(name, summary) for name in names]
     if not size and any(means):
         return None
     *changes, acting = (mean / (size or 1.0) for mean in means)

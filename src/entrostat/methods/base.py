@@ -2,7 +2,7 @@
 
     score(rollouts, state) -> rollouts            where rewards become advantages, whole groups at hand
     apply(surrogate, batch, state) -> surrogate   per micro-batch, in the loss; differentiable
-    temperature(state) -> factor                  when sampling
+    temperature(state) -> factor                  when sampling; and group_temperatures(groups, state) -> factors
 
 None of them moves the state. What a method learns, it learns once per optimizer step, from sums over all of its tokens:
 
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
@@ -60,7 +60,7 @@ class Card:
         want: statistics that `measure` and `apply` read besides logp and entropy.
         of_rollouts: statistics whose sums over each completion `score` reads.
         writes: what it changes: fields of `Surrogate`; "terms/NAME"; in the reward stage "advantages" or "rows"; when
-            sampling "temperature". Two links that write one field cannot be chained.
+            sampling "temperature" or "group_temperatures". Two links that write one field cannot be chained.
         terms: what its terms are made of, see `Term.of`.
         needs: "rewards" and "groups" in the batch of the loss stage; "stale" where it does nothing while ratios are 1.
         knobs: field -> what a larger value does to the entropy. Such a field may be a number, a schedule or a controller.
@@ -69,7 +69,6 @@ class Card:
             the totals then hold under the name; exact, over all ranks.
         pools: names of such pools whose share is the field `share`, where the field `scope` is "step".
         bounds: field -> the interval that it must lie in, as "(0, 1]".
-        choices: field -> the words that it may be.
         metrics: what `report` returns -> what it says, a clause each.
         notes: known faults and conditions, a clause each.
         source: where it comes from; a preset function brings its own.
@@ -87,7 +86,6 @@ class Card:
     tops: Mapping[str, Top] = field(default_factory=dict)
     pools: tuple[str, ...] = ()
     bounds: Mapping[str, str] = field(default_factory=dict)
-    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     metrics: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     source: Source | None = None
@@ -131,7 +129,7 @@ class Link:
                 object.__setattr__(self, knob, as_controller(value, action, f"{self.name}.{knob}"))
         if hasattr(self, "share"):
             Top(self.share)
-        settings.check(self.name, self.card.bounds, self.card.choices, self)
+        settings.check(self.name, self.card.bounds, self)
 
     # -- what it is ----------------------------------------------------------------------------------------------------
 
@@ -151,8 +149,10 @@ class Link:
     @property
     def stages(self) -> tuple[Stage, ...]:
         """The stages at which it acts: those whose function it has."""
-        functions: dict[Stage, str] = {"reward": "score", "loss": "apply", "sampling": "temperature"}
-        return tuple(stage for stage, name in functions.items() if getattr(type(self), name) is not getattr(Link, name))
+        stages: dict[str, Stage] = {"score": "reward", "apply": "loss"}
+        stages |= dict.fromkeys(("temperature", "group_temperatures"), "sampling")
+        own = (stage for name, stage in stages.items() if getattr(type(self), name) is not getattr(Link, name))
+        return tuple(dict.fromkeys(own))
 
     @property
     def knobs(self) -> dict[str, Any]:
@@ -200,6 +200,10 @@ class Link:
     def temperature(self, state: MethodState) -> float:
         """Factor on the host's sampling temperature; not 1 only where `writes` has "temperature"."""
         return 1.0
+
+    def group_temperatures(self, groups: int, state: MethodState) -> Sequence[float]:
+        """Further factors with which each group of the next batch is sampled, not scored; `writes` has "group_temperatures"."""
+        return (1.0,) * groups
 
     # -- what it learns ------------------------------------------------------------------------------------------------
 
@@ -289,10 +293,3 @@ def rewards(batch: TokenBatch, owner: str) -> Tensor:
             f"{owner} builds its advantages from raw rewards: pass rewards_B (one per sequence) in the batch"
         )
     return batch.rewards_B.detach()
-
-
-def check_binary(rewards_B: Tensor, owner: str) -> None:
-    """`DataError` names a reward that is neither 0 nor 1; unscored rows, NaN, may be there."""
-    other = rewards_B[~rewards_B.isnan() & (rewards_B != 0) & (rewards_B != 1)]
-    if other.numel():
-        raise DataError(f"{owner} needs rewards of 0 or 1, got {other[0].item()}: threshold the reward first")

@@ -101,9 +101,10 @@ def _first(build: Any) -> str:
 
 
 def _module_text(build: Any) -> str:
-    """The formulas of the file: the indented lines of its docstring."""
+    """The formulas of the file: the indented lines of its docstring, or all that follows its first paragraph."""
     text = sys.modules[build.__module__].__doc__ or ""
-    return "\n".join(line[4:] for line in text.splitlines() if line.startswith("    "))
+    indented = [line[4:] for line in text.splitlines() if line.startswith("    ")]
+    return "\n".join(indented) or text.partition("\n\n")[2].strip()
 
 
 def _settings(build: Any, links: list[Link]) -> tuple[Setting, ...]:

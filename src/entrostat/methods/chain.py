@@ -11,7 +11,7 @@ from torch import Tensor
 
 from entrostat.control.base import check_measured
 from entrostat.errors import ConfigError, StateError
-from entrostat.methods.authority import predicted_change
+from entrostat.methods.authority import change_mean, change_names, change_sums
 from entrostat.methods.base import Link, Source, Stage, outputs
 from entrostat.methods.scopes import threshold
 from entrostat.types import Rollouts, Summary, Surrogate, TokenBatch, Totals, Want
@@ -105,12 +105,17 @@ class Chain:
     @property
     def sums(self) -> tuple[tuple[str, ...], ...]:
         """The names of each link's sums; the chain's own come last."""
-        return (*(link.record.sums for link in self.links), PREDICTED if self.predicts else ())
+        return (*(link.record.sums for link in self.links), change_names(PREDICTED) if self.predicts else ())
 
     @property
     def sets_temperature(self) -> bool:
         """Whether it acts through the sampling temperature, which the host must then take from `temperature`."""
         return "temperature" in self.writes
+
+    @property
+    def tempers_groups(self) -> bool:
+        """Whether it has some groups sampled at another temperature than they are scored at."""
+        return "group_temperatures" in self.writes
 
     def with_timing(self, delay: int, updates: int = 1) -> Chain:
         """The same chain for a host's rhythm; see `Link.with_timing`."""
@@ -124,6 +129,11 @@ class Chain:
     def temperature(self, state: tuple[Any, ...]) -> float:
         """Factor on the host's sampling temperature for the next batch."""
         return math.prod(link.temperature(own) for link, own in zip(self.links, state, strict=True))
+
+    def group_temperatures(self, groups: int, state: tuple[Any, ...]) -> tuple[float, ...]:
+        """Factors on the temperature of the next batch with which its groups are sampled, and not scored."""
+        each = [link.group_temperatures(groups, own) for link, own in zip(self.links, state, strict=True)]
+        return tuple(math.prod(factors) for factors in zip((1.0,) * groups, *each, strict=True))
 
     def score(self, rollouts: Rollouts, state: tuple[Any, ...]) -> tuple[Rollouts, Sums]:
         """The reward stage: the rollouts as the links leave them, and each link's sums. Unscored rows get no advantage."""
@@ -186,8 +196,9 @@ class Chain:
             measured = _declared(link, link.measure(surrogate, batch, before[index]))
             surrogate = link.apply(replace(surrogate, sums={}), batch, acting(index, measured))
             sums.append({**measured, **_declared(link, surrogate.sums)})
-        ends = zip(PREDICTED, (plain, surrogate), strict=True)
-        own = {name: predicted_change(end, batch) for name, end in ends} if self.predicts else {}
+        own: dict[str, Tensor] = {}
+        for name, end in zip(PREDICTED, (plain, surrogate), strict=True) if self.predicts else ():
+            own |= change_sums(name, end, batch)
         return replace(surrogate, sums={}), (*sums, own)
 
     # -- what it learns ------------------------------------------------------------------------------------------------
@@ -218,8 +229,8 @@ class Chain:
             state: in which the links acted, or whose schedules they took.
         """
         last = totals.links[len(self.links)] if len(totals.links) > len(self.links) else {}
-        own = Summary({"tokens": totals.standard.tokens, **last})
-        metrics = {name: own.mean(name) for name in PREDICTED if name in own.values}
+        own = Summary({**totals.standard.values, **last})
+        metrics = {name: change_mean(name, own) for name in PREDICTED if name in last}
         for index, (link, acted) in enumerate(zip(self.links, state, strict=True)):
             mine = totals.of(index)
             metrics |= link.authority(mine)

@@ -43,7 +43,6 @@ class ClipCov(Link):
         sums=("advantage", "chosen"),
         metrics={"chosen_share": "share of the tokens that lost their loss"},
         notes=("the share is a fraction; copies that read it as a percentage are off by a factor of 100",),
-        choices={"scope": ("step", "micro")},
         source=Source(
             "2505.22617",
             "Clip-Cov, Eq. 12; verl's policy loss clip_cov",

@@ -61,7 +61,6 @@ class ClipTokens(AuthorityLink):
         knobs={"mu": "lower"},
         # A mu below zero would drop the tokens in the middle too.
         bounds={"mu": "[0, inf]", "largest_share": "(0, 1]"},
-        choices={"center": ("batch", "vocabulary"), "scope": ("step", "micro")},
     )
 
     @property

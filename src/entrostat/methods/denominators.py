@@ -31,19 +31,19 @@ def kept_factor(changed: Surrogate, batch: TokenBatch) -> Tensor | None:
     return factor
 
 
-def kept_push(changed: Surrogate, batch: TokenBatch) -> Tensor:
-    """`token_push` with what dropped tokens leave to the kept ones, (B, T); no gradient."""
-    push, kept = token_push(changed, batch), kept_factor(changed, batch)
+def kept_push(changed: Surrogate, batch: TokenBatch, push_BT: Tensor | None = None) -> Tensor:
+    """`token_push` (given where it is known) with what dropped tokens leave to the kept ones, (B, T); no gradient."""
+    push, kept = token_push(changed, batch) if push_BT is None else push_BT, kept_factor(changed, batch)
     return push if kept is None else push * kept
 
 
-def step_push(changed: Surrogate, batch: TokenBatch) -> Tensor:
-    """`kept_push` as the loss's mean weighs it, (B, T), with weights whose mean over this batch's tokens is 1; no gradient.
+def step_push(changed: Surrogate, batch: TokenBatch, push_BT: Tensor | None = None) -> Tensor:
+    """`kept_push` as the loss's mean weighs it where this batch is the whole step, (B, T), in units of a mean over its tokens.
 
     A mean over sequences gives each row one vote, so the tokens of a short answer weigh more (GRPO 2402.03300, Eq. 3); under
     any other mean all tokens weigh alike.
     """
-    push = kept_push(changed, batch)
+    push = kept_push(changed, batch, push_BT)
     if mean_of(changed) != "sequence":
         return push
     length_B1 = batch.mask.sum(1, keepdim=True)

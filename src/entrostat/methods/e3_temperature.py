@@ -13,9 +13,7 @@ from typing import ClassVar
 from entrostat.errors import ConfigError
 from entrostat.methods.base import Card, Link, MethodState, Source
 from entrostat.methods.registry import register
-from entrostat.types import (
-    Summary,
-)
+from entrostat.types import Summary
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,6 @@ class Entropic(AuthorityLink):
         want=REQUIRES,
         knobs={"u": "lower"},
         bounds={"threshold": "[0, 1)"},
-        choices={"select": ("probability", "discriminator", "all"), "normalizer": ("all", "selected")},
     )
 
     @property

@@ -9,11 +9,7 @@ import torch
 
 from entrostat.methods.base import Card, Link, MethodState
 from entrostat.methods.scopes import in_top
-from entrostat.types import (
-    Form,
-    Surrogate,
-    TokenBatch,
-)
+from entrostat.types import Form, Surrogate, TokenBatch
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,6 @@ class FlexibleClip(Link):
         writes=("eps_low", "eps_high"),
         needs=("stale",),
         notes=("the phases are halves of a run whose length must be known",),
-        choices={"mode": ("id", "did", "od")},
         source=Source(
             "2602.09782",
             "its authors' blog for the phases; slopes from third-party notes",

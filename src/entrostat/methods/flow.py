@@ -66,11 +66,6 @@ class Flow(AuthorityLink):
         writes=("weight_BT",),
         knobs={"u": "lower"},
         bounds={"w_max": "(1, inf)"},  # 1 is the weight of an untouched token
-        choices={
-            "scope": ("step", "micro"),
-            "shape": ("flow", "cost", "sign"),
-            "samples": ("all", "positive", "negative"),
-        },
     )
 
     @property

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from entrostat.errors import DataError
 from entrostat.types import Rollouts
 
 
@@ -28,3 +29,10 @@ def normalized(rewards: Tensor, epsilon: float = 1e-4) -> Tensor:
     """Rewards of one group less their mean, over their standard deviation, (n,); as TRL and verl have it."""
     spread = rewards.std() if rewards.numel() > 1 else rewards.new_zeros(())
     return (rewards - rewards.mean()) / (spread + epsilon)
+
+
+def check_binary(rewards_B: Tensor, owner: str) -> None:
+    """`DataError` names a reward that is neither 0 nor 1; unscored rows, NaN, may be there."""
+    other = rewards_B[~rewards_B.isnan() & (rewards_B != 0) & (rewards_B != 1)]
+    if other.numel():
+        raise DataError(f"{owner} needs rewards of 0 or 1, got {other[0].item()}: threshold the reward first")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from entrostat.methods.base import Card, Link, MethodState, Source
 from entrostat.methods.registry import register
-from entrostat.methods.scopes import SCOPES, Scope, in_top
+from entrostat.methods.scopes import Scope, in_top
 from entrostat.types import Surrogate, TokenBatch
 
 
@@ -40,7 +40,6 @@ class HighEntropyTokens(Link):
         writes=("keep_BT", "weight_BT"),
         notes=("loses on small models: the paper's gains begin at 14B",),
         pools=("entropy",),
-        choices={"scope": SCOPES},
         source=Source(
             "2506.01939",
             "Eq. 5; Shenzhi-Wang/Beyond-the-80-20-Rule-RLVR",

@@ -49,7 +49,6 @@ class KLCov(Link):
             "the share is a fraction; the first release counts in percent, and copies are off by a factor of 100",
         ),
         pools=("covariance",),
-        choices={"scope": ("step", "micro")},
         source=Source(
             "2505.22617",
             "KL-Cov, Eq. 14; verl's policy loss kl_cov",

@@ -47,7 +47,6 @@ class LowProbabilityRegularization(Link):
             "the gradient of k3 has no bound where log p is far below the proxy's",
         ),
         pools=("surprisal",),
-        choices={"scope": ("step", "micro")},
         source=Source(
             "2510.03222",
             "Eq. 6; CarlanLark/Lp-Reg-dev",

@@ -47,16 +47,25 @@ def _clip(ratio: Tensor, low: float | Tensor, high: float | Tensor) -> Tensor:
     return torch.minimum(torch.maximum(ratio, floor), ceiling)
 
 
+def _change(surrogate: Surrogate, batch: TokenBatch) -> Tensor:
+    """log r of each token, (B, T). For `gspo` the value is the row's mean and the gradient the token's own (GSPO-token, Section
+    4.3): the same as GSPO where a row's tokens weigh alike, and where they do not each keeps its weight to itself.
+    """
+    change = batch.log_ratio
+    if surrogate.objective != "gspo":
+        return change
+    mean = change.detach().sum(1, keepdim=True) / batch.mask.sum(1, keepdim=True).clamp_min(1)
+    return change - change.detach() + mean
+
+
 def token_loss(surrogate: Surrogate, batch: TokenBatch) -> Tensor:
     """The weighted loss of each token, (B, T), before any mean; differentiable in `batch.stats.logp`."""
     advantages = surrogate.advantages_BT.detach().masked_fill(~batch.mask, 0)
-    change = batch.log_ratio
-    if surrogate.objective == "gspo":
-        change = change.sum(1, keepdim=True) / batch.mask.sum(1, keepdim=True).clamp_min(1)
+    change = _change(surrogate, batch)
     ratio = change.exp()
     if surrogate.form is not None:
         ends = surrogate.eps_low, surrogate.eps_high
-        loss = surrogate.form.loss(change.expand_as(advantages), advantages, *ends, surrogate.dual_clip)
+        loss = surrogate.form.loss(change, advantages, *ends, surrogate.dual_clip)
     elif surrogate.objective == "cispo":
         capped = _clip(ratio, surrogate.eps_low, surrogate.eps_high).detach()
         loss = -capped * advantages * batch.stats.need("logp").masked_fill(~batch.mask, 0)
@@ -76,11 +85,10 @@ def token_push(surrogate: Surrogate, batch: TokenBatch) -> Tensor:
     """How far the loss pushes each sampled token's log-probability up, -dL/dlogp, before any mean, (B, T); no gradient.
 
     r A where neither clip has stopped it, times the token's weight; 0 where it was dropped or stopped. For `gspo` r is
-    the sequence's ratio, so a row's pushes are those of its mean over tokens; for `cispo` the capped one. A `form` is
-    differentiated as it is.
+    the sequence's ratio, for `cispo` the capped one. A `form` is differentiated as it is.
     """
     advantages = surrogate.advantages_BT.masked_fill(~batch.mask, 0)
-    change = batch.log_ratio.detach()
+    change = _change(surrogate, batch)
     low, high, dual = surrogate.eps_low, surrogate.eps_high, surrogate.dual_clip
     if surrogate.form is not None:
         with torch.enable_grad():
@@ -88,8 +96,6 @@ def token_push(surrogate: Surrogate, batch: TokenBatch) -> Tensor:
             (slope,) = torch.autograd.grad(surrogate.form.loss(leaf, advantages, low, high, dual).sum(), leaf)
         push = -slope
     else:
-        if surrogate.objective == "gspo":
-            change = change.sum(1, keepdim=True) / batch.mask.sum(1, keepdim=True).clamp_min(1)
         ratio = change.exp()
         if surrogate.objective == "cispo":
             push = _clip(ratio, low, high) * advantages

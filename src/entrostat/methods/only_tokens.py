@@ -15,8 +15,6 @@ from entrostat.methods.chain import Chain
 from entrostat.methods.registry import one, preset
 from entrostat.types import Surrogate, TokenBatch
 
-SIGNS = ("positive", "negative")
-
 
 @dataclass(frozen=True)
 class OnlyTokens(Link):
@@ -28,9 +26,7 @@ class OnlyTokens(Link):
     samples: Literal["positive", "negative"]
     discriminator: Literal["positive", "negative"]
 
-    card: ClassVar[Card] = Card(
-        "only_tokens", want=REQUIRES, writes=("weight_BT",), choices=dict.fromkeys(("samples", "discriminator"), SIGNS)
-    )
+    card: ClassVar[Card] = Card("only_tokens", want=REQUIRES, writes=("weight_BT",))
 
     def apply(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Surrogate:
         sample = surrogate.advantages_BT if self.samples == "positive" else -surrogate.advantages_BT

@@ -37,7 +37,6 @@ class Opefo(Link):
         writes=("weight_BT",),
         sums=("rising", "falling"),
         notes=("made for strictly on-policy training, where most of the paper's gain comes from",),
-        choices={"change": ("exact", "self", "paper"), "scope": ("step", "micro")},
         source=Source(
             "2605.11491",
             "Eqs. 8 to 10, from two independent notes",

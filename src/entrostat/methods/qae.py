@@ -35,7 +35,6 @@ class QuantileAdvantage(Link):
         effect="either",
         writes=("advantages",),
         bounds={"quantile": "(0, 1)"},
-        choices={"interpolation": ("higher", "lower", "linear")},
         source=Source("2509.22611", "Eq. 4; junkangwu/QAE", "K 0.4, torch.quantile's linear interpolation, eps 1e-6"),
     )
 

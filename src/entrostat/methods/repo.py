@@ -13,10 +13,7 @@ import torch
 from entrostat.control import Knob
 from entrostat.methods.base import Card, Link, MethodState, Source
 from entrostat.methods.registry import register
-from entrostat.types import (
-    Surrogate,
-    TokenBatch,
-)
+from entrostat.types import Surrogate, TokenBatch
 
 ROUNDING = "log-probabilities rounded to bf16 bias it toward less entropy: they are computed in fp32 here"
 

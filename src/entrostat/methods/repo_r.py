@@ -16,10 +16,7 @@ from entrostat.methods.base import Card, Link, MethodState, Source
 from entrostat.methods.chain import Chain
 from entrostat.methods.registry import one, preset
 from entrostat.methods.repo import ROUNDING
-from entrostat.types import (
-    Surrogate,
-    TokenBatch,
-)
+from entrostat.types import Surrogate, TokenBatch
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,7 @@ from entrostat.methods.base import Card, Link, MethodState, Source
 from entrostat.methods.registry import register
 from entrostat.methods.scopes import in_top
 from entrostat.stats.summarize import sum_dtype
-from entrostat.types import (
-    Surrogate,
-    TokenBatch,
-)
+from entrostat.types import Surrogate, TokenBatch
 
 
 @dataclass(frozen=True)
@@ -48,7 +45,6 @@ class Stapo(Link):
         metrics={"dropped_share": "share of the tokens that leave the loss"},
         pools=("certainty",),
         bounds={"prob": "(0, 1)"},
-        choices={"scope": ("step", "micro")},
         source=Source(
             "2602.15620",
             "spurious tokens",

@@ -46,7 +46,6 @@ class Stare(Link):
         knobs={"up": "raise", "down": "lower"},
         notes=("one-sided: above the target it is plain training",),
         pools=("positive", "negative"),
-        choices={"scope": ("micro", "step")},
         source=Source(
             "2606.19236",
             "Sections 4.2 (O1) and 4.3 (C2); hp-luo/STARE",

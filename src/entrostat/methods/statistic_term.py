@@ -7,12 +7,7 @@ from typing import ClassVar
 
 from entrostat.control import Knob
 from entrostat.methods.base import Card, Link, MethodState
-from entrostat.types import (
-    Statistic,
-    Surrogate,
-    Term,
-    TokenBatch,
-)
+from entrostat.types import Statistic, Surrogate, Term, TokenBatch
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,6 @@ class Steer(Link):
         writes=("weight_BT",),
         notes=("damps both directions; one outlier sets the scale of all weights",),
         bounds={"w_min": "(0, 1]"},
-        choices={"scope": ("step", "micro")},
         pools=("largest",),
         source=Source(
             "2510.10150",

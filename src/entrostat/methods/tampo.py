@@ -17,12 +17,7 @@ from entrostat.errors import ConfigError
 from entrostat.methods.base import Card, Link, MethodState, Source
 from entrostat.methods.registry import register
 from entrostat.stats.summarize import sum_dtype
-from entrostat.types import (
-    LogpAt,
-    Summary,
-    Surrogate,
-    TokenBatch,
-)
+from entrostat.types import LogpAt, Summary, Surrogate, TokenBatch
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,7 @@ from entrostat.methods.base import Source
 from entrostat.methods.chain import Chain
 from entrostat.methods.registry import one, preset
 from entrostat.methods.statistic_term import StatisticTerm
-from entrostat.types import (
-    Nucleus,
-    Statistic,
-    TopKEntropy,
-)
+from entrostat.types import Nucleus, Statistic, TopKEntropy
 
 
 @preset(

@@ -58,4 +58,4 @@ def standard_error(summary: Summary) -> float | None:
         return None
     mean = summary.mean("entropy")
     spread = max(entropy_sq - 2 * mean * entropy_tokens + mean**2 * tokens_sq, 0.0)
-    return math.sqrt(clusters / (clusters - 1) * spread) / summary.tokens
+    return math.sqrt(clusters / (clusters - 1) * spread) / summary.measured

@@ -36,7 +36,7 @@ def entropy_metrics(summary: Summary) -> dict[str, float]:
         metrics["surprisal"] = summary.mean("surprisal")
         first = PROBABILITY_EDGES.index(0.95) + 1
         likely = sum(summary.get(f"probability/{i}") for i in range(first, len(PROBABILITY_EDGES) + 1))
-        metrics["near_certain"] = likely / summary.tokens
+        metrics["near_certain"] = likely / summary.measured if summary.measured else math.nan
     if "centered" in have:
         centered = summary.mean("centered")
         metrics["S"] = summary.mean("discriminator")

@@ -37,7 +37,7 @@ def sum_dtype(device: torch.device) -> torch.dtype:
 def summary_names(want: Iterable[Want]) -> tuple[str, ...]:
     """The names of the sums of `summarize` where these statistics are there: known before the first batch."""
     have = set(want)
-    names = ["tokens", "tokens/positive", "tokens/negative", "tokens/not_finite", "sequences"]
+    names = ["tokens", "tokens/measured", "tokens/positive", "tokens/negative", "tokens/not_finite", "sequences"]
     if "entropy" in have:
         names += ["entropy", "entropy_sq", "entropy/positive", "entropy/negative", *CLUSTER_SUMS]
     if "logp" in have:
@@ -63,8 +63,9 @@ def summarize(batch: TokenBatch, push_BT: Tensor | None = None) -> Summary:
     Always: `tokens`, `sequences`, `tokens/not_finite` (whose advantage is no finite number: for the other sums it is 0), and
     where the statistics allow:
 
-    * entropy: `entropy`, `entropy_sq`; and split by the sign of the advantage `entropy/positive`, `tokens/positive`,
-      `entropy/negative`, `tokens/negative`; and over sequences or prompts those of `stats.clusters`
+    * entropy: `entropy`, `entropy_sq` over the `tokens/measured`, those sampled from the policy, and over their sequences or
+      prompts those of `stats.clusters`; split by the sign of the advantage `entropy/positive`, `tokens/positive`,
+      `entropy/negative`, `tokens/negative`
     * both, over the sequences whose importance ratios are all 1: `on_policy/tokens`, and of surprisal - entropy
       `on_policy/gap` and `on_policy/gap_sq`
     * logp: `surprisal`, histogram `probability/0` to `probability/7` over `PROBABILITY_EDGES`
@@ -85,7 +86,7 @@ def summarize(batch: TokenBatch, push_BT: Tensor | None = None) -> Summary:
     total = Summary()
     if batch.stats.entropy is not None:
         groups, dtype = batch.groups_B, sum_dtype(batch.mask_BT.device)
-        total = Summary(cluster_sums(batch.stats.entropy, batch.mask, groups, dtype))
+        total = Summary(cluster_sums(batch.stats.entropy, batch.measured, groups, dtype))
     if count <= size or batch.mask_BT.device.type != "cpu":
         return total + _sums(batch, push_BT)
     for first in range(0, count, size):
@@ -96,7 +97,7 @@ def summarize(batch: TokenBatch, push_BT: Tensor | None = None) -> Summary:
 
 def _sums(batch: TokenBatch, push_BT: Tensor | None) -> Summary:
     """`summarize` in one go."""
-    mask = batch.mask
+    mask, measured = batch.mask, batch.measured
     dtype = sum_dtype(mask.device)
     stats = batch.stats.detach()
     have = stats.available()
@@ -104,20 +105,20 @@ def _sums(batch: TokenBatch, push_BT: Tensor | None) -> Summary:
     advantages = batch.advantages_BT.masked_fill(lost, 0)
     positive, negative = mask & (advantages > 0), mask & (advantages < 0)
     columns: dict[str, Tensor] = {"tokens": mask, "tokens/positive": positive, "tokens/negative": negative}
-    columns["tokens/not_finite"] = mask & lost
+    columns |= {"tokens/not_finite": mask & lost, "tokens/measured": measured}
     if "entropy" in have:
         entropy = stats.need("entropy")
         columns |= {
-            "entropy": entropy,
-            "entropy_sq": entropy.square(),
+            "entropy": entropy.masked_fill(~measured, 0),
+            "entropy_sq": entropy.square().masked_fill(~measured, 0),
             "entropy/positive": entropy.masked_fill(~positive, 0),
             "entropy/negative": entropy.masked_fill(~negative, 0),
         }
     if "logp" in have:
-        columns["surprisal"] = stats.surprisal
+        columns["surprisal"] = stats.surprisal.masked_fill(~measured, 0)
     if {"logp", "entropy"} <= have:
         # Only where the policy is the one that sampled does the surprisal tell its entropy.
-        same = (batch.log_ratio.detach().abs().amax(1, keepdim=True) < _SAME) & mask
+        same = (batch.log_ratio.detach().abs().amax(1, keepdim=True) < _SAME) & measured
         gap = (stats.surprisal - stats.need("entropy")).masked_fill(~same, 0)
         columns |= {"on_policy/tokens": same, "on_policy/gap": gap, "on_policy/gap_sq": gap.square()}
     if {"logp", "entropy", "baseline"} <= have:
@@ -140,10 +141,10 @@ def _sums(batch: TokenBatch, push_BT: Tensor | None) -> Summary:
     }
     sums["sequences"] = mask.any(1).sum().to(dtype)
     if "logp" in have:
-        prob = stats.prob.float().masked_fill(outside, math.inf)
+        prob = stats.prob.float().masked_fill(~measured, math.inf)
         up_to = [(prob <= edge).sum() for edge in PROBABILITY_EDGES]
         counts = [
-            b - a for a, b in zip([mask.new_zeros((), dtype=torch.long), *up_to], [*up_to, mask.sum()], strict=True)
+            b - a for a, b in zip([mask.new_zeros((), dtype=torch.long), *up_to], [*up_to, measured.sum()], strict=True)
         ]
         sums |= {f"probability/{i}": count.to(dtype) for i, count in enumerate(counts)}
     return Summary(sums)

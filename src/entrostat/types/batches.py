@@ -29,6 +29,8 @@ class TokenBatch:
         rewards_B: raw reward of each sequence; NaN where nothing scored it, which is not a wrong answer.
         groups_B: which rows answer one prompt: equal numbers, one group.
         old: statistics of the policy that sampled, for methods that ask for `Old(...)`; None on-policy.
+        tempered_B: factor on the temperature of `stats` with which each row was sampled; None: 1. Rows with another factor
+            train, and are no samples of the policy, so that its entropy is not measured on them.
         whole_step: this batch is the whole optimizer step, on all ranks: quantities of scope "step" are of it.
         ids_BT: the completions' token ids, and prompts_B each row's prompt (a text, or its token ids): for records
             (`attribution.TokenRecorder`); no method reads them.
@@ -41,6 +43,7 @@ class TokenBatch:
     rewards_B: Tensor | None = None
     groups_B: Tensor | None = None
     old: TokenStats | None = None
+    tempered_B: Tensor | None = None
     whole_step: bool = False
     ids_BT: Tensor | None = None
     prompts_B: Sequence[Any] | None = None
@@ -65,7 +68,8 @@ class TokenBatch:
         }.items():
             if value is not None and tuple(value.shape[:2]) != shape:
                 raise DataError(f"{name} must have the mask's shape {shape}, got {tuple(value.shape)}")
-        for name, value in {"rewards_B": self.rewards_B, "groups_B": self.groups_B}.items():
+        by_row = {"rewards_B": self.rewards_B, "groups_B": self.groups_B, "tempered_B": self.tempered_B}
+        for name, value in by_row.items():
             if value is not None and tuple(value.shape) != shape[:1]:
                 raise DataError(f"{name} must have shape ({shape[0]},), got {tuple(value.shape)}")
         if self.prompts_B is not None and len(self.prompts_B) != shape[0]:
@@ -77,6 +81,11 @@ class TokenBatch:
     def mask(self) -> Tensor:
         """The mask as booleans, (B, T)."""
         return self.mask_BT.bool()
+
+    @cached_property
+    def measured(self) -> Tensor:
+        """The tokens that were sampled from the policy of `stats`, as booleans, (B, T)."""
+        return self.mask if self.tempered_B is None else self.mask & (self.tempered_B == 1).unsqueeze(1)
 
     @property
     def log_ratio(self) -> Tensor:
@@ -120,6 +129,7 @@ class TokenBatch:
             some(self.rewards_B),
             some(self.groups_B),
             None if self.old is None else self.old.map(lambda value: value[rows]),
+            some(self.tempered_B),
         )
 
 

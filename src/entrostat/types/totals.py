@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+MEASURED = ("entropy", "entropy_sq", "surprisal")
+"""Sums over the tokens of `TokenBatch.measured` alone."""
+
+
 @dataclass(frozen=True)
 class Summary:
     """Sums over the masked tokens of one or more micro-batches; `a + b` merges two, on one rank or on several.
@@ -52,9 +56,15 @@ class Summary:
         """The number of masked tokens."""
         return self.get("tokens")
 
+    @property
+    def measured(self) -> float:
+        """The number of masked tokens that were sampled from the policy itself; see `TokenBatch.tempered_B`."""
+        return self.get("tokens/measured") if "tokens/measured" in self.values else self.tokens
+
     def mean(self, name: str) -> float:
-        """A sum divided by the number of tokens; NaN where there are none."""
-        return self.get(name) / self.tokens if self.tokens else math.nan
+        """A sum divided by the number of tokens that it is of; NaN where there are none."""
+        count = self.measured if name in MEASURED else self.tokens
+        return self.get(name) / count if count else math.nan
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch import Tensor
 from entrostat.core.host import FIELDS, Host
 from entrostat.errors import HostError
 from entrostat.hosts.trl.loss import Loss, weigh
+from entrostat.hosts.trl.tempered import one_temperature
 from entrostat.methods.denominators import kept_push, token_factor
 from entrostat.types import Form, Surrogate, TokenBatch
 
@@ -33,15 +34,18 @@ class SoftGate(Form):
 def host_of(trainer: Any, loss: Loss) -> Host:
     """What this trainer can express, checked against the method at construction."""
     name = f"{type(trainer).__name__.removeprefix('Controlled')} with the loss {loss.name!r}"
-    return host_with(name, loss, _carries(trainer, loss), hasattr(trainer.args, "delta"))
+    return host_with(name, loss, _carries(trainer, loss), hasattr(trainer.args, "delta"), one_temperature(trainer))
 
 
-def host_with(name: str, loss: Loss, carries: bool | None = None, delta: bool = True) -> Host:
+def host_with(
+    name: str, loss: Loss, carries: bool | None = None, delta: bool = True, untempered: str | None = None
+) -> Host:
     """What TRL can express with a loss.
 
     Args:
         carries: whether the loss of a token can carry any push on its log-probability; by default as in TRL's own settings.
         delta: whether the trainer has TRL's second clip.
+        untempered: why it cannot sample groups at temperatures of their own.
     """
     carries = _clips_tokens(loss) if carries is None else carries
     lacking: dict[str, str] = {}
@@ -52,6 +56,8 @@ def host_with(name: str, loss: Loss, carries: bool | None = None, delta: bool = 
         )
     if not carries or not delta:
         lacking["dual_clip"] = "it has no second clip (TRL's delta) on the ratio of single tokens"
+    if untempered is not None:
+        lacking["group_temperatures"] = untempered
     return Host(name, fields=frozenset(FIELDS) - lacking.keys(), why=lacking)
 
 

@@ -14,6 +14,7 @@ from entrostat.types import Mean, Rollouts, TokenStats
 REWARDS = "entrostat_rewards"
 GROUPS = "entrostat_groups"
 ADVANTAGES = "entrostat_advantages"
+TEMPERED = "entrostat_tempered"
 """Keys of what travels with TRL's batch, row by row; `ADVANTAGES` only where each token has its own."""
 
 

@@ -31,8 +31,9 @@ except ImportError as error:
 from entrostat.hosts.trl import head
 from entrostat.hosts.trl.express import express, host_of, objective_of, restore, restoring
 from entrostat.hosts.trl.loss import Loss, check_loss, loss_of
-from entrostat.hosts.trl.rollouts import ADVANTAGES, GROUPS, REWARDS, identify, score
+from entrostat.hosts.trl.rollouts import ADVANTAGES, GROUPS, REWARDS, TEMPERED, identify, score
 from entrostat.hosts.trl.sampling import Sampling, sample_at, sampling_of
+from entrostat.hosts.trl.tempered import rows_at, tempered_rows
 
 _OLD = "entrostat_old/"
 _TEMPERATURE = "entrostat_temperature"
@@ -215,6 +216,7 @@ class _Controlled:
         self._sampled: _Sampled | None = None
         self._reward_sums: Tensor | None = None
         self._factor = 1.0
+        self._tempered: Tensor | None = None
         self._losses = 0
         host.add_callback(_Watch(self))
 
@@ -312,10 +314,12 @@ class _Controlled:
         if old is not None:
             old = measured - (logp.detach() - old)
         told = _identity(inputs) if recorded else {}
-        advantages = inputs.get(ADVANTAGES, inputs["advantages"])
-        return TokenBatch(
-            own, advantages, mask, old, inputs.get(REWARDS), inputs.get(GROUPS), self._old(inputs), **told
+        advantages, rewards, groups = (
+            inputs.get(ADVANTAGES, inputs["advantages"]),
+            inputs.get(REWARDS),
+            inputs.get(GROUPS),
         )
+        return TokenBatch(own, advantages, mask, old, rewards, groups, self._old(inputs), inputs.get(TEMPERED), **told)
 
     def _old(self, inputs: dict[str, Any]) -> TokenStats | None:
         """Statistics of the policy that sampled, where they were measured."""
@@ -360,6 +364,11 @@ class _Controlled:
         self._factor = factor
         sample_at(self, self._sampling.times(factor))
 
+    def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
+        host: Any = self
+        with rows_at(host.model, self._tempered):
+            return super()._generate_single_turn(*args, **kwargs)  # type: ignore[misc]
+
     # -- rewards, for methods that build their own advantages ----------------------------------------------------------
 
     def _calculate_rewards(self, *args: Any, **kwargs: Any) -> Tensor:
@@ -377,6 +386,7 @@ class _Controlled:
             method.sets_temperature
         ):  # evaluation is sampled at the run's own temperature, wherever the controller stands
             self._sample_at(self.entropy_control.temperature if training else 1.0)
+        self._tempered = tempered_rows(host, self.entropy_control, len(inputs)) if training else None
         old = self._old_want
         asked = old | method.of_rollouts if training else frozenset()
         self._sampled = sampled = _Sampled(asked | {"logp", "entropy"}) if asked else None
@@ -391,6 +401,8 @@ class _Controlled:
                     self._score_again(output)
         finally:
             self._sampled = None
+        if self._tempered is not None:
+            output[TEMPERED] = self._tempered
         if method.sets_temperature:
             rows = output["completion_mask"][:, 0]
             output[_TEMPERATURE] = torch.full_like(rows, self._factor, dtype=torch.float32)
