@@ -19,6 +19,23 @@ def runs(path: Path, rows: list[dict], **options: object) -> list[Run]:
     return read(file, **options)  # type: ignore[arg-type]
 
 
+def test_runs_of_one_log_need_not_call_the_entropy_alike(tmp_path: Path) -> None:
+    """Only the run whose key was met most was read, and nothing said of the others."""
+    rows: list[dict] = [{"run": "a", "step": step, "train/entropy": 0.5, "train/reward": 0.1} for step in range(5)]
+    rows += [{"run": "b", "step": step, "actor/entropy": 0.4, "critic/rewards/mean": 0.2} for step in range(9)]
+    rows += [{"run": "c", "step": step, "eval/accuracy": 0.3} for step in range(3)]
+    found = runs(tmp_path, rows)
+    assert [(run.name, run.columns["entropy"].key, len(run.steps)) for run in found] == [
+        ("a", "train/entropy", 5),
+        ("b", "actor/entropy", 9),
+    ]
+    for run in found:
+        (note,) = [note for note in run.notes if note.code == "left-out"]
+        assert note.text == "parts of the log without entropy were left out: 'c'"
+    (one,) = runs(tmp_path, rows, columns={"entropy": "actor/entropy"})
+    assert one.name == "b"
+
+
 def test_typed_rows_are_one_row_per_step(tmp_path: Path) -> None:
     rows: list[dict] = [{"type": "eval", "grpo_step": 0, "optimizer_step": 0, "reward": 0.9}]
     for outer in (1, 2, 3):

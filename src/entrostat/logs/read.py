@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from entrostat.logs.records import EXACT, KINDS, SUM, UNKNOWN, Column, Note, Run
 if TYPE_CHECKING:
     from entrostat.logs.records import Values
     from entrostat.logs.sources import Source
+    from entrostat.logs.table import Table
 
 CONFIG, METRICS = "config.yaml", "metrics.jsonl"
 """What a run folder holds."""
@@ -73,51 +74,75 @@ def from_rows(rows: Iterable[Mapping[str, Any]], name: str = "run", every: bool 
 
 
 def _runs_of(source: Source, path: Path, wanted: Mapping[str, str], every: bool) -> list[Run]:
-    from entrostat.logs.table import Table, parts_of
+    from entrostat.logs.table import parts_of
 
-    named = set(wanted.values())
-    table = Table(_keeper(named, every))
+    tables, keys = _tables(source, path, _keeper(set(wanted.values()), every))
+    if not tables:
+        raise DataError(f"{path}: {source.found_nothing(keys)}")
+    for name, key in wanted.items():
+        if not any(key in table.columns for table in tables.values()):
+            close = near(keys, key)
+            hint = f"; near it are {', '.join(map(repr, close))}" if close else f"; there are {_some(keys)}"
+            raise ConfigError(f"{path}: there is no column {key!r} for the {name}{hint}")
+    choices = {
+        label: {name: key for name, key in _choices(table, wanted).items() if name in QUANTITIES}
+        for label, table in tables.items()
+        if all(key in table.columns for key in wanted.values())
+    }
+    held = {name for choice in choices.values() for name in choice}
+    core = next((name for name in (*CORE, *QUANTITIES) if name in held), None)
+    if core is None or not (wanted or held & _TRAINED):
+        raise DataError(f"{path}: {source.found_nothing({key: kept for key, kept in keys.items() if key != STEP})}")
+    left_out = [label for label in tables if core not in choices.get(label, ())]
+    runs = []
+    for label, choice in choices.items():
+        if label in left_out:
+            continue
+        table = tables[label]
+        host = source.host or _host(table.keys)
+        common = _notes(table, choice, host, source)
+        if left_out:
+            common.append(Note("left-out", f"parts of the log without {core} were left out: {_shortened(left_out)}"))
+        for part in parts_of(table, table.values(choice[core]), label, wanted.get("step")):
+            taken = {name: _column(table, part, name, key) for name, key in choice.items()}
+            _ratios(table, part, taken)
+            others = {key: Column(key, key, part.take(table.values(key))) for key in table.columns} if every else {}
+            runs.append(
+                Run(
+                    path=path,
+                    name=part.label or source.name,
+                    host=host,
+                    form=source.form,
+                    steps=part.steps,
+                    columns=taken,
+                    others=others,
+                    keys=tuple(table.keys),
+                    notes=(*common, *part.notes, *_interval(part.steps, source.every)),
+                    config=source.config,
+                )
+            )
+    return runs
+
+
+def _tables(source: Source, path: Path, keep: Callable[[str], bool]) -> tuple[dict[str, Table], dict[str, bool]]:
+    """The rows of each run by its label, and every key that any of them held a number under.
+
+    Each run has a table of its own: runs of one folder need not call the entropy alike.
+    """
+    from entrostat.logs.table import Table, run_of
+
+    tables: dict[str, Table] = {}
     try:
         for row, label in source.rows():
-            table.add(row, label)
+            name = label or run_of(row)
+            table = tables.get(name)
+            if table is None:
+                table = tables[name] = Table(keep)
+            table.add(row)
     except DataError as error:
         raise error if str(path) in str(error) else DataError(f"{path}: {error}") from error
-    if not table.rows:
-        raise DataError(f"{path}: {source.found_nothing(table.keys)}")
-    missing = {name: key for name, key in wanted.items() if key not in table.columns}
-    for name, key in missing.items():
-        close = near(table.keys, key)
-        hint = f"; near it are {', '.join(map(repr, close))}" if close else f"; there are {_some(table.keys)}"
-        raise ConfigError(f"{path}: there is no column {key!r} for the {name}{hint}")
-    choice = {name: key for name, key in _choices(table, wanted).items() if name in QUANTITIES}
-    core = next((choice[name] for name in (*CORE, *QUANTITIES) if name in choice), None)
-    if core is None or not (wanted or set(choice) & _TRAINED):
-        raise DataError(
-            f"{path}: {source.found_nothing({key: held for key, held in table.keys.items() if key != STEP})}"
-        )
-    parts = parts_of(table, table.values(core), wanted.get("step"))
-    host = source.host or _host(table.keys)
-    common = _notes(table, choice, host, source)
-    runs = []
-    for part in parts:
-        taken = {name: _column(table, part, name, key) for name, key in choice.items()}
-        _ratios(table, part, taken)
-        others = {key: Column(key, key, part.take(table.values(key))) for key in table.columns} if every else {}
-        runs.append(
-            Run(
-                path=path,
-                name=part.label or source.name,
-                host=host,
-                form=source.form,
-                steps=part.steps,
-                columns=taken,
-                others=others,
-                keys=tuple(table.keys),
-                notes=(*common, *part.notes, *_interval(part.steps, source.every)),
-                config=source.config,
-            )
-        )
-    return runs
+    keys = {key: kept for table in tables.values() for key, kept in table.keys.items()}
+    return {label: table for label, table in tables.items() if table.rows}, keys
 
 
 def _checked(columns: Mapping[str, str]) -> dict[str, str]:
@@ -278,6 +303,11 @@ def _left_out(table: Any) -> str:
 def _counted(counts: Mapping[str, int]) -> str:
     shown = [f"{key!r} ({count})" for key, count in list(counts.items())[:4]]
     return ", ".join(shown) + (f" and {len(counts) - 4} more" if len(counts) > 4 else "")
+
+
+def _shortened(labels: Sequence[str], count: int = 4) -> str:
+    shown = ", ".join(repr(label or "rows without a name") for label in labels[:count])
+    return f"{shown} and {len(labels) - count} more" if len(labels) > count else shown
 
 
 def _some(keys: Mapping[str, bool], count: int = 12) -> str:

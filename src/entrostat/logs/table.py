@@ -28,7 +28,7 @@ class Table:
     """Columns that grow row by row. Only what `keep` asks for is held: a gigabyte of text leaves a few megabytes.
 
     Attributes:
-        columns: values by key, NaN where a row has none. runs: the label of each row, empty while there is one run.
+        columns: values by key, NaN where a row has none.
         keys: every key that held a number. texts, unfit, strange: how often a key held a number as text, something that
             is no number, NaN or infinity.
     """
@@ -36,18 +36,15 @@ class Table:
     def __init__(self, keep: Callable[[str], bool]) -> None:
         self.rows = 0
         self.columns: dict[str, array[float]] = {}
-        self.labels: list[str] = []
         self.keys: dict[str, bool] = {}
         self.texts: dict[str, int] = {}
         self.unfit: dict[str, str] = {}
         self.strange: dict[str, int] = {}
         self._keep = keep
 
-    def add(self, row: Mapping[str, Any], label: str = "") -> None:
+    def add(self, row: Mapping[str, Any]) -> None:
         """Add one row; one without any number that is wanted leaves no trace."""
         held_out = _held_out(row)
-        if not label:
-            label = next((str(row[key]) for key in RUNS if isinstance(row.get(key), str)), "")
         before = self.rows
         for key, value in self._numbers(row, "", 0):
             name = f"eval/{key}" if held_out and key not in STEPS else key
@@ -67,8 +64,6 @@ class Table:
             else:
                 column.append(value)
             self.rows = before + 1
-        if self.rows > before:
-            self.labels.append(label)
 
     def _numbers(self, row: Mapping[Any, Any], prefix: str, depth: int) -> Iterator[tuple[str, float]]:
         known = self.keys
@@ -145,26 +140,22 @@ class Part:
         return out
 
 
-def parts_of(table: Table, core: Values, step: str | None = None) -> list[Part]:
-    """The runs of a table.
+def run_of(row: Mapping[str, Any]) -> str:
+    """The run that a row says it is of, or ""."""
+    return next((str(row[key]) for key in RUNS if isinstance(row.get(key), str)), "")
+
+
+def parts_of(table: Table, core: Values, label: str = "", step: str | None = None) -> list[Part]:
+    """The runs of a table: several where its steps begin again.
 
     Args:
         core: (rows,) the column that says which rows are optimizer steps: the entropy, or else the reward.
+        label: what the runs are called.
         step: the key of the step, where it should not be found by its name.
     """
-    labels = np.asarray(table.labels)
-    found = []
-    for label in dict.fromkeys(table.labels):
-        rows = np.flatnonzero(labels == label) if len(set(table.labels)) > 1 else np.arange(table.rows)
-        if not np.isfinite(core[rows]).any() and len(set(table.labels)) > 1:
-            continue
-        found += _runs(table, core, rows, label, step)
-    return found
-
-
-def _runs(table: Table, core: Values, rows: Any, label: str, named: str | None) -> list[Part]:
     notes: list[Note] = []
-    key, steps = _steps(table, core, rows, notes, named)
+    rows: Any = np.arange(table.rows)
+    key, steps = _steps(table, core, rows, notes, step)
     back = np.diff(steps[np.isfinite(steps)])
     if len(back) > 3 and (back < 0).mean() > 0.9:
         rows, steps = rows[::-1], steps[::-1]
