@@ -116,6 +116,11 @@ def test_files_that_are_no_configuration(tmp_path: Path, content: str | None, me
         load_config(file)
 
 
+def test_no_more_is_read_than_a_configuration_can_have() -> None:
+    with pytest.raises(ConfigError, match="has more than 1,000,000 characters: is it a configuration"):
+        load_config("/dev/zero")
+
+
 def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
     file.write_text("")

@@ -1,6 +1,7 @@
 """Tasks from a file: reading, splitting, checking as mathematics."""
 
 import json
+import os
 import threading
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from entrostat.errors import ConfigError, DataError
 from entrostat.tasks import Task, load_task
 from entrostat.tasks.base import Problem
+from entrostat.tasks.jsonl import read_problems
 
 
 def write(path, *lines):
@@ -69,12 +71,36 @@ def test_scores_outside_the_main_thread(task):
         ({"prompt": "1+1="}, "'answer' is None"),
         ({"prompt": "", "answer": "2"}, "'prompt' is ''"),
         ({"prompt": "1+1=", "answer": True}, "'answer' is True"),
+        ({"prompt": "1+1=", "answer": float("inf")}, "'answer' is inf"),
+        ("[" * 200_000, "nested too deeply"),
+        ('{"prompt": "1+1=", "answer": ' + "9" * 6000 + "}", "Exceeds the limit"),
+        ({"prompt": "\ud800", "answer": "2"}, "'prompt' holds half a character"),
     ],
 )
 def test_a_malformed_line_is_named(tmp_path, line, reason):
     path = write(tmp_path / "bad.jsonl", {"prompt": "1+1=", "answer": "2"}, "", line)
     with pytest.raises(DataError, match=rf"line 3: .*{reason}|line 3: {reason}"):
         load_task(path)
+
+
+def test_a_line_ends_with_a_line_feed_alone(tmp_path):
+    file = tmp_path / "odd.jsonl"
+    file.write_text(
+        '\ufeff{"prompt": "a\u2028b\x85c", "answer": "1"}\r\n{"prompt": "d", "answer": "2"}\n', encoding="utf-8"
+    )
+    assert [(p.prompt, p.answer) for p in read_problems(file)] == [("a\u2028b\x85c", "1"), ("d", "2")]
+
+
+@pytest.mark.parametrize(
+    "name", ["a\0b.jsonl", "\ud800.jsonl", "x" * 5000 + ".jsonl", "pipe.jsonl", "zero.jsonl", "loop.jsonl"]
+)
+def test_paths_that_are_no_files_are_refused(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe.jsonl")
+    os.symlink("/dev/zero", "zero.jsonl")
+    os.symlink("loop.jsonl", "loop.jsonl")
+    with pytest.raises(ConfigError, match="task file"):
+        load_task(name)
 
 
 def test_files_that_hold_no_task_are_refused(tmp_path):

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from entrostat.core.yaml_file import parse
+from entrostat.core.yaml_file import LARGEST, parse
 from entrostat.errors import ConfigError
 
 METHOD = "hold"
@@ -96,7 +96,8 @@ def did_you_mean(key: str, known: Sequence[str]) -> str:
 
 def _read(path: str | Path) -> dict[str, Any]:
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        with open(path, encoding="utf-8") as file:
+            text = file.read(LARGEST + 1)  # of a device, or of a file that is no configuration, no more than says so
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror or error}; check the path") from error
     except ValueError as error:  # not UTF-8, or a NUL in the path

@@ -63,7 +63,7 @@ _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping
 def parse(text: str, where: str) -> Any:
     """Plain values from YAML; `ConfigError` says what is wrong with `where`."""
     if len(text) > LARGEST:
-        raise ConfigError(f"{where} has {len(text):,} characters, more than {LARGEST:,}: is it a configuration?")
+        raise ConfigError(f"{where} has more than {LARGEST:,} characters: is it a configuration?")
     try:
         loader = _Loader(text)
         loader.name = where
@@ -103,7 +103,8 @@ def _bounded(values: Any, where: str) -> None:
 
     if (count := size(values, 0)) > MOST_NODES:
         raise ConfigError(
-            f"{where} expands into {count:,} values through its aliases, more than {MOST_NODES:,}: write out what is meant"
+            f"{where} holds {count:,} values, with those that its aliases repeat, more than {MOST_NODES:,}: is it a "
+            "configuration?"
         )
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -74,13 +75,19 @@ class Jsonl:
 
 
 def read_problems(path: Path) -> list[Problem]:
-    """The problems of a JSONL file. Blank lines are skipped."""
+    """The problems of a JSONL file. Blank lines are skipped; a line ends with a line feed alone, since JSON's texts may hold
+    what else Unicode takes for an end."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        endless = path.exists() and not path.is_file() and not path.is_dir()
+        lines = [] if endless else path.read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
         raise ConfigError(f"cannot read the task file {path}: {error.strerror}; check the path") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 ({error}); save it as UTF-8") from error
+    except ValueError as error:  # a NUL or half a character in the path
+        raise ConfigError(f"no task file can be called {str(path)!r}: {error}; check the path") from error
+    if endless:
+        raise ConfigError(f"the task file {path} is a device or a pipe, which may never end: give a file")
     problems = [_problem(line, f"{path}, line {number}") for number, line in enumerate(lines, 1) if line.strip()]
     if not problems:
         raise DataError(f'{path} holds no problems; write one {{"prompt": ..., "answer": ...}} per line')
@@ -93,14 +100,20 @@ def _problem(line: str, where: str) -> Problem:
         row: Any = json.loads(line)
     except json.JSONDecodeError as error:
         raise DataError(f"{where}: not JSON ({error.msg} at column {error.colno}); {wanted}") from error
+    except RecursionError as error:
+        raise DataError(f"{where}: it is nested too deeply; {wanted}") from error
+    except ValueError as error:  # a number of thousands of digits
+        raise DataError(f"{where}: {error}; {wanted}") from error
     if not isinstance(row, dict):
         raise DataError(f"{where}: a {type(row).__name__}, not an object; {wanted}")
     prompt, answer = row.pop("prompt", None), row.pop("answer", None)
-    if isinstance(answer, int | float) and not isinstance(answer, bool):
+    if isinstance(answer, int | float) and not isinstance(answer, bool) and math.isfinite(answer):
         answer = str(answer)
     for key, value in (("prompt", prompt), ("answer", answer)):
         if not isinstance(value, str) or not value:
             raise DataError(f"{where}: {key!r} is {value!r}; {wanted}")
+        if not value.isprintable() and any("\ud800" <= each <= "\udfff" for each in value):
+            raise DataError(f"{where}: {key!r} holds half a character, {value!r}: no tokenizer can read it; {wanted}")
     return Problem(str(prompt), str(answer), row)
 
 
