@@ -139,8 +139,8 @@ pytestmark = [pytest.mark.filterwarnings(each) for each in THIRD_PARTY]
         ("trainer.gradient_accumulation_steps=2000000", "trainer.gradient_accumulation_steps: must be at most 65,536"),
         ("trainer.pad_to_multiple_of=100000000", "trainer.pad_to_multiple_of: must be at most 65,536"),
         (
-            "trainer.max_completion_length=256",
-            "trainer.max_completion_length: must be below 256, the context of 'tiny'",
+            "trainer.max_completion_length=257",
+            "trainer.max_completion_length: must be at most 256, the context of 'tiny'",
         ),
         (
             "trainer={lr_scheduler_type: linear, warmup_steps: 101}",
@@ -211,6 +211,12 @@ def test_a_file_of_letters_names_a_model_that_reads_them(tmp_path: Path, capsys:
     assert call("train", f"task={file}", "--dry-run") == 2
     said = capsys.readouterr().err
     assert "reads only its own alphabet" in said and "model=smollm2" in said
+
+
+def test_the_length_that_a_file_suggests_is_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "sums.jsonl"
+    file.write_text("".join(json.dumps({"prompt": f"{i}+1=", "answer": str(i + 1)}) + "\n" for i in range(30)))
+    assert call("train", f"task={file}", "--dry-run") == 0, capsys.readouterr().err
 
 
 def test_an_error_that_nobody_foresaw_is_a_sentence_and_a_file(

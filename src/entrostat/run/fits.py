@@ -50,12 +50,11 @@ def machine(config: RunConfig) -> None:
 
 
 def length(config: RunConfig) -> None:
-    """`ConfigError` where completions may be longer than the policy's context."""
+    """`ConfigError` where completions alone may be longer than the policy's context."""
     most, asked = context(config.model), config.trainer["max_completion_length"]
-    if most is not None and asked is not None and asked >= most:
+    if most is not None and asked is not None and asked > most:
         raise ConfigError(
-            f"trainer.max_completion_length: must be below {most}, the context of {config.model!r}, which holds the prompt "
-            f"too: got {asked}"
+            f"trainer.max_completion_length: must be at most {most}, the context of {config.model!r}: got {asked}"
         )
 
 
