@@ -44,9 +44,12 @@ def test_methods_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> Non
     assert call("methods") == 0
     listed = capsys.readouterr().out
     assert all(f"\n{name}" in f"\n{listed}" for name in names())
+    rows = {line.partition(" ")[0]: " ".join(line.split()) for line in listed.splitlines()}
+    assert rows["clip_b"] == "clip_b raises loss loop trl verl 2602.03392"
+    assert rows["scope"] == "scope holds reward, sampling loop trl 2510.08141"
     assert call("methods", "entropic") == 0
     shown = capsys.readouterr().out
-    for part in ("2511.15248", "threshold = 0.95", "how ours differs", "kp 1, ki 0.01"):
+    for part in ("2511.15248", "threshold = 0.95", "how ours differs", "kp 1, ki 0.01", "works in:  loop, trl, verl"):
         assert part in shown
 
 

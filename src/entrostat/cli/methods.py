@@ -8,7 +8,7 @@ import typer
 
 
 def command(name: Annotated[str | None, typer.Argument(help="Show one method in full.")] = None) -> None:
-    """List the methods: what they do to the entropy, at which stage, from which paper; with NAME, one in full."""
+    """List the methods: what they do to the entropy, at which stage, where they work; with NAME, one in full."""
     from rich.console import Console
 
     from entrostat.methods import names
@@ -25,11 +25,23 @@ def command(name: Annotated[str | None, typer.Argument(help="Show one method in 
 def _row(name: str) -> str:
     """A line of the list; the heading for no name."""
     if not name:
-        return f"{'method':28} {'entropy':8} {'stage':13} paper"
+        return f"{'method':28} {'entropy':7} {'stage':16} {'works in':14} paper"
     from entrostat.methods.cards import described
 
     about = described(name)
-    return f"{name:28} {about.effect:8} {', '.join(about.stages):13} {about.source.paper}"
+    return f"{name:28} {about.effect:7} {', '.join(about.stages):16} {' '.join(_hosts(name)):14} {about.source.paper}"
+
+
+def _hosts(name: str) -> list[str]:
+    """Where a method works with its defaults; docs/capabilities.md has the hosts' settings."""
+    from entrostat.core.host import LOOP
+    from entrostat.hosts.trl.express import host_with
+    from entrostat.hosts.trl.loss import LOSSES
+    from entrostat.hosts.verl.settings import VERL
+    from entrostat.methods.cards import example
+
+    hosts = {"loop": LOOP, "trl": host_with("TRL", LOSSES["dapo"]), "verl": VERL}
+    return [host for host, record in hosts.items() if not record.lacks(example(name))]
 
 
 def _card(console: object, name: str) -> None:
@@ -53,6 +65,7 @@ def _card(console: object, name: str) -> None:
     line(f"defaults:  {about.source.defaults}")
     line(f"entropy:   {about.effect}")
     line(f"stage:     {', '.join(about.stages)}")
+    line(f"works in:  {', '.join(_hosts(name))} (loop: one of your own)")
     line(f"changes:   {', '.join(about.writes) or 'nothing'}")
     line(f"needs:     {', '.join(about.needs) or 'nothing beyond log-probability and entropy'}")
     line(f"state:     {about.state}")

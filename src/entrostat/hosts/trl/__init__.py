@@ -1,6 +1,8 @@
-"""TRL: `controlled(GRPOTrainer, method)` returns a trainer class that holds the policy's entropy."""
+"""TRL: `controlled(GRPOTrainer, method)` returns a trainer class that holds the policy's entropy.
 
-from entrostat.hosts.trl.alerts import Alerts
-from entrostat.hosts.trl.trainer import controlled
+Names load when they are first used: what this host can express is known without TRL.
+"""
 
-__all__ = ["Alerts", "controlled"]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

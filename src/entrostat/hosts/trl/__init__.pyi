@@ -1,0 +1,2 @@
+from .alerts import Alerts as Alerts
+from .trainer import controlled as controlled
