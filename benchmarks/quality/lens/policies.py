@@ -28,20 +28,20 @@ NAMED = ("logp", "entropy", "baseline", "collision")
 
 
 class World:
-    """A policy, its prompts' good tokens, and random numbers; all from one seed."""
+    """A policy, its prompts' good tokens, and random numbers; all from one seed. An answer is right with `needed` good ones."""
 
-    def __init__(self, seed: int) -> None:
-        self.generator = torch.Generator().manual_seed(seed)
+    def __init__(self, seed: int, needed: int = NEEDED) -> None:
+        self.needed, self.generator = needed, torch.Generator().manual_seed(seed)
         self.logits_PTV = 1.2 * torch.randn(P, T, V, generator=self.generator, dtype=torch.float64)
         self.good_PTV = torch.rand(P, T, V, generator=self.generator).argsort(-1) < GOOD
 
-    def sample(self, temperature: float) -> tuple[Tensor, Tensor]:
+    def sample(self, temperature_P: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens (P, G, T) and rewards (P, G)."""
         uniform_PTG = torch.rand(P, T, G, generator=self.generator, dtype=torch.float64)
-        cumulative_PTV = torch.softmax(self.logits_PTV / temperature, -1).cumsum(-1)
+        cumulative_PTV = torch.softmax(self.logits_PTV / temperature_P[:, None, None], -1).cumsum(-1)
         tokens_PGT = torch.searchsorted(cumulative_PTV, uniform_PTG).clamp_max_(V - 1).movedim(2, 1)
         good_PGT = self.good_PTV.unsqueeze(1).expand(P, G, T, V).gather(-1, tokens_PGT.unsqueeze(-1)).squeeze(-1)
-        return tokens_PGT, (good_PGT.sum(-1) >= NEEDED).double()
+        return tokens_PGT, (good_PGT.sum(-1) >= self.needed).double()
 
     @property
     def entropy(self) -> float:
@@ -66,8 +66,10 @@ def statistics(logits_PTV: Tensor, tokens_PGT: Tensor, want: set[Any], temperatu
 class Batch:
     """Sampled completions, and the policy that they come from."""
 
-    def __init__(self, world: World, temperature: float, wanted: set[Any]) -> None:
-        self.tokens_PGT, rewards_PG = world.sample(temperature)
+    def __init__(self, world: World, control: EntropyControl, wanted: set[Any]) -> None:
+        temperature, factor_P = control.temperature, torch.tensor(control.group_temperatures(P), dtype=torch.float64)
+        self.tokens_PGT, rewards_PG = world.sample(temperature * factor_P)
+        self.tempered_B = factor_P.repeat_interleave(G)
         self.temperature, self.wanted = temperature, {want for want in wanted if not isinstance(want, Old)}
         self.rewards_B, self.groups_B = rewards_PG.reshape(-1), torch.arange(P).repeat_interleave(G)
         self.advantages_B = group_advantages(rewards_PG).reshape(-1)
@@ -81,7 +83,8 @@ class Batch:
 
     def _with(self, now: TokenStats) -> TokenBatch:
         mask = torch.ones(P * G, T, dtype=torch.bool)
-        return TokenBatch(now, self.advantages_B, mask, self.old.logp, self.rewards_B, self.groups_B, self.old)
+        old, rewards, groups = self.old.logp, self.rewards_B, self.groups_B
+        return TokenBatch(now, self.advantages_B, mask, old, rewards, groups, self.old, self.tempered_B)
 
     def score(self, control: EntropyControl) -> None:
         """The reward stage; rows that it drops leave the mean."""
@@ -107,14 +110,16 @@ class Foreseen:
         return self.change[name] / abs(self.plain) if self.plain else math.nan
 
 
-def train(method: Chain, seed: int, steps: int, foreseen: Foreseen | None = None) -> dict[str, float]:
+def train(
+    method: Chain, seed: int, steps: int, foreseen: Foreseen | None = None, needed: int = NEEDED, updates: int = UPDATES
+) -> dict[str, float]:
     """One run: the entropy at its start and end, the sum of its steps' first-order effects, the last batch's mean reward."""
-    world, control = World(seed), EntropyControl(method)
+    world, control = World(seed, needed), EntropyControl(method)
     start, first_order = world.entropy, 0.0
     wanted = set(method.requires).union(*(each.requires for each in foreseen.methods.values()) if foreseen else ())
     for step in range(steps):
-        if step % UPDATES == 0:
-            batch = Batch(world, control.temperature, wanted)
+        if step % updates == 0:
+            batch = Batch(world, control, wanted)
             if "reward" in method.stages:
                 batch.score(control)
         logits = world.logits_PTV.clone().requires_grad_()
@@ -138,10 +143,11 @@ def ready(name: str, start: float, longest: int = T, vocabulary: int = V) -> Cha
     if "steps" in settings:
         options["steps"] = 60
     short: dict[str, dict[str, Any]] = {
-        "aepo_qwenlong": {"low": 0.5 * start, "high": 0.8 * start},
+        "aepo_qwenlong": {"low": 0.9 * start, "high": 1.1 * start},
         "entrocraft": {"band": es.Band(0.9 * start, 1.1 * start)},
         "wapo": {"longest": longest},
         "e3_temperature": {"vocabulary": vocabulary},
         "siren": {"coef": 0.5},
+        "scope": {"alpha": 1 / P},
     }
     return example(name, **options, **short.get(name, {}))

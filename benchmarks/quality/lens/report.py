@@ -58,17 +58,22 @@ The signs agree in {agree} of {seen} runs in which both are clear.
   successes alone, takes several times the step.
 * *A smaller scale is a slower run.* `ar` scales all advantages down. That slows this plain gradient descent and would not slow
   AdamW.
-* *What the lens does not see*: {unseen}.
+* *What the lens does not see*: {unseen}; and of `scope` that its groups are sampled otherwise.
+
+## Which way `entropy_advantage` goes
+
+{advantage}
 
 ## Methods that hold a target
 
-They were asked for the initial entropy. The lens sees them at their controller's first output, so what it foresees is the
-range: on how many of the plain run's batches some output would have turned the fall round.
+They were asked for the initial entropy; `entrocraft` and `aepo_qwenlong`, which know a band, for 0.9 to 1.1 of it. The lens sees
+them at their controller's first output, so what it foresees is the range: on how many of the plain run's batches some output
+would have turned the fall round.
 
 {held}
 
 `hold` and `flow` can turn every batch, and do. `entropic` cannot where no token has p > 0.95, as here. The others act within
-limits that are small for {steps} steps of this policy (`skywork`'s coefficient, a clip), or through the sampling alone.
+limits that are small for {steps} steps of this policy (`skywork`'s coefficient, a clip), or through the sampling alone. {idle}
 
 ## The tiny policy, beside the exact ones
 
@@ -88,6 +93,24 @@ factor is gone, and the entropy ends above plain training's. The policy shares i
 earlier batches on; the lens sees neither. A batch of 48 completions is noisy: runs that differ by a little part ways, so weak
 methods change their sign between seeds.
 """
+
+
+ADVANTAGE = """It adds min(alpha H, |A| / kappa) to each advantage, mostly |A| / kappa. Of a group with a share q of
+right answers |A| = (1 - 2 q) A + c, so that
+
+    A + |A| / kappa  =  A (1 + (1 - 2 q) / kappa)  +  c / kappa
+
+The first part is plain training by a larger step where fewer than half of the answers are right, and by a smaller one where
+more are: there the entropy falls more slowly, as in its paper. The second part rewards whatever was sampled. On fresh samples
+that does nothing on average, since the mean of D is 0; on samples that were trained on already it lowers the entropy. So prompts
+that are mostly solved or mostly not, and one update or four on each batch (`advantage.json`, which `advantage.py` makes, {seeds}
+seeds; shares of how far plain training moved the entropy):
+
+{table}
+
+The lens has the sign right in {agree} of {settings}. In the tables above and below few answers are right, so it lowers; in
+[methods at one entropy](../equal_entropy/README.md), where most are, it raises, a little. The tiny policy's seeds scatter by more
+than the effect, so that a sign there says nothing."""
 
 
 def free(record: dict[str, Any], names: list[str]) -> tuple[str, int, int]:
@@ -121,6 +144,32 @@ def held(record: dict[str, Any], names: list[str]) -> str:
 
 def of(record: dict[str, Any], name: str) -> list[dict[str, float]]:
     return [seed["methods"][name] for seed in record["seeds"]]
+
+
+def idle(record: dict[str, Any], names: list[str]) -> str:
+    """Those whose band the entropy never left."""
+    still = [name for name in names if all(one["measured"] == 0 for one in of(record, name))]
+    banded = [f"`{name}`" for name in ("entrocraft", "aepo_qwenlong") if name in still]
+    return f"{' and '.join(banded)} did nothing: the entropy never left the band." if banded else ""
+
+
+def advantage(record: dict[str, Any]) -> str:
+    """Why one method raises here and lowers there, from `advantage.json`."""
+    rows, agree = [], 0
+    for needed in sorted({row["needed"] for row in record["rows"]}):
+        for updates in sorted({row["updates"] for row in record["rows"]}):
+            some = [row for row in record["rows"] if (row["needed"], row["updates"]) == (needed, updates)]
+            numbers = [cell(over_seeds([row[key] for row in some]), digits=2) for key in ("foreseen", "measured")]
+            shares = [
+                sum(row["added"][place] for row in some) / abs(sum(row["without"][place] for row in some))
+                for place in range(updates)
+            ]
+            agree += fmean(row["foreseen"] for row in some) * fmean(row["measured"] for row in some) > 0
+            right = fmean(row["right"] for row in some)
+            rows.append([f"{right:.0%}", str(updates), *numbers, ", ".join(f"{share:+.2f}" for share in shares)])
+    header = ["right answers", "updates a batch", "foreseen", "measured", "foreseen at the first, second, ... update"]
+    seeds = len({row["seed"] for row in record["rows"]})
+    return ADVANTAGE.format(table=table(header, rows), seeds=seeds, agree=agree, settings=len(rows))
 
 
 def correlation(record: dict[str, Any], names: list[str]) -> float:
@@ -200,6 +249,8 @@ def page(record: dict[str, Any]) -> str:
         correlation=correlation(record, names),
         unseen=unseen(names),
         held=held(record, holding),
+        idle=idle(record, holding),
+        advantage=advantage(json.loads((HERE / "advantage.json").read_text())),
         **tiny(json.loads((HERE / "tiny.json").read_text()), record),
     )
 

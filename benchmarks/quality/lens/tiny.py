@@ -88,7 +88,7 @@ class Player:
         return torch.cat([first, self.go_on(played.prompts, played.group, played.ids_BT[:, :-1], kept)], 1)
 
     @torch.no_grad()
-    def play(self, problems: list[Any], group: int, temperature: float, seed: int) -> Played:
+    def play(self, problems: list[Any], group: int, temperature: float | Tensor, seed: int) -> Played:
         """Sample and score."""
         encoded = self.tokenizer([each.prompt for each in problems], padding=True, return_tensors="pt")
         prompts = {name: encoded[name] for name in ("input_ids", "attention_mask")}
@@ -133,7 +133,9 @@ def train(method: Chain, seed: int, steps: int, foreseen: Foreseen | None = None
         fresh = step % UPDATES == 0
         if fresh:
             at, temperature = step // UPDATES * PROBLEMS, control.temperature
-            played = player.play(problems[at : at + PROBLEMS], GROUP, temperature, 10_000 * seed + step)
+            factors_B = torch.tensor(control.group_temperatures(PROBLEMS)).repeat_interleave(GROUP)
+            sampled_at = temperature * factors_B[:, None, None]
+            played = player.play(problems[at : at + PROBLEMS], GROUP, sampled_at, 10_000 * seed + step)
         stats = es.token_stats(player.logits(played), played.ids_BT, want=wanted, temperature=temperature)
         if fresh:  # the policy that sampled is the one that is seen now
             old = stats.detach()
@@ -142,7 +144,7 @@ def train(method: Chain, seed: int, steps: int, foreseen: Foreseen | None = None
                 sampled = TokenBatch(old, advantages_B, played.mask_BT, old.logp, played.rewards_B, groups_B)
                 rollouts = rollouts_of(sampled).replace(step=step, total_steps=steps)
                 advantages_B = kept_advantages(control.score(rollouts), "token")
-        batch = TokenBatch(stats, advantages_B, played.mask_BT, old.logp, played.rewards_B, groups_B, old)
+        batch = TokenBatch(stats, advantages_B, played.mask_BT, old.logp, played.rewards_B, groups_B, old, factors_B)
         if foreseen and step // UPDATES % LOOK_EVERY == 0:
             foreseen.look(batch)
         optimizer.zero_grad()
@@ -161,16 +163,16 @@ def _options() -> dict[str, int]:
     return {"longest": player.length, "vocabulary": player.model.config.vocab_size}
 
 
-def foresee(seed: int, steps: int, start: float) -> dict[str, Any]:
-    """What the lens says of every method along the plain run."""
-    foreseen = Foreseen({name: ready(name, start, **_options()) for name in names()})
+def foresee(seed: int, steps: int, start: float, methods: list[str]) -> dict[str, Any]:
+    """What the lens says of methods along the plain run."""
+    foreseen = Foreseen({name: ready(name, start, **_options()) for name in methods})
     train(ready(PLAIN, start, **_options()), seed, steps, foreseen)
     return {
         name: {
             "foreseen": round(foreseen.share(name), 5),
             "turns": round(foreseen.turned[name] / foreseen.looks, 4),
         }
-        for name in names()
+        for name in methods
     }
 
 
@@ -200,8 +202,9 @@ class Study:
         write_json(self.path, self.record)
         print(row, flush=True)
 
-    def foresee(self, seed: int) -> None:
-        self.record["foreseen"][str(seed)] = foresee(seed, self.steps, self.start(seed))
+    def foresee(self, seed: int, methods: list[str]) -> None:
+        known = self.record["foreseen"].get(str(seed), {})
+        self.record["foreseen"][str(seed)] = known | foresee(seed, self.steps, self.start(seed), methods)
         write_json(self.path, self.record)
 
 
@@ -210,6 +213,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--methods", nargs="*", default=names(), help="only these")
+    parser.add_argument("--again", action="store_true", help="run and look anew at the methods that are named")
     parser.add_argument(
         "--foresee", action="store_true", help="look anew through the lens, for the seeds that have run"
     )
@@ -218,15 +222,18 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # that a target is out of reach is a result here
     study = Study(options.out, options.steps)
-    if options.foresee:
+    if options.again:
+        study.record["runs"] = [row for row in study.record["runs"] if row["method"] not in options.methods]
+    if options.foresee or options.again:
         for seed in sorted({row["seed"] for row in study.record["runs"]}):
-            study.foresee(seed)
+            study.foresee(seed, options.methods)
+    if options.foresee:
         return
     for seed in range(options.seeds):
         for name in dict.fromkeys([PLAIN, *options.methods]):
             study.run(name, seed)
         if str(seed) not in study.record["foreseen"]:
-            study.foresee(seed)
+            study.foresee(seed, options.methods)
 
 
 if __name__ == "__main__":
