@@ -118,6 +118,13 @@ pytestmark = [pytest.mark.filterwarnings(each) for each in THIRD_PARTY]
         ),
         ("trainer.vllm_mode=server", "trainer.vllm_mode: has no effect without trainer.use_vllm"),
         ("trainer.sapo_temperature_neg=2.0", "trainer.sapo_temperature_neg: has no effect with trainer.loss_type=dapo"),
+        ("trainer={loss_type: sapo, epsilon: 0.1}", "trainer.epsilon: has no effect with trainer.loss_type=sapo"),
+        (
+            "trainer={lr_scheduler_type: cosine, lr_scheduler_kwargs: {num_cycles: .nan}}",
+            "trainer.lr_scheduler_kwargs: must be a finite number, got nan",
+        ),
+        ("trainer={loss_type: cispo, delta: 3.0}", "trainer.delta: has no effect with trainer.loss_type=cispo"),
+        ("task={name: countdown, high: 1000000000000}", "task: Countdown"),
         ("trainer.eval_steps=5", "trainer.eval_steps: has no effect: a run evaluates by the settings under eval"),
         ("method.target=9", "method.target: target entropy 9.0 is above log V"),
         ("task={name: rg:chain_sum}", "model: 'tiny' reads only its own alphabet"),

@@ -70,6 +70,18 @@ def test_the_resolved_configuration_reads_back_as_itself(tmp_path: Path) -> None
         ("method=[1]", r"^method: "),
         ("steps", r"'steps' is not of the form key.path=value"),
         ("method={name: flow", r"^method: the override .* is not valid YAML"),
+        ("eval.splits=[]", r"^eval\.splits: is empty, so that nothing is evaluated"),
+        ("eval.temperatures=[]", r"^eval\.temperatures: is empty"),
+        ("eval.temperatures=[0, 0.0]", r"^eval\.temperatures: 0\.0 is given twice"),
+        ("eval.splits=[eval, eval]", r"^eval\.splits: 'eval' is given twice"),
+        ("eval.ks=[1, 1]", r"^eval\.ks: 1 is given twice"),
+        (
+            "eval.temperatures=[.inf]",
+            r"^eval\.temperatures: must be 'training', 0 \(greedy\), or from 0\.001 to 100, got inf",
+        ),
+        ("eval.temperatures=[1e-30]", r"^eval\.temperatures: .*got 1e-30"),
+        ("tokens.megabytes=1e-9", r"^tokens\.megabytes: "),
+        ("tokens.megabytes=.inf", r"^tokens\.megabytes: "),
     ],
 )
 def test_wrong_keys_and_values_are_named(override: str, message: str) -> None:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, field_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, field_validator
 
 from entrostat.core.config import METHOD, Named, checked, named, read_values
 from entrostat.core.yaml_file import dump
 from entrostat.errors import ConfigError
+from entrostat.run.ranges import LEAST, MOST
 
 # What torch, NumPy and TRL take for a count.
 NonNegativeInt = Annotated[int, Field(ge=0, le=2**31 - 1)]
@@ -53,7 +54,7 @@ class TokensConfig(_Section):
     every: NonNegativeInt = 25
     completions: PositiveInt = 8
     length: PositiveInt = 1024
-    megabytes: PositiveFloat = 64.0
+    megabytes: Annotated[float, Field(ge=0.01, le=1_000_000)] = 64.0
 
 
 class RunConfig(_Section):
@@ -96,7 +97,23 @@ def check_config(values: Any) -> RunConfig:
     config = checked(RunConfig, values)
     if config.eval.samples < (largest := max(config.eval.ks, default=0)):
         raise ConfigError(f"eval.ks: pass@{largest} needs eval.samples >= {largest}, got {config.eval.samples}")
+    _check_lists(config.eval)
     asked = [name for name in ("nodes", "visited_states", "prompts") if getattr(config.predict, name)]
     if asked and not config.predict.every:
         raise ConfigError(f"predict.{asked[0]}: nothing is predicted with predict.every at 0: set how many steps apart")
     return config
+
+
+def _check_lists(asked: EvalConfig) -> None:
+    """Of what is evaluated: none of it would be measured in silence, and one given twice costs time for nothing."""
+    for name in ("splits", "temperatures", "ks"):
+        values = getattr(asked, name)
+        if asked.problems and not values and name != "ks":
+            raise ConfigError(f"eval.{name}: is empty, so that nothing is evaluated: name one, or set eval.problems=0")
+        if repeated := [each for index, each in enumerate(values) if each in values[:index]]:
+            raise ConfigError(f"eval.{name}: {repeated[0]!r} is given twice: give it once")
+    for value in asked.temperatures:
+        if isinstance(value, float) and value and not LEAST <= value <= MOST["temperature"]:
+            raise ConfigError(
+                f"eval.temperatures: must be 'training', 0 (greedy), or from {LEAST} to {MOST['temperature']}, got {value}"
+            )

@@ -7,13 +7,22 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from entrostat.errors import ConfigError
+from entrostat.errors import ConfigError, DataError
 from entrostat.models.folder import CHOICES, fault_of, is_folder
 from entrostat.run.arguments import BUILT_IN
 
 if TYPE_CHECKING:
     from entrostat.run.config import RunConfig
     from entrostat.tasks.base import Problem
+
+
+def problems(task: Any, config: RunConfig) -> None:
+    """`ConfigError` where a split that the run takes from has no problem."""
+    for split in {"train": None, **dict.fromkeys(config.eval.splits if config.eval.problems else ())}:
+        try:
+            task.problems(split, 1, config.seed)
+        except (ConfigError, DataError) as error:
+            raise ConfigError(f"task: {error}") from error
 
 
 def alphabet(task: Any, config: RunConfig) -> None:

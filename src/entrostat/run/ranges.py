@@ -17,6 +17,8 @@ _NOT_NEGATIVE: _Check = ("0 or more", lambda x: x >= 0)
 _SHARE: _Check = ("between 0 and 1", lambda x: 0 <= x <= 1)
 _ABOVE_ZERO_SHARE: _Check = ("above 0 and at most 1", lambda x: 0 < x <= 1)
 _DECAY: _Check = ("at least 0 and below 1", lambda x: 0 <= x < 1)
+LEAST = 1e-3
+"""The lowest temperature that is not greedy; below it logits overflow."""
 _COUNT: _Check = ("1 or more", lambda x: x >= 1)
 
 RANGES: dict[str, _Check] = {
@@ -78,7 +80,7 @@ RANGES: dict[str, _Check] = {
     **dict.fromkeys(("adam_beta1", "adam_beta2"), _DECAY),
     **dict.fromkeys(("min_p", "ref_model_mixup_alpha"), _SHARE),
     **dict.fromkeys(("top_p", "top_entropy_quantile", "vllm_gpu_memory_utilization"), _ABOVE_ZERO_SHARE),
-    "temperature": ("0.001 or more", lambda x: x >= 1e-3),
+    "temperature": (f"{LEAST} or more", lambda x: x >= LEAST),
     "num_generations": ("2 or more: the advantage compares completions of one prompt", lambda x: x >= 2),
 }  # fmt: skip
 MOST: dict[str, float] = {
@@ -119,7 +121,7 @@ LARGEST = 2**31 - 1
 def check_values(settings: Mapping[str, Any], where: str = "trainer.") -> None:
     """Refuse what is out of range before TRL sees it; `where` stands before the name of a setting in what is said."""
     for key, value in settings.items():
-        for each in value if isinstance(value, list) else [value]:
+        for each in value if isinstance(value, list) else value.values() if isinstance(value, Mapping) else [value]:
             if isinstance(each, float) and not math.isfinite(each):
                 raise ConfigError(f"{where}{key}: must be a finite number, got {each}")
         if isinstance(value, bool) or not isinstance(value, int | float):

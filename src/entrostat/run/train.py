@@ -63,6 +63,7 @@ def resolve(config: RunConfig) -> RunConfig:
     options = with_default_target(config.method.name, config.method.options)
     chain = build_method(config.method.name, options)
     task = checked_task(config)
+    fits.problems(task, config)
     fits.policy(config.model)
     if config.model in BUILT_IN:
         fits.alphabet(task, config)

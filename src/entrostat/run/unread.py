@@ -45,6 +45,8 @@ _NEVER = {
 """Setting -> why no run reads it."""
 
 _LOSSES = ("sapo", "vespo")
+_UNCLIPPED = {"epsilon": _LOSSES, "epsilon_high": _LOSSES, "delta": (*_LOSSES, "cispo")}
+"""Setting of a clip -> losses that have none."""
 _SWITCHES: dict[str, str] = {
     "activation_checkpointing_kwargs": "activation_checkpointing",
     "dataloader_persistent_workers": "dataloader_num_workers",
@@ -109,6 +111,10 @@ def check_read(arguments: Any, trainer: Mapping[str, Any]) -> None:
                 raise ConfigError(
                     f"trainer.{key}: has no effect without trainer.report_to={where or 'wandb'}: set that too, or leave it out"
                 )
+        if getattr(arguments, "loss_type", None) in _UNCLIPPED.get(key, ()):
+            raise ConfigError(
+                f"trainer.{key}: has no effect with trainer.loss_type={arguments.loss_type}, which has no such clip. Leave it out"
+            )
         for loss in _LOSSES:
             if key.startswith(f"{loss}_") and arguments.loss_type != loss:
                 raise ConfigError(
