@@ -52,9 +52,20 @@ def download(pins: list[str], python: str, folder: Path) -> list[str]:
         return []
     for pin in pins:
         done = subprocess.run([*command, pin], capture_output=True, text=True)
-        if done.returncode:
+        if done.returncode and not built(pin, folder):
             missing.append(f"{pin}: {(done.stderr.strip() or 'no reason given').splitlines()[-1]}")
     return missing
+
+
+def built(pin: str, folder: Path) -> bool:
+    """A wheel made from a package's source, where there is none to download and it is the same for every machine."""
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        subprocess.run([*command, f"--wheel-dir={place}", pin], capture_output=True, text=True)
+        pure = [wheel for wheel in Path(place).glob("*-none-any.whl") if "py3" in wheel.name.split("-")[-3]]
+        for wheel in pure:
+            wheel.replace(folder / wheel.name)
+    return bool(pure)
 
 
 def rebuild(package: Distribution, folder: Path) -> Path:
