@@ -127,10 +127,10 @@ def from_target(off: list[float]) -> list[str]:
     return [f"{fmean(off):+.1%}", f"{max(map(abs, off)):.1%}", f"{within:.0%}"]
 
 
-def of_tiny(record: dict[str, Any]) -> tuple[str, str]:
+def of_tiny() -> tuple[str, str]:
     """Tables of the language model's runs: each at its judged steps, with the window before; how near to its target."""
     lines, held_to = [], []
-    for row in record["runs"]:
+    for row in json.loads((HERE / "tiny.json").read_text())["runs"]:
         name, windows = f"{row['arm']}, seed {row['seed']}", row["windows"]
         for step, judged in row["judged"].items():
             at = int(step) // TINY_WINDOW - 1
@@ -198,7 +198,7 @@ def page(record: dict[str, Any]) -> str:
         parts += ["Over the steps, means over seeds:", over_time(rows)]
         parts += [f"Entropy against target, means over {record['window']} steps from step {SETTLED} on:"]
         parts += [held(rows, record["window"])]
-    judged, held_to = of_tiny(json.loads((HERE / "tiny.json").read_text()))
+    judged, held_to = of_tiny()
     parts += ["## A language model", TINY, judged, HELD, held_to]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
@@ -206,7 +206,7 @@ def page(record: dict[str, Any]) -> str:
 def main() -> None:
     record = json.loads((HERE / "results.json").read_text())
     (HERE / "README.md").write_text(page(record))
-    write_between(STUDY, "tiny", of_tiny(json.loads((HERE / "tiny.json").read_text()))[1])
+    write_between(STUDY, "tiny", of_tiny()[1])
     three = [row for row in record["runs"] if row["setting"] == "three numbers" and row["arm"] in SHOWN]
     draw(three, record["window"], HERE / "long.png")
     shutil.copy(HERE / "long.png", HERE.parents[2] / "docs" / "images")

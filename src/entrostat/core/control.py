@@ -166,8 +166,9 @@ class EntropyControl:
         if self.method.predicts:
             # No clip is known of a loss that is not seen.
             plain = Surrogate("ppo", batch.advantages_BT, eps_low=1.0, eps_high=math.inf)
+            push = token_push(plain, batch)
             for name in PREDICTED:
-                own |= change_sums(name, plain, batch)
+                own |= change_sums(name, plain, batch, push)
         self._pending.add(summarize(batch), (*sums, own), batch)
 
     def _check(self, batch: TokenBatch) -> None:

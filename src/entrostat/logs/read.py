@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,7 +102,8 @@ def _runs_of(source: Source, path: Path, wanted: Mapping[str, str], every: bool)
         host = source.host or _host(table.keys)
         common = _notes(table, choice, host, source)
         if left_out:
-            common.append(Note("left-out", f"parts of the log without {core} were left out: {_shortened(left_out)}"))
+            named = _some([each or "rows without a name" for each in left_out], 4)
+            common.append(Note("left-out", f"parts of the log without {core} were left out: {named}"))
         for part in parts_of(table, table.values(choice[core]), label, wanted.get("step")):
             taken = {name: _column(table, part, name, key) for name, key in choice.items()}
             _ratios(table, part, taken)
@@ -305,12 +306,7 @@ def _counted(counts: Mapping[str, int]) -> str:
     return ", ".join(shown) + (f" and {len(counts) - 4} more" if len(counts) > 4 else "")
 
 
-def _shortened(labels: Sequence[str], count: int = 4) -> str:
-    shown = ", ".join(repr(label or "rows without a name") for label in labels[:count])
-    return f"{shown} and {len(labels) - count} more" if len(labels) > count else shown
-
-
-def _some(keys: Mapping[str, bool], count: int = 12) -> str:
+def _some(keys: Collection[str], count: int = 12) -> str:
     shown = ", ".join(map(repr, list(keys)[:count]))
     return f"{shown} and {len(keys) - count} more" if len(keys) > count else shown or "none that hold numbers"
 

@@ -314,12 +314,9 @@ class _Controlled:
         if old is not None:
             old = measured - (logp.detach() - old)
         told = _identity(inputs) if recorded else {}
-        advantages, rewards, groups = (
-            inputs.get(ADVANTAGES, inputs["advantages"]),
-            inputs.get(REWARDS),
-            inputs.get(GROUPS),
-        )
-        return TokenBatch(own, advantages, mask, old, rewards, groups, self._old(inputs), inputs.get(TEMPERED), **told)
+        advantages = inputs.get(ADVANTAGES, inputs["advantages"])
+        rewards, groups, tempered = (inputs.get(key) for key in (REWARDS, GROUPS, TEMPERED))
+        return TokenBatch(own, advantages, mask, old, rewards, groups, self._old(inputs), tempered, **told)
 
     def _old(self, inputs: dict[str, Any]) -> TokenStats | None:
         """Statistics of the policy that sampled, where they were measured."""
