@@ -65,7 +65,7 @@ def fill_cache() -> None:
 
 
 def main(device: str, results: Results, rehearse: bool) -> None:
-    from studies import COMMON, Case
+    from studies import Case
 
     os.environ.setdefault("ENTROSTAT_CACHE", str(ROOT / "build" / "gpu" / "cache"))
     runs = results.path.parent / "runs"
@@ -77,7 +77,6 @@ def main(device: str, results: Results, rehearse: bool) -> None:
         for seed in ((11,) if rehearse else (11, 12))
         for case in (Case(arm, seed) for arm in (TINY[:1] if rehearse else TINY))
     ]
-    assert COMMON[0] == "model=tiny"
     workers = 1 if rehearse else max((os.cpu_count() or 2) - 3, 1)
     with ThreadPoolExecutor(workers) as pool:
         pending = [

@@ -1,4 +1,4 @@
-"""From run folders to `tiny.json`: what every run's entropy, reward and groups did, a hundred steps at a time."""
+"""From run folders to `tiny.json` and `smollm2.json`: every run's entropy, reward and groups, a hundred steps at a time."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def taken(folder: Path) -> int:
     return int(json.loads(path.read_text())["steps"]) if path.exists() else 0
 
 
-def collect(runs: Path, path: Path) -> dict[str, Any]:
-    """Read every concluded run below `runs` into `path`, beside the rows of runs that were made elsewhere."""
-    order = [Case(arm, seed) for arm in ARMS for seed in SEEDS]
+def collect(runs: Path, path: Path, policy: str = "tiny") -> dict[str, Any]:
+    """Read every concluded run of a policy below `runs` into `path`, beside the rows of runs that were made elsewhere."""
+    order = [Case(arm, seed, policy) for arm in ARMS for seed in SEEDS]
     done = [(case, Run.load(runs / case.name)) for case in order if taken(runs / case.name)]
     before = earlier(path)
     named = [{"arm": case.arm, "seed": case.seed} for case in order]

@@ -1,7 +1,9 @@
-"""Run the long study: `python benchmarks/quality/long/run.py QUEUE`, where each line of QUEUE is `arm seed steps`.
+"""Run the long study: `python benchmarks/quality/long/run.py QUEUE`, where each line of QUEUE is `arm seed steps`, and
+`smollm2` behind them where it is not the tiny policy.
 
     plain 11 600
     clip_b-1 11 600
+    plain 11 300 smollm2
 
 The queue is read anew before every run, so it can be changed while it works; lines that are done are passed over, and a line
 that asks for more steps of a finished run goes on with it. An interrupted run goes on from its newest checkpoint. Several
@@ -22,7 +24,7 @@ sys.path.append(str(Path(__file__).parents[2]))
 from common.runner import KEEP_MEMORY, TRAIN
 from filelock import FileLock, Timeout
 from results import collect, taken
-from studies import ARMS, Case
+from studies import ARMS, POLICIES, Case
 
 HERE = Path(__file__).parent
 
@@ -33,10 +35,12 @@ def read_queue(path: Path) -> list[tuple[Case, int]]:
     for line in path.read_text().splitlines():
         words = line.partition("#")[0].split()
         if words:
-            arm, seed, steps = words
-            if arm not in ARMS:
-                raise SystemExit(f"{path}: no arm is called {arm!r}; choose of {', '.join(ARMS)}")
-            wanted.append((Case(arm, int(seed)), int(steps)))
+            arm, seed, steps, *policy = words
+            case = Case(arm, int(seed), *policy)
+            for name, known in ((case.arm, ARMS), (case.policy, POLICIES)):
+                if name not in known:
+                    raise SystemExit(f"{path}: nothing is called {name!r}; choose of {', '.join(known)}")
+            wanted.append((case, int(steps)))
     return wanted
 
 
@@ -57,7 +61,7 @@ def train(case: Case, steps: int, runs: Path, prefix: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("queue", type=Path, help="a file with a line `arm seed steps` for each run")
+    parser.add_argument("queue", type=Path, help="a file with a line `arm seed steps [policy]` for each run")
     parser.add_argument("--runs", type=Path, default=HERE / "runs", help="where the folders of runs are")
     parser.add_argument("--prefix", default="nice -n 10", help="words before the command of each run")
     options = parser.parse_args()
@@ -79,7 +83,7 @@ def main() -> None:
             print(said, flush=True)
             if "FAILED" in said:
                 failed.add(case.name)
-            collect(options.runs, HERE / "tiny.json")
+            collect(options.runs, HERE / f"{case.policy}.json", case.policy)
             break
         else:
             return
