@@ -1,7 +1,8 @@
 """The long study on players: `python benchmarks/quality/long/players.py`. A run takes half a minute of one core.
 
-Every arm from the same start, over a thousand steps and more, judged exactly on held-out problems. Resumable: rows that are in
-`results.json` are not run again. Runs of one seed come before those of the next, so that what is there is balanced.
+Every arm from the same start, or from one start for each seed, over a thousand steps and more, judged exactly on held-out
+problems. Resumable: rows that are in `results.json` are not run again. Runs of one seed come before those of the next, so that
+what is there is balanced.
 """
 
 from __future__ import annotations
@@ -66,6 +67,8 @@ STUDIED = {
         "bonus-0.1",
     ),
     "three numbers, four updates a batch": ("plain", "clip-higher", "hold-50%", "entropic-50%", "entropic-P-50%"),
+    "three numbers, five starts": ("plain", "hold-100%", "hold-75%", "hold-50%", "anneal-linear", "clip_v-1"),
+    "four numbers, five starts": ("plain", "hold-75%", "floor-75%", "clip_v-1", "bonus-0.1"),
     "three numbers, 4,000 steps": ("plain", "hold-50%", "hold-30%", "hold-then-decay"),
 }
 WINDOW = 50
@@ -82,16 +85,17 @@ CURVES = {
 
 
 @lru_cache(maxsize=2)
-def prepared(name: str, folder: str) -> tuple[Game, Game, Player]:
-    """A setting's training and held-out problems and the start that all of its runs share, kept as a file."""
+def prepared(name: str, seed: int, folder: str) -> tuple[Game, Game, Player]:
+    """Training and held-out problems, and the start of a run, kept as a file: those of the setting, or of its seed."""
     setting = SETTINGS[name]
-    training, held_out = games(setting.numbers, setting.train, setting.held_out, seed=0)
-    path = Path(folder) / f"start-{setting.numbers}-{setting.miss}-{setting.warm}.pt"
+    drawn = seed if setting.own_start else 0
+    training, held_out = games(setting.numbers, setting.train, setting.held_out, seed=drawn)
+    path = Path(folder) / f"start-{setting.numbers}-{setting.miss}-{setting.warm}{f'-{drawn}' if drawn else ''}.pt"
     if path.exists():
         player = Player()
         player.load_state_dict(torch.load(path, weights_only=True))
     else:
-        player = warm_start(setting, training, seed=0)
+        player = warm_start(setting, training, seed=drawn)
         torch.save(player.state_dict(), path)
     return training, held_out, player
 
@@ -101,7 +105,7 @@ def one(name: str, arm: str, seed: int, folder: str) -> dict[str, Any]:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # that a target is out of reach is a result here
     setting: Setting = SETTINGS[name]
-    training, held_out, start = prepared(name, folder)
+    training, held_out, start = prepared(name, seed, folder)
     asked = load_config(None, [*arms(setting.steps)[arm]]).method
     seen: dict[str, list[float]] = {}
     some = training.part(torch.arange(400))
@@ -145,8 +149,8 @@ def main() -> None:
         for arm in STUDIED[name]
         if (not options.arms or arm in options.arms) and (name, arm, seed) not in there
     ]
-    for name in options.settings:
-        prepared(name, str(options.runs))
+    for name, seed in dict.fromkeys((name, seed) for name, _, seed in wanted):
+        prepared(name, seed, str(options.runs))  # before several processes ask for it
     commit = environment()["git"]
     with ProcessPoolExecutor(options.workers) as pool:
         waiting = [pool.submit(one, *each, str(options.runs)) for each in wanted]

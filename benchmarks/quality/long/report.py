@@ -50,7 +50,8 @@ Targets are shares of the entropy at the start.
 * greedy, avg, pass@k: of held-out problems, avg and pass@k at temperature 1. always, never: problems solved in all and in none
   of 16 games.
 * against plain: greedy minus that of plain GRPO from the same seed, with the 95 % interval of Student's t over seeds where there
-  are two or more. All runs of a setting share one start; an interval speaks of training seeds, not of starts.
+  are two or more. All runs of a setting share one start, so that an interval speaks of training seeds alone; under "five
+  starts" each seed has a start and problems of its own.
 
 {machine}
 """
@@ -88,7 +89,7 @@ def of_setting(rows: list[dict[str, Any]]) -> str:
                 "" if arm == PLAIN or not paired else interval(paired),
             ]
         )
-    scores = [f"{before(rows[0], name):.3f}" for name in (*SCORES, "always", "never")]
+    scores = [f"{fmean(before(row, name) for row in rows):.3f}" for name in (*SCORES, "always", "never")]
     lines.append(["the start", "", "", "", *scores, ""])
     header = ("arm", "seeds", "entropy", "agree", *SCORES.values(), "always", "never", "against plain")
     return table(header, lines)

@@ -32,6 +32,7 @@ class Setting:
         per_reward: problems that share one reward, which is the share of them that were solved; a response is then
             `per_reward` games long.
         updates: optimizer steps on each batch; from the second on they are off-policy.
+        own_start: whether each seed has a start and problems of its own, so that an interval over seeds speaks of both.
     """
 
     numbers: int = 3
@@ -43,6 +44,7 @@ class Setting:
     group: int = 16
     per_reward: int = 1
     updates: int = 1
+    own_start: bool = False
     learning_rate: float = 1e-3
     steps: int = 1000
     judged: tuple[int, ...] = (100, 250, 500, 750, 1000)
@@ -53,6 +55,8 @@ SETTINGS = {
     # A hard start: pass@1 below 5 %, pass@64 about one half.
     "four numbers": Setting(numbers=4, miss=0.9, train=6000, held_out=400),
     "three numbers, four updates a batch": Setting(updates=4),
+    "three numbers, five starts": Setting(own_start=True),
+    "four numbers, five starts": Setting(numbers=4, miss=0.9, train=6000, held_out=400, own_start=True),
     "three numbers, 4,000 steps": Setting(steps=4000, judged=(500, 1000, 1500, 2000, 2500, 3000, 3500, 4000)),
 }
 
