@@ -42,7 +42,7 @@ METRICS = {"entropy": "measured", "error": "error", "output": "output", "saturat
 def one(setting_name: str, name: str, seed: int, steps: int, folder: str) -> dict[str, Any]:
     """One run and what came out: entropy, error and output over its last quarter, exact scores at its end."""
     setting = replace(SETTINGS[setting_name], steps=steps)
-    training, held_out, start = prepared(setting_name, folder)
+    training, held_out, start = prepared(setting_name, seed, folder)
     seen: dict[str, list[float]] = {}
 
     def after(step: int, _: Player, metrics: dict[str, float]) -> None:
