@@ -9,6 +9,7 @@ PACKAGES = {
     "test_skyrl.py": "skyrl",
     "test_verl.py": "transfer_queue",
     "test_trl.py": "trl",
+    "test_other_trainers.py": "unsloth",
 }
 
 collect_ignore = [file for file, package in PACKAGES.items() if importlib.util.find_spec(package) is None]
