@@ -41,7 +41,7 @@ def test_ms_swift_scores_a_batch_that_is_an_object_of_its_own() -> None:
     methods = signatures(source("ms-swift", "rlhf_trainers/grpo_trainer.py"), "GRPOTrainer")
     seam = [bare(methods[name]) for name in ("_compute_loss", "_get_per_token_logps_and_entropies")]
     made: dict[str, object] = {}
-    exec(compile(ast.fix_missing_locations(ast.Module(seam, [])), "ms-swift", "exec"), made)  # noqa: S102
+    exec(compile(ast.fix_missing_locations(ast.Module(seam, [])), "ms-swift", "exec"), made)
     swift = type("Swift", (GRPOTrainer,), {function.name: made[function.name] for function in seam})
     with pytest.raises(HostError, match=r"(?s)Swift.*model_inputs.*ms-swift"):
         es.trl.controlled(swift, es.observe())
