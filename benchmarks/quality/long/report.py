@@ -199,11 +199,14 @@ def page(record: dict[str, Any]) -> str:
     parts = [INTRODUCTION.format(window=record["window"], machine="Machine: " + machine(record["environment"]))]
     for setting in dict.fromkeys(row["setting"] for row in record["runs"]):
         rows = [row for row in record["runs"] if row["setting"] == setting]
-        parts += [f"## {setting.capitalize()}, {rows[0]['steps']:,} steps", of_setting(rows)]
+        length = f"{rows[0]['steps']:,} steps"
+        parts += [f"## {setting.capitalize().removesuffix(f', {length}')}, {length}", of_setting(rows)]
         parts += ["Over the steps, means over seeds:", over_time(rows)]
         parts += [f"Entropy against target, means over {record['window']} steps from step {SETTLED} on:"]
         parts += [held(rows, record["window"])]
     for heading, words, policy in (("A language model", TINY, "tiny"), ("SmolLM2-135M", SMOLLM2, "smollm2")):
+        if not (HERE / f"{policy}.json").exists():  # not run yet
+            continue
         judged, held_to = of_policy(policy)
         parts += [f"## {heading}", words, judged, HELD, held_to]
     return "\n\n".join(part.strip() for part in parts) + "\n"
