@@ -157,6 +157,33 @@ pytestmark = [pytest.mark.filterwarnings(each) for each in THIRD_PARTY]
         ("trainer.reward_weights=[.nan]", "trainer.reward_weights: must be a finite number, got nan"),
         ("trainer.torch_compile_backend=nonsense", "trainer.torch_compile_backend: torch has no compiler 'nonsense'"),
         ("trainer.torch_compile_mode=nonsense", "trainer.torch_compile_mode: TRL has no 'nonsense'"),
+        ("trainer.torch_compile=true", "trainer.torch_compile: on a CPU the compiler takes longer than the steps"),
+        (
+            "trainer={optim: rmsprop, optim_args: 'alpha=7'}",
+            "trainer.optim_args: with 'alpha=7' the optimizer 'rmsprop' div",
+        ),
+        (
+            "trainer={optim: rmsprop, optim_args: 'eps=1e9'}",
+            "trainer.optim_args: with 'eps=1e9' the optimizer 'rmsprop' sta",
+        ),
+        (
+            "trainer={optim: sgd, optim_args: 'momentum=5'}",
+            "trainer.optim_args: with 'momentum=5' the optimizer 'sgd' div",
+        ),
+        (
+            "{method: {name: clip_higher}, trainer: {epsilon_high: 0.3}}",
+            "trainer.epsilon_high=0.3 would have no effect: 'clip_range' sets that end of the clip range itself, to 0.28. ",
+        ),
+        (
+            "{method: {name: kl_cov}, trainer: {delta: 3.0}}",
+            "trainer.delta=3.0 would have no effect: 'kl_cov' sets that",
+        ),
+        ("{method: {name: dcpo, target: 5}}", "method.target: target entropy 5.0 is above log V"),
+        (
+            "{method: {name: temperature, target: 0.3, rate: 1.0e9}}",
+            "method.rate: temperature.rate must be at most 1,000,",
+        ),
+        ("trainer.epsilon=1e9", "trainer.epsilon: must be at most 1, got"),
         ("trainer.run_name=x", "trainer.run_name: has no effect without trainer.report_to=wandb"),
         ("trainer.trackio_space_id=x", "trainer.trackio_space_id: has no effect without trainer.report_to=trackio"),
         ("trainer.ddp_backend=nonsense", "trainer.ddp_backend: has no effect in one process"),
@@ -184,6 +211,8 @@ def test_what_would_fail_later_is_refused_by_a_dry_run(
     [
         "trainer={optim: sgd, optim_args: 'momentum=0.9, nesterov=true'}",
         "trainer={optim: rmsprop, optim_args: 'alpha=0.99'}",  # which is its default
+        "method={name: clip_higher} | trainer={epsilon_high: 0.28, epsilon: 0.2}",  # what the method says, too
+        "method={name: clip_higher, eps_low: null} | trainer={epsilon: 0.1}",  # the host's lower end stays
         "trainer={optim: sgd, adam_beta1: 0.9, vllm_mode: colocate}",  # as nobody had set them
         "trainer={adam_beta1: 0.5, adam_epsilon: 1e-6, weight_decay: 0.1}",
         "trainer={lr_scheduler_type: constant_with_warmup, warmup_steps: 3}",
@@ -191,12 +220,12 @@ def test_what_would_fail_later_is_refused_by_a_dry_run(
         "trainer={loss_type: sapo, sapo_temperature_neg: 2.0}",
         "trainer={activation_checkpointing: true, activation_checkpointing_kwargs: {use_reentrant: false}}",
         "trainer.generation_kwargs={top_k: 5, suppress_tokens: [3]}",
-        "trainer={weight_decay: 0.1, delta: 2.0, max_completion_length: 128, torch_compile_backend: inductor}",
+        "trainer={weight_decay: 0.1, delta: 2.0, max_completion_length: 128, torch_compile_backend: eager}",
         "model=owner/name",
     ],
 )
 def test_what_is_read_is_taken(word: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call("train", word, "--dry-run") == 0, capsys.readouterr().err
+    assert call("train", *word.split(" | "), "--dry-run") == 0, capsys.readouterr().err
 
 
 def test_a_clip_of_the_reward_is_read_from_a_list(capsys: pytest.CaptureFixture[str]) -> None:

@@ -194,3 +194,13 @@ def test_a_band_of_bands_is_refused() -> None:
         Band(Band(0.1, 0.2), 0.3)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="got -1"):
         Band(-1, 0.3)
+
+
+def test_a_band_of_any_length_is_made_at_once() -> None:
+    """Its edges were once compared step by step: a billion steps took an hour."""
+    long = 10**9
+    Band(Linear(0.6, 0.4, long), Cosine(0.7, 0.5, long))
+    with pytest.raises(ConfigError, match="empty at step"):
+        Band(Linear(0.2, 0.6, long), 0.5)
+    with pytest.raises(ConfigError, match="empty at step 777"):
+        Band(Piecewise(((0, 0.2), (777, 0.6), (778, 0.2), (long, 0.2))), 0.5)

@@ -48,6 +48,56 @@ def test_a_setting_of_another_kind_is_refused_by_name(name, setting, kind, optio
                 factory(name)(**{**needed, setting: value})
 
 
+def flat(hint):
+    inside = typing.get_args(hint)
+    return {hint}.union(*map(flat, inside)) if inside else {hint}
+
+
+def numbers_of_methods():
+    for name in names():
+        build = factory(name)
+        hints = typing.get_type_hints(build.__init__ if inspect.isclass(build) else build)
+        parameters = inspect.signature(build).parameters
+        needed = {k: NEEDED.get(k, 10) for k, p in parameters.items() if p.default is p.empty}
+        for setting in parameters:
+            if float in flat(hints[setting]) and tuple not in map(typing.get_origin, flat(hints[setting])):
+                yield name, setting, needed
+
+
+@pytest.mark.parametrize(("name", "setting", "needed"), list(numbers_of_methods()))
+def test_no_number_is_as_large_as_it_likes(name, setting, needed):
+    """A gain of 1e30, a rate of 1e9: the first step would end the run."""
+    for value in (1e30, 1e9, -1e9):
+        with pytest.raises(ConfigError, match=r"must|above|below|around|lie|cross|empty"):
+            es.EntropyControl(factory(name)(**{**needed, setting: value}), vocabulary=50)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("clip_higher", {"eps_low": 1.5}),
+        ("ce_gppo", {"eps_low": -0.1}),
+        ("ce_gppo", {"beta_low": -1.0}),
+        ("ce_gppo", {"dual_clip": 1.0}),
+        ("dcpo", {"target": -0.1}),
+        ("dcpo", {"hot": 101.0}),
+        ("flexible_clip", {"steps": 100, "standard": 2.0}),
+        ("kl_cov", {"coef": -1.0}),
+        ("lp_reg", {"kappa": 2.0}),
+        ("nsr", {"weight": -1.0}),
+        ("positive_reweighting", {"weight": -1.0}),
+        ("reheat", {"temperature": 101.0}),
+        ("siren", {"mass": 1.5}),
+        ("stare", {"up": -1.0}),
+        ("temperature", {"target": 0.3, "rate": 1.5}),
+        ("ulorl", {"entropy": -0.1}),
+    ],
+)
+def test_what_cannot_be_right_is_refused(name, options):
+    with pytest.raises(ConfigError):
+        factory(name)(**options)
+
+
 @pytest.mark.parametrize(
     ("make", "named"),
     [

@@ -16,7 +16,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
-from entrostat.control.numbers import as_float
+from entrostat.control.numbers import as_float, bounded
 from entrostat.errors import ConfigError, DataError, StateError
 
 Action = Literal["lower", "raise"]
@@ -88,7 +88,7 @@ def check_limits(limits: tuple[float, float], start: float, what: str) -> tuple[
     first = as_float(start)
     if first is None or not low <= first <= high:
         raise ConfigError(f"start must lie within limits {(low, high)}, got {start!r}")
-    return low, high
+    return bounded("the lower of the limits", low), bounded("the upper of the limits", high)
 
 
 def bind(controller: Any, action: Action, owner: str) -> Any:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from entrostat.control.base import Action, Controller, bind
-from entrostat.control.numbers import as_float
+from entrostat.control.numbers import as_float, bounded
 from entrostat.control.schedules import Schedule
 from entrostat.control.targets import is_relative
 from entrostat.errors import ConfigError
@@ -66,7 +66,7 @@ def as_controller(knob: Knob, action: Action, owner: str) -> Any:
     found = as_float(knob)
     if found is None or not math.isfinite(found):
         raise ConfigError(f"{owner} must be a finite number, a schedule or a controller, got {knob!r}")
-    return OpenLoop(found)
+    return OpenLoop(bounded(owner, found))
 
 
 def range_of(controller: Controller) -> tuple[float, float]:

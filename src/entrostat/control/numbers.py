@@ -8,6 +8,9 @@ from typing import Any
 
 from entrostat.errors import ConfigError
 
+LARGEST = 1e6
+"""The largest size that a setting can be meant to have: one step then ends a run. Infinity, where it is taken, is no limit."""
+
 
 def as_float(value: Any) -> float | None:
     """A Python, NumPy or torch scalar as a float; None for anything else: a bool, a text, a tensor of several values."""
@@ -34,7 +37,14 @@ def number(
     found = as_float(value)
     if found is None or not (math.isfinite(found) and least <= found <= most):
         raise ConfigError(f"{name} must be {what}, got {value!r}")
-    return found
+    return bounded(name, found)
+
+
+def bounded(name: str, value: float) -> float:
+    """The value, refused where it is finite and larger than any setting can be meant to be."""
+    if LARGEST < abs(value) < math.inf:
+        raise ConfigError(f"{name} must be at most {LARGEST:,.0f} in size, got {value!r}")
+    return value
 
 
 def flag(name: str, value: Any) -> bool:

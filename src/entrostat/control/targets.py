@@ -15,6 +15,7 @@ from entrostat.control.numbers import as_float
 from entrostat.control.schedules import Initial, Level, Schedule, as_level, value_of
 from entrostat.errors import ConfigError
 
+_LOOKS = 5000
 _LEVEL = (float, int, Initial)  # asked before whether a thing is a Schedule, which is far slower to tell
 
 
@@ -41,7 +42,7 @@ class Band:
         check_target(self)
         kinds = {isinstance(level, Initial) for level in levels(self)}
         if len(kinds) == 1:  # the size of the initial entropy cannot change which edge is above
-            for step in range(max(_horizon(self.low), _horizon(self.high)) + 1):
+            for step in _looked_at(self.low, self.high):
                 _edges(self, step, 1.0)
 
 
@@ -162,8 +163,11 @@ def _averaged_over(target: Target) -> int:
     return max((level.over for level in levels(target) if isinstance(level, Initial)), default=1)
 
 
-def _horizon(edge: Level | Schedule) -> int:
-    return getattr(edge, "horizon", 0)
+def _looked_at(*edges: Level | Schedule) -> set[int]:
+    """Steps at which edges are compared: every one, of long schedules some thousands and the points of straight lines."""
+    last = max(getattr(edge, "horizon", 0) for edge in edges)
+    points = {step for edge in edges for step, _ in getattr(edge, "points", ()) if step >= 0}
+    return {*range(0, last, max(1, last // _LOOKS)), last, *points}
 
 
 def _slope(target: Target, step: int, initial: float | None, place: float) -> float:

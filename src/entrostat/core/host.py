@@ -5,10 +5,12 @@ Each host declares one `Host`; `docs/capabilities.md` is generated from them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from entrostat.control.knob import OpenLoop
 from entrostat.errors import HostError
 from entrostat.types import Old, Statistic
 
@@ -103,6 +105,37 @@ class Host:
         for link, key, what in self.lacks(method):
             why = self.why.get(key, "take another method, or another host: docs/capabilities.md")
             raise HostError(f"{link!r} needs {what}, which {self.name} cannot express: {why}")
+
+
+def check_replaced(method: Chain, given: Mapping[str, tuple[str, float]]) -> None:
+    """Refuse two values for one thing: an end of the clip that the host was given and the method sets to something else.
+
+    Args:
+        given: field of a surrogate -> the host's setting of it, and its value as a surrogate has it; those alone that somebody
+            has set.
+
+    Raises:
+        HostError: naming both, and how to say which is meant.
+    """
+    for link in method.links:
+        for name, (setting, value) in given.items():
+            if name not in link.writes:
+                continue
+            own = _constant(link, name)
+            if own is None or not math.isclose(own, value, rel_tol=1e-6):
+                to = "" if own is None else f", to {own:g}"
+                raise HostError(
+                    f"{setting} would have no effect: {link.name!r} sets that end of the clip range itself{to}. Leave {setting} "
+                    "out, or give the method the same value"
+                )
+
+
+def _constant(link: Link, name: str) -> float | None:
+    """The number to which a link sets a field at every step, where it is one number."""
+    knob = getattr(link, name, None)
+    if isinstance(knob, OpenLoop):
+        knob = knob.setting
+    return float(knob) if isinstance(knob, int | float) else None
 
 
 LOOP = Host("a loop of one's own")

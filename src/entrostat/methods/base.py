@@ -69,6 +69,7 @@ class Card:
             the totals then hold under the name; exact, over all ranks.
         pools: names of such pools whose share is the field `share`, where the field `scope` is "step".
         bounds: field -> the interval that it must lie in, as "(0, 1]".
+        goals: fields that name an entropy of the policy, beside the targets of controllers: none above log V is reached.
         metrics: what `report` returns -> what it says, a clause each.
         notes: known faults and conditions, a clause each.
         source: where it comes from; a preset function brings its own.
@@ -86,6 +87,7 @@ class Card:
     tops: Mapping[str, Top] = field(default_factory=dict)
     pools: tuple[str, ...] = ()
     bounds: Mapping[str, str] = field(default_factory=dict)
+    goals: tuple[str, ...] = ()
     metrics: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     source: Source | None = None

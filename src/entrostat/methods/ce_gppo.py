@@ -61,6 +61,13 @@ class CEGPPO(Link):
         "ce_gppo",
         effect="either",
         writes=("form", "eps_low", "eps_high", "dual_clip"),
+        bounds={
+            "beta_low": "[0, inf)",
+            "beta_high": "[0, inf)",
+            "eps_low": "[0, 1]",
+            "eps_high": "[0, inf)",
+            "dual_clip": "(1, inf)",
+        },
         needs=("stale",),
         source=Source(
             "2509.20712", "Eq. 9; Kwai-Klear/CE-GPPO, general_beta", "beta_low 0.5 (0.75 for 7B), beta_high 1, clip 0.2"

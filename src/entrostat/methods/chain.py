@@ -98,6 +98,12 @@ class Chain:
         return [c.target for c in controllers if getattr(c, "target", None) is not None]
 
     @property
+    def goals(self) -> list[Any]:
+        """The targets that its links follow without a controller."""
+        own = [getattr(link, goal) for link in self.links for goal in link.card.goals]
+        return [each for each in own if each is not None]
+
+    @property
     def predicts(self) -> bool:
         """Whether it has the statistics that the predicted change of entropy takes."""
         return {"logp", "entropy", "baseline"} <= self.requires

@@ -40,7 +40,7 @@ class ClipRange(Link):
         writes=("eps_high", "eps_low"),
         needs=("stale",),
         knobs={"eps_high": "raise", "eps_low": "lower"},
-        bounds={"eps_high": "[0, inf]", "eps_low": "[0, inf]"},
+        bounds={"eps_high": "[0, inf]", "eps_low": "[0, 1]"},
     )
 
     @property

@@ -42,6 +42,8 @@ class Dcpo(Link):
         effect="holds",
         writes=("advantages_BT",),
         needs=("rewards",),
+        bounds={"target": "[0, inf)", "most": "[0, inf)"},
+        goals=("target",),
         sums=("correct", "rows"),
         metrics={"correct_share": "share of the scored completions that count as correct"},
         source=Source(
@@ -62,9 +64,9 @@ class Dcpo(Link):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.cool < 1 < self.hot:
+        if not 0 < self.cool < 1 < self.hot <= 100:
             raise ConfigError(
-                f"cool and hot must be temperatures on either side of 1, got {self.cool!r} and {self.hot!r}"
+                f"cool and hot must be temperatures on either side of 1, at most 100, got {self.cool!r} and {self.hot!r}"
             )
 
     @torch.no_grad()

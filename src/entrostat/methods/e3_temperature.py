@@ -37,6 +37,7 @@ class E3Temperature(Link):
         effect="holds",
         writes=("temperature",),
         bounds={"target": "(0, inf)"},
+        goals=("target",),
         source=Source(
             "none",
             "LiaoMengqi/E3-RL4LLMs, its temperature scheduler",

@@ -46,6 +46,7 @@ class FlexibleClip(Link):
         effect="either",
         want=(Old("logp"),),
         writes=("eps_low", "eps_high"),
+        bounds={"standard": "[0, 1]", "floor": "[0, 1]"},
         needs=("stale",),
         notes=("the phases are halves of a run whose length must be known",),
         source=Source(

@@ -42,6 +42,7 @@ class KLCov(Link):
         terms=("abs_log_ratio",),
         needs=("stale",),
         knobs={"coef": "raise"},
+        bounds={"coef": "[0, inf)"},
         sums=("advantage", "chosen"),
         metrics={"chosen_share": "share of the tokens that are penalized"},
         notes=(

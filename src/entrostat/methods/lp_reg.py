@@ -42,6 +42,7 @@ class LowProbabilityRegularization(Link):
         writes=("eps_low", "eps_high", "dual_clip", "terms/lp_reg"),
         terms=("k3",),
         knobs={"coef": "raise"},
+        bounds={"kappa": "[0, 1]", "coef": "[0, inf)"},
         notes=(
             "the thresholds want tuning for each model size",
             "the gradient of k3 has no bound where log p is far below the proxy's",

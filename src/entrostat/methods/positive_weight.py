@@ -39,6 +39,7 @@ class PositiveWeight(Link):
         "positive_weight",
         writes=("weight_BT",),
         knobs={"weight": "lower"},
+        bounds={"weight": "[0, inf)"},
         notes=("a long phase at 0 trains on negative samples alone, whose entropy drifts up without bound",),
     )
 

@@ -30,6 +30,6 @@ def reheat(temperature: float = 1.5, coef: Knob = 0.01) -> Chain:
         temperature: of the teacher, above 1, relative to the sampling temperature.
         coef: number, schedule or controller.
     """
-    if not temperature > 1:
-        raise ConfigError(f"temperature must be above 1 to reheat, got {temperature!r}")
+    if not 1 < temperature <= 100:
+        raise ConfigError(f"temperature must be above 1 to reheat, and at most 100, got {temperature!r}")
     return one("reheat", StatisticTerm(Reheated(temperature, gradient=True), coef, sign=1.0))

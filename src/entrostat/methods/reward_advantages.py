@@ -45,6 +45,7 @@ class RewardAdvantages(AuthorityLink):
         writes=("advantages_BT", "keep_BT"),
         needs=("rewards",),
         knobs={"positive": "lower", "negative": "raise"},
+        bounds={"positive": "[0, inf)", "negative": "[0, inf)"},
     )
 
     @property

@@ -41,6 +41,7 @@ class Scope(Link):
         effect="holds",
         writes=("group_temperatures", "advantages"),
         bounds={"target": "(0, inf)", "alpha": "(0, 1)"},
+        goals=("target",),
         sums=("successes", "tempered"),
         metrics={
             "temperature": "T of the next step",

@@ -42,7 +42,7 @@ class Siren(Link):
         sums=("aggregate",),
         metrics={"aggregate": "the selective nucleus entropy of the step [nats]"},
         notes=("pulls to both sides of its anchor: it cannot raise or anneal unless the anchor is given",),
-        bounds={"coef": "[0, inf)", "anchor": "[0, inf)"},
+        bounds={"coef": "[0, inf)", "mass": "(0, 1]", "anchor": "[0, inf)"},
         source=Source(
             "2509.25133",
             "Eqs. 8 to 11; Linn3a/siren",

@@ -44,6 +44,8 @@ class Stare(Link):
         effect="raises",
         writes=("weight_BT",),
         knobs={"up": "raise", "down": "lower"},
+        bounds={"up": "[0, inf)", "down": "[0, inf)"},
+        goals=("target",),
         notes=("one-sided: above the target it is plain training",),
         pools=("positive", "negative"),
         source=Source(

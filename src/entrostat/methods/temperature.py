@@ -41,7 +41,7 @@ class Temperature(Link):
     limits: tuple[float, float] = (0.25, 4.0)
 
     card: ClassVar[Card] = Card(
-        "temperature", effect="holds", writes=("temperature",), knobs={"u": "lower"}, bounds={"rate": "(0, inf)"}
+        "temperature", effect="holds", writes=("temperature",), knobs={"u": "lower"}, bounds={"rate": "(0, 1]"}
     )
 
     def __post_init__(self) -> None:

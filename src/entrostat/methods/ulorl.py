@@ -36,7 +36,7 @@ class MasteredTokens(Link):
         want=("entropy",),
         writes=("weight_BT",),
         needs=("rewards",),
-        bounds={"threshold": "(0, 1)"},
+        bounds={"threshold": "(0, 1)", "entropy": "[0, inf)"},
         source=Source(
             "2507.19766",
             "DMMPTs, Eqs. 9 and 10; no code was released",

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from entrostat.errors import ConfigError, DataError
+from entrostat.errors import ConfigError, DataError, HostError
 from entrostat.models.folder import CHOICES, fault_of, is_folder
 from entrostat.run.arguments import BUILT_IN
 
@@ -108,6 +108,18 @@ def target(method: Any, size: int) -> None:
         EntropyControl(method, size)
     except ConfigError as error:
         raise ConfigError(f"method.target: {error}") from error
+
+
+def clip(method: Any, arguments: Any) -> None:
+    """`ConfigError` where method and trainer are given different ends of one clip range."""
+    from entrostat.core.host import check_replaced
+    from entrostat.hosts.trl.loss import LOSSES, clip_given
+
+    loss = LOSSES[getattr(arguments, "loss_type", "rloo")]
+    try:
+        check_replaced(method, clip_given(arguments, loss, "trainer."))
+    except HostError as error:
+        raise ConfigError(str(error)) from error
 
 
 def suppressed(config: RunConfig, size: int | None) -> None:

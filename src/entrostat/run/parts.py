@@ -14,6 +14,9 @@ from typing import Any
 from entrostat.core.config import did_you_mean
 from entrostat.errors import ConfigError, HostError
 
+_TRIED = 50
+_FARTHEST = 1e5
+"""Steps of the trial of an optimizer, and the largest one that is no accident, in learning rates."""
 ONE_COMPLETION = ("num_return_sequences", "num_beams", "num_beam_groups")
 _BY_THE_TOKENIZER = "the policy's tokenizer decides it, and TRL's mask goes by that"
 _PLAIN = "TRL takes the tokens alone"
@@ -74,6 +77,8 @@ def _check_optimizer(arguments: Any) -> None:
     for key, value in options.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"trainer.optim_args: {key} must be a finite number, got {value}")
+    if arguments.optim_args and arguments.learning_rate > 0:
+        _check_descent(arguments, model.weight, optimizer)
     try:
         get_scheduler(
             arguments.lr_scheduler_type,
@@ -85,6 +90,36 @@ def _check_optimizer(arguments: Any) -> None:
     except Exception as error:
         key = "lr_scheduler_kwargs" if arguments.lr_scheduler_kwargs else "lr_scheduler_type"
         raise _refused(key, getattr(arguments, key), error) from error
+
+
+def _check_descent(arguments: Any, weight: Any, optimizer: Any) -> None:
+    """What the optimizer's own arguments make of a gradient of 1, and then of none: it must go down, and come to rest.
+
+    torch checks few of them: a smoothing of 7 takes the root of a negative number in the first step, a momentum of 5 grows
+    without end.
+    """
+    import torch
+
+    moves = []
+    for step in range(2 * _TRIED):
+        with torch.no_grad():
+            weight.zero_()
+        weight.grad = torch.full_like(weight, float(step < _TRIED))
+        optimizer.step()
+        moves.append(-weight.item() / arguments.learning_rate)
+    pushed, left = moves[_TRIED - 1], moves[-1]
+    if not all(math.isfinite(move) for move in moves) or abs(left) > abs(pushed) or max(map(abs, moves)) > _FARTHEST:
+        what = "diverges"
+    elif pushed <= 0:
+        what = "goes up the gradient, away from the reward"
+    elif pushed < 1 / _FARTHEST:
+        what = "stands still"
+    else:
+        return
+    raise ConfigError(
+        f"trainer.optim_args: with {arguments.optim_args!r} the optimizer {arguments.optim.value!r} {what}, whatever the model: "
+        f"under a gradient of 1 its step {_TRIED} is {pushed:.3g} times the learning rate"
+    )
 
 
 def _check_generation(arguments: Any) -> None:
@@ -163,6 +198,11 @@ def _check_compiler(arguments: Any) -> None:
         raise ConfigError(
             f"trainer.torch_compile_backend: torch has no compiler {backend!r}{did_you_mean(str(backend), known)}; "
             f"use {', '.join(known)}"
+        )
+    if arguments.torch_compile and arguments.device.type == "cpu" and str(backend or "inductor").lower() == "inductor":
+        raise ConfigError(
+            "trainer.torch_compile: on a CPU the compiler takes longer than the steps that it would speed up, anew for "
+            "completions of another length: leave it out"
         )
 
 

@@ -91,6 +91,8 @@ MOST: dict[str, float] = {
     "neftune_noise_alpha": 1000,
     "repetition_penalty": 100,
     "num_iterations": 1000,
+    "epsilon": 1,
+    **dict.fromkeys(("epsilon_high", "delta", "sapo_temperature_neg", "sapo_temperature_pos"), 1000),
     **dict.fromkeys(("vllm_server_port", "vllm_group_port"), 65_535),
     **dict.fromkeys(("pad_to_multiple_of", "num_generations"), 65_536),
     **dict.fromkeys(("per_device_train_batch_size", "gradient_accumulation_steps", "steps_per_generation"), 65_536),

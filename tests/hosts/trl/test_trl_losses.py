@@ -205,3 +205,8 @@ def test_trainers_of_other_tools_are_refused_with_the_reason():
         es.trl.controlled(SwiftLike, es.observe())
     with pytest.raises(HostError, match=r"(?s)_UnslothGRPOTrainer is Unsloth's.*compute_loss"):
         es.trl.controlled(_UnslothGRPOTrainer, es.observe())
+
+
+def test_two_values_for_one_end_of_the_clip_are_refused(tmp_path):
+    with pytest.raises(HostError, match=r"TRL's epsilon_high=0\.3 would have no effect: 'clip_range' .* to 0\.28"):
+        trainer(tmp_path, wrap=controlled(es.clip_higher()), epsilon_high=0.3, num_iterations=2)

@@ -161,3 +161,10 @@ def test_an_engine_that_samples_from_something_else_is_found_out(tmp_path, monke
 def test_what_cannot_be_scored_is_refused(tmp_path, monkeypatch, settings, named):
     with standing_in(monkeypatch, "colocate", Engine()) as how, pytest.raises(HostError, match=named):
         trainer(tmp_path, wrap=controlled(es.observe()), **(how | settings))
+
+
+@pytest.mark.parametrize("options", [{"logprobs": 3}, {"n": 2}])
+def test_answers_that_trl_would_misread_are_refused(tmp_path, monkeypatch, options):
+    """Of several log-probabilities of a position TRL takes the first, the likeliest token's."""
+    with pytest.raises(HostError, match="under use_vllm"):
+        trained(tmp_path, monkeypatch, "colocate", Engine(), es.hold(1.0), generation_kwargs=options)

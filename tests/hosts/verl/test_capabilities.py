@@ -32,8 +32,8 @@ def test_every_method_and_every_reason_is_there():
         assert f"\n{number}. " in text
 
 
-def config(**rollout: float) -> object:
-    actor = {"strategy": "fsdp2", "entropy_coeff": 0, "policy_loss": {"loss_mode": "vanilla"}}
+def config(clip: dict[str, float] | None = None, **rollout: float) -> object:
+    actor = {"strategy": "fsdp2", "entropy_coeff": 0, "policy_loss": {"loss_mode": "vanilla"}, **(clip or {})}
     return OmegaConf.create({"actor_rollout_ref": {"actor": actor, "model": {}, "rollout": rollout}, "algorithm": {}})
 
 
@@ -53,3 +53,10 @@ def test_sampling_from_a_part_is_refused_with_the_way_out(rollout):
 def test_what_verl_cannot_express_is_refused_before_anything_starts(name, what):
     with pytest.raises(HostError, match=what):
         check_host(config(), es.make(name))
+
+
+def test_two_ends_of_one_clip_are_refused():
+    check_host(config({"clip_ratio_high": 0.28, "clip_ratio_c": 3.0}), es.clip_higher(0.28))
+    check_host(config({"clip_ratio_high": 0.3}), es.flow(0.3))
+    with pytest.raises(HostError, match=r"clip_ratio_high=0\.3 would have no effect: 'clip_range' sets .* to 0\.28"):
+        check_host(config({"clip_ratio_high": 0.3}), es.clip_higher(0.28))

@@ -8,6 +8,7 @@ true of every loss type here, of GMPO and of RLOO. The KL penalty must not be we
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -100,6 +101,10 @@ def _hands_on(cls: type) -> bool:
     return code is not None and {"super", "_compute_loss"} <= set(code.co_names)
 
 
+_ENDS = {"epsilon": "eps_low", "epsilon_high": "eps_high", "delta": "dual_clip"}
+"""TRL's settings of the clip -> the fields of a surrogate."""
+
+
 class _ScaleGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, value: Tensor, factor: Tensor) -> Tensor:
@@ -125,6 +130,15 @@ def weigh(logp: Tensor, weight: Tensor, inputs: dict[str, Any]) -> Tensor:
     if reference is not None:
         inputs["ref_per_token_logps"] = reference + (weighted - logp)  # 0, with the gradient that undoes the weight
     return weighted
+
+
+def clip_given(args: Any, loss: Loss, where: str = "TRL's ") -> dict[str, tuple[str, float]]:
+    """The ends of the clip range that somebody has set in TRL's arguments; see `core.host.check_replaced`."""
+    plain = {field.name: field.default for field in dataclasses.fields(args)}
+    own = {name: value for name in _ENDS if (value := getattr(args, name, None)) not in (None, plain.get(name))}
+    low, high = loss.range(own.get("epsilon", 0.0), own.get("epsilon_high", 0.0))
+    as_ours = {"epsilon": low, "epsilon_high": high, "delta": own.get("delta")}
+    return {_ENDS[name]: (f"{where}{name}={value}", as_ours[name]) for name, value in own.items()}
 
 
 def check_loss(

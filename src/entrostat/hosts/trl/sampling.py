@@ -165,6 +165,8 @@ def sampling_of(host: Any) -> Sampling:
     """What a constructed trainer samples from; `HostError` where that cannot be scored exactly."""
     options = _options(host)
     check_options(options)
+    if getattr(host, "use_vllm", False):
+        _check_vllm(options)
     top_p, min_p = float(_or(options.get("top_p"), 1.0)), float(_or(options.get("min_p"), 0.0))
     if top_p < 1 and min_p > 0 and getattr(host, "use_vllm", False):
         raise HostError(
@@ -182,6 +184,17 @@ def sampling_of(host: Any) -> Sampling:
         min_p=min_p,
         suppressed=tuple(suppressed),
     )
+
+
+def _check_vllm(options: Mapping[str, Any]) -> None:
+    """`HostError` where options of vLLM make it answer otherwise than TRL reads its answers."""
+    for name, neutral, why in (
+        ("logprobs", 0, "TRL would take the log-probability of the likeliest token for that of the sampled one"),
+        ("n", 1, "TRL asks for num_generations completions of a prompt itself, and counts on one each time"),
+    ):
+        value = options.get(name)
+        if value not in (None, neutral):
+            raise HostError(f"generation_kwargs={{{name!r}: {value!r}}} under use_vllm: {why}. Leave {name} out")
 
 
 def check_options(options: Mapping[str, Any]) -> None:

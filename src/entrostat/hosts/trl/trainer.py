@@ -18,6 +18,7 @@ from torch import Tensor
 
 from entrostat.control.knob import is_feedback
 from entrostat.core.control import EntropyControl
+from entrostat.core.host import check_replaced
 from entrostat.errors import HostError, MissingStatistic, NotInstalled
 from entrostat.methods import Chain, Link, chain
 from entrostat.types import Old, Term, TokenBatch, TokenStats, Want
@@ -30,7 +31,7 @@ except ImportError as error:
 
 from entrostat.hosts.trl import head
 from entrostat.hosts.trl.express import express, host_of, objective_of, restore, restoring
-from entrostat.hosts.trl.loss import Loss, check_loss, loss_of
+from entrostat.hosts.trl.loss import Loss, check_loss, clip_given, loss_of
 from entrostat.hosts.trl.rollouts import ADVANTAGES, GROUPS, REWARDS, TEMPERED, identify, score
 from entrostat.hosts.trl.sampling import Sampling, sample_at, sampling_of
 from entrostat.hosts.trl.tempered import rows_at, tempered_rows
@@ -482,6 +483,7 @@ def _check_objective(host: Any, loss: Loss, method: Chain, writes: frozenset[str
     """Refuse at construction what this trainer's loss cannot express; warn of what it ignores."""
     moved = {name for link in method.links for name, knob in link.knobs.items() if is_feedback(knob)}
     clips = writes & {"eps_low", "eps_high"}
+    check_replaced(method, clip_given(host.args, loss))
     ignored = check_loss(host, loss, method, bool(writes & _WEIGHING), clips, frozenset(moved) & clips)
     for name in ignored:
         warnings.warn(

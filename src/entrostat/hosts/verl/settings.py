@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from entrostat.attribution.tokens import check_sizes
 from entrostat.core.config import did_you_mean
-from entrostat.core.host import Host
+from entrostat.core.host import Host, check_replaced
 from entrostat.core.specification import build_method
 from entrostat.diagnosis.alerts import Alerts
 from entrostat.errors import ConfigError, HostError
@@ -102,6 +102,21 @@ def read_settings(section: Any) -> Settings:
     return Settings(chain, resume_state, tokens, alerts)
 
 
+def _clip_given(actor: Any) -> dict[str, tuple[str, float]]:
+    """The ends of the clip that are not verl's defaults, as `check_replaced` takes them."""
+    plain = {
+        "clip_ratio_low": ("eps_low", 0.2),
+        "clip_ratio_high": ("eps_high", 0.2),
+        "clip_ratio_c": ("dual_clip", 3.0),
+    }
+    values = {name: (field, default, getattr(actor, name, None)) for name, (field, default) in plain.items()}
+    return {
+        field: (f"actor_rollout_ref.actor.{name}={value}", float(value))
+        for name, (field, default, value) in values.items()
+        if value is not None and value != default
+    }
+
+
 def check_host(config: Any, method: Chain) -> None:
     """Refuse settings of verl that control cannot work beside, before anything is started.
 
@@ -131,6 +146,7 @@ def check_host(config: Any, method: Chain) -> None:
             f"distillation.enabled=True replaces the policy loss that {method.name!r} adds to: leave one of them out"
         )
     VERL.check(method)
+    check_replaced(method, _clip_given(actor))
     rollout = config.actor_rollout_ref.get("rollout") or {}
     for name, whole in {"top_p": (1, None), "top_k": (-1, 0, None)}.items():
         if (value := rollout.get(name, whole[0])) not in whole:
