@@ -137,7 +137,7 @@ def clip_given(args: Any, loss: Loss, where: str = "TRL's ") -> dict[str, tuple[
     plain = {field.name: field.default for field in dataclasses.fields(args)}
     own = {name: value for name in _ENDS if (value := getattr(args, name, None)) not in (None, plain.get(name))}
     low, high = loss.range(own.get("epsilon", 0.0), own.get("epsilon_high", 0.0))
-    as_ours = {"epsilon": low, "epsilon_high": high, "delta": own.get("delta")}
+    as_ours: dict[str, Any] = {"epsilon": low, "epsilon_high": high, "delta": own.get("delta")}
     return {_ENDS[name]: (f"{where}{name}={value}", as_ours[name]) for name, value in own.items()}
 
 
