@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from entrostat.control.numbers import as_float
+from entrostat.control.numbers import as_float, bounded
 from entrostat.control.schedules import Initial, Level, Schedule, as_level, value_of
 from entrostat.errors import ConfigError
 
@@ -154,6 +154,7 @@ def check_target(target: Any) -> None:
                 + (f" in {target}" if level is not target else "")
                 + ". To train without control, use the method 'observe'"
             )
+        bounded("target entropy", level)
     overs = sorted({level.over for level in levels(target) if isinstance(level, Initial)})
     if len(overs) > 1:
         raise ConfigError(f"a target has one initial entropy, but its levels measure it over {overs} steps: {target}")

@@ -45,7 +45,6 @@ class Stare(Link):
         writes=("weight_BT",),
         knobs={"up": "raise", "down": "lower"},
         bounds={"up": "[0, inf)", "down": "[0, inf)"},
-        goals=("target",),
         notes=("one-sided: above the target it is plain training",),
         pools=("positive", "negative"),
         source=Source(
