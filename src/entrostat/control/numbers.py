@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import numbers
-from typing import Any
+import types
+import typing
+from typing import Any, Literal, Union
 
 from entrostat.errors import ConfigError
 
 LARGEST = 1e6
 """The largest size that a setting can be meant to have: one step then ends a run. Infinity, where it is taken, is no limit."""
+_ENDS = (-math.inf, math.inf)  # of an interval, a controller's limits for instance
 
 
 def as_float(value: Any) -> float | None:
@@ -60,3 +63,30 @@ def whole(name: str, value: Any, what: str, least: int = 1) -> int:
     if not fits or int(value) < least:
         raise ConfigError(f"{name} must be {what}, got {value!r}")
     return int(value)
+
+
+def as_kind(name: str, value: Any, kind: Any) -> Any:
+    """The value as its annotation says: a bool, int, float, text, word of a few, tuple of floats, or None beside one of these.
+
+    A value under any other annotation is left as it is.
+    """
+    origin, inside = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (Union, types.UnionType) and types.NoneType in inside and len(inside) == 2:
+        return None if value is None else as_kind(name, value, inside[0])
+    if kind is bool:
+        return flag(name, value)
+    if kind is int:
+        return whole(name, value, "a whole number", -(2**63))
+    if kind is float:
+        return number(name, value)
+    if kind is str and not isinstance(value, str):
+        raise ConfigError(f"{name} must be text, got {value!r}")
+    if origin is Literal:
+        if not any(value == each and type(value) is type(each) for each in inside):
+            raise ConfigError(f"{name} must be one of {inside}, got {value!r}")
+    elif origin is tuple and set(inside) <= {float, ...}:
+        count = "numbers" if ... in inside else f"{len(inside)} numbers"
+        if not isinstance(value, list | tuple) or (... not in inside and len(value) != len(inside)):
+            raise ConfigError(f"{name} must be {count}, such as {(0.0, 1.0)}, got {value!r}")
+        return tuple(each if each in _ENDS else number(name, each, count) for each in value)
+    return value

@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-import math
-import types
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeVar, Union
+from typing import Any, TypeVar
 
 from entrostat.control.knob import range_of
-from entrostat.control.numbers import flag, number, whole
+from entrostat.control.numbers import as_kind
 from entrostat.errors import ConfigError
 
-_ENDS = (-math.inf, math.inf)  # of an interval, a controller's limits for instance
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -29,7 +26,7 @@ def as_annotated(factory: _F) -> _F:
         bound = inspect.signature(factory).bind(*args, **kwargs)
         for name, value in bound.arguments.items():
             if (kind := _hints(factory).get(name)) is not None:
-                bound.arguments[name] = _as(f"{factory.__name__}.{name}", value, kind)
+                bound.arguments[name] = as_kind(f"{factory.__name__}.{name}", value, kind)
         return factory(*bound.args, **bound.kwargs)
 
     return call  # type: ignore[return-value]
@@ -40,7 +37,7 @@ def convert(owner: str, settings: Any, but: Mapping[str, Any]) -> None:
     cls: Any = type(settings)
     for name, kind in _hints(cls).items():
         if name in settings.__dataclass_fields__ and name not in but:
-            object.__setattr__(settings, name, _as(f"{owner}.{name}", getattr(settings, name), kind))
+            object.__setattr__(settings, name, as_kind(f"{owner}.{name}", getattr(settings, name), kind))
 
 
 @functools.cache
@@ -50,28 +47,6 @@ def _hints(owner: Any) -> dict[str, Any]:
         return typing.get_type_hints(owner)
     except NameError:
         return {}
-
-
-def _as(name: str, value: Any, kind: Any) -> Any:
-    """A bool, int, float, word or tuple of floats; a value of any other kind is checked where it is used."""
-    origin, inside = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (Union, types.UnionType) and types.NoneType in inside and len(inside) == 2:
-        return None if value is None else _as(name, value, inside[0])
-    if kind is bool:
-        return flag(name, value)
-    if kind is int:
-        return whole(name, value, "a whole number", -(2**63))
-    if kind is float:
-        return number(name, value)
-    if origin is Literal:
-        if not any(value == each and type(value) is type(each) for each in inside):
-            raise ConfigError(f"{name} must be one of {inside}, got {value!r}")
-    elif origin is tuple and set(inside) <= {float, ...}:
-        count = "numbers" if ... in inside else f"{len(inside)} numbers"
-        if not isinstance(value, list | tuple) or (... not in inside and len(value) != len(inside)):
-            raise ConfigError(f"{name} must be {count}, such as {(0.0, 1.0)}, got {value!r}")
-        return tuple(each if each in _ENDS else number(name, each, count) for each in value)
-    return value
 
 
 def check(owner: str, bounds: Mapping[str, str], settings: Any) -> None:
