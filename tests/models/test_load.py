@@ -1,6 +1,7 @@
 """Policies by name."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import pytest
 
 from entrostat.errors import ConfigError
 from entrostat.models import load_policy
-from entrostat.models.folder import fault_of
+from entrostat.models.folder import checked
 
 
 def test_a_saved_policy_loads_from_its_folder(tmp_path):
@@ -29,7 +30,7 @@ def test_an_unknown_name_lists_the_choices(name):
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match=r"holds no model: it has no config\.json"):
+    with pytest.raises(ConfigError, match=r"holds no whole model: it has no config\.json"):
         load_policy(str(tmp_path))
 
 
@@ -61,9 +62,10 @@ def whole(tmp_path_factory):
 def test_a_folder_that_is_not_whole_says_what_is_missing(whole, tmp_path, damage, why):
     folder = tmp_path / "policy"
     shutil.copytree(whole, folder)
-    assert fault_of(str(folder)) is None
+    assert checked(str(folder)).vocab_size == len(load_policy("tiny").tokenizer)
     damage(folder)
-    assert why in fault_of(str(folder))
+    with pytest.raises(ConfigError, match=re.escape(why)):
+        checked(str(folder))
 
 
 def test_importing_models_is_light():

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from entrostat.errors import ConfigError, NotInstalled
-from entrostat.models.folder import CHOICES, fault_of
+from entrostat.models.folder import CHOICES, checked
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -64,8 +64,7 @@ def _load_pretrained(name_or_path: str) -> tuple[PreTrainedModel, PreTrainedToke
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    if (why := fault_of(name_or_path)) is not None:
-        raise ConfigError(f"model: {why}; {CHOICES}")
+    checked(name_or_path)
     try:
         model = AutoModelForCausalLM.from_pretrained(name_or_path, dtype=torch.float32)
         return model, AutoTokenizer.from_pretrained(name_or_path)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
+
+from entrostat.errors import ConfigError
 
 CHOICES = "use 'tiny', 'tiny-hard', 'smollm2', a folder with a transformers model, or a hub id 'owner/name'"
 _HUB = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?/[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
@@ -12,7 +15,28 @@ _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vo
 _INDEX = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 
 
-def is_folder(name_or_path: str) -> bool:
+def checked(name_or_path: str) -> Any:
+    """The transformers configuration in a policy's folder, looked at whole; None where only the hub, or peft, knows.
+
+    Raises:
+        ConfigError: no policy can be loaded by this name.
+    """
+    if not _is_folder(name_or_path):
+        if _HUB.fullmatch(name_or_path) and ".." not in name_or_path and "--" not in name_or_path:
+            return None
+        raise ConfigError(f"model: no policy is called {name_or_path!r}; {CHOICES}")
+    try:
+        config, why = _looked_at(Path(name_or_path))
+    except OSError as error:
+        config, why = None, f"it cannot be read: {error.strerror or error}"
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        config, why = None, f"its weights are damaged ({' '.join(str(error).split())})"
+    if why is not None:
+        raise ConfigError(f"model: the folder {name_or_path!r} holds no whole model: {why}; {CHOICES}")
+    return config
+
+
+def _is_folder(name_or_path: str) -> bool:
     """Whether there is a folder of that name; a name that no file system takes is none."""
     try:
         return bool(name_or_path) and Path(name_or_path).is_dir()
@@ -20,37 +44,24 @@ def is_folder(name_or_path: str) -> bool:
         return False
 
 
-def fault_of(name_or_path: str) -> str | None:
-    """Why no policy can be loaded by this name, in words; None where it can, or where only the hub knows."""
-    if not is_folder(name_or_path):
-        if _HUB.fullmatch(name_or_path) and ".." not in name_or_path and "--" not in name_or_path:
-            return None
-        return f"no policy is called {name_or_path!r}"
-    folder = Path(name_or_path)
-    try:
-        if (folder / "adapter_config.json").is_file():
-            return None  # the base model is elsewhere; peft says what is wrong
-        if not (folder / "config.json").is_file():
-            return f"the folder {name_or_path!r} holds no model: it has no config.json"
-        why = _kind_fault(folder) or weights_fault(folder)
-        if why is None and not any((folder / name).is_file() for name in _TOKENIZERS):
-            why = "it has no tokenizer"
-    except OSError as error:
-        why = f"it cannot be read: {error.strerror or error}"
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        why = f"its weights are damaged ({' '.join(str(error).split())})"
-    return why and f"the folder {name_or_path!r} holds no whole model: {why}"
-
-
-def _kind_fault(folder: Path) -> str | None:
+def _looked_at(folder: Path) -> tuple[Any, str | None]:
+    """The configuration in a folder, and why no policy can be loaded from it."""
+    if (folder / "adapter_config.json").is_file():
+        return None, None  # the base model is elsewhere; peft says what is wrong
+    if not (folder / "config.json").is_file():
+        return None, "it has no config.json"
     from transformers import AutoConfig
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
     try:
-        kind = type(AutoConfig.from_pretrained(folder, local_files_only=True))
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # of any type: a file that is no JSON, a field of another kind
-        return f"transformers can make nothing of its config.json ({' '.join(str(error).split())[:200]})"
-    return None if kind in MODEL_FOR_CAUSAL_LM_MAPPING else f"a {kind.__name__} is not of a causal language model"
+        return None, f"transformers can make nothing of its config.json ({' '.join(str(error).split())[:200]})"
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        return None, f"a {type(config).__name__} is not of a causal language model"
+    if (why := weights_fault(folder)) is not None:
+        return None, why
+    return config, None if any((folder / name).is_file() for name in _TOKENIZERS) else "it has no tokenizer"
 
 
 def weights_fault(folder: Path) -> str | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from entrostat.errors import ConfigError, DataError, HostError
-from entrostat.models.folder import CHOICES, fault_of, is_folder
+from entrostat.models.folder import checked
 from entrostat.run.arguments import BUILT_IN
 
 if TYPE_CHECKING:
@@ -16,22 +16,18 @@ if TYPE_CHECKING:
     from entrostat.tasks.base import Problem
 
 
-def problems(task: Any, config: RunConfig) -> None:
-    """`ConfigError` where a split that the run takes from has no problem."""
-    for split in {"train": None, **dict.fromkeys(config.eval.splits if config.eval.problems else ())}:
-        try:
+def problems(task: Any, config: RunConfig) -> list[Problem]:
+    """A few training problems; `ConfigError` where a split that the run takes from has no problem."""
+    try:
+        posed: list[Problem] = task.problems("train", 4, config.seed)
+        for split in config.eval.splits if config.eval.problems else ():
             task.problems(split, 1, config.seed)
-        except (ConfigError, DataError) as error:
-            raise ConfigError(f"task: {error}") from error
+    except (ConfigError, DataError) as error:
+        raise ConfigError(f"task: {error}") from error
+    return posed
 
 
-def alphabet(task: Any, config: RunConfig) -> None:
-    """A look at a few problems; `ConfigError` where the tiny policy cannot read them."""
-    if config.task.name != "countdown":  # which is what it was made for
-        alphabet_of(task.problems("train", 4, config.seed), config)
-
-
-def alphabet_of(problems: Sequence[Problem], config: RunConfig) -> None:
+def alphabet(problems: Sequence[Problem], config: RunConfig) -> None:
     """`ConfigError` where the tiny policy cannot read the prompts of some problems."""
     from entrostat.models.tokenizer import COUNTDOWN_ALPHABET as ALPHABET
 
@@ -43,10 +39,25 @@ def alphabet_of(problems: Sequence[Problem], config: RunConfig) -> None:
         )
 
 
-def policy(model: str) -> None:
-    """`ConfigError` where no policy can be loaded by this name: no such folder, no model in it, a part of it missing."""
-    if model not in (*BUILT_IN, "smollm2") and (why := fault_of(model)) is not None:
-        raise ConfigError(f"model: {why}; {CHOICES}")
+class Limits(NamedTuple):
+    """What is known of a policy before it is loaded; None where it is not."""
+
+    vocabulary: int | None = None
+    context: int | None = None
+
+
+def policy(model: str) -> Limits:
+    """A policy's vocabulary and context; `ConfigError` where none can be loaded by this name."""
+    if model in BUILT_IN:
+        from entrostat.models.tiny import CONTEXT
+        from entrostat.models.tokenizer import COUNTDOWN_ALPHABET as ALPHABET
+
+        return Limits(len(ALPHABET) + 2, CONTEXT)  # with padding and end
+    config = None if model == "smollm2" else checked(model)
+    if config is None:
+        return Limits()
+    known = (getattr(config.get_text_config(), name, None) for name in ("vocab_size", "max_position_embeddings"))
+    return Limits(*(value if isinstance(value, int) and value > 0 else None for value in known))
 
 
 def machine(config: RunConfig) -> None:
@@ -58,46 +69,13 @@ def machine(config: RunConfig) -> None:
             raise ConfigError(f"{key}: this machine has {os.cpu_count()} cores: must be at most {most}, got {count}")
 
 
-def length(config: RunConfig) -> None:
+def length(config: RunConfig, context: int | None) -> None:
     """`ConfigError` where completions alone may be longer than the policy's context."""
-    most, asked = context(config.model), config.trainer["max_completion_length"]
-    if most is not None and asked is not None and asked > most:
+    asked = config.trainer["max_completion_length"]
+    if context is not None and asked is not None and asked > context:
         raise ConfigError(
-            f"trainer.max_completion_length: must be at most {most}, the context of {config.model!r}: got {asked}"
+            f"trainer.max_completion_length: must be at most {context}, the context of {config.model!r}: got {asked}"
         )
-
-
-def context(model: str) -> int | None:
-    """How many tokens a policy reads at most, where that is known without loading it."""
-    if model in BUILT_IN:
-        from entrostat.models.tiny import CONTEXT
-
-        return CONTEXT
-    config = _text_config(model)
-    found = getattr(config, "max_position_embeddings", None)
-    return found if isinstance(found, int) and found > 0 else None
-
-
-def vocabulary(model: str) -> int | None:
-    """The size of a policy's vocabulary where that is known without loading it."""
-    if model in BUILT_IN:
-        from entrostat.models.tokenizer import COUNTDOWN_ALPHABET as ALPHABET
-
-        return len(ALPHABET) + 2  # padding and end
-    found = getattr(_text_config(model), "vocab_size", None)
-    return found if isinstance(found, int) else None
-
-
-def _text_config(model: str) -> Any:
-    """A folder's configuration; None where there is none, and loading it says what is wrong."""
-    if not is_folder(model):
-        return None
-    from transformers import AutoConfig
-
-    try:
-        return AutoConfig.from_pretrained(model, local_files_only=True).get_text_config()
-    except (OSError, ValueError, AttributeError, TypeError):
-        return None
 
 
 def target(method: Any, size: int) -> None:

@@ -63,11 +63,11 @@ def resolve(config: RunConfig) -> RunConfig:
     options = with_default_target(config.method.name, config.method.options)
     chain = build_method(config.method.name, options)
     task = checked_task(config)
-    fits.problems(task, config)
-    fits.policy(config.model)
+    posed = fits.problems(task, config)
+    vocabulary, context = fits.policy(config.model)
     if config.model in BUILT_IN:
-        fits.alphabet(task, config)
-    if (vocabulary := fits.vocabulary(config.model)) is not None:
+        fits.alphabet(posed, config)
+    if vocabulary is not None:
         fits.target(chain, vocabulary)
     fits.suppressed(config, vocabulary)
     with quiet():
@@ -77,7 +77,7 @@ def resolve(config: RunConfig) -> RunConfig:
         resolved = config.model_copy(update={"method": method, "trainer": trainer, "threads": threads})
         fits.clip(chain, trl_arguments(resolved, Path(CHECKPOINTS)))
     fits.machine(resolved)
-    fits.length(resolved)
+    fits.length(resolved, context)
     return resolved
 
 
@@ -176,7 +176,7 @@ def _train(
     method = build_method(config.method.name, config.method.options)
     problems = training_problems(config, folder, task)
     if config.model in BUILT_IN:
-        fits.alphabet_of(problems, config)
+        fits.alphabet(problems, config)
     changed = _changes(config, found, problems, policy, progress, allow)
     with saving(folder):  # nothing is written before all of this fits together
         write_text(folder / CONFIG, config.to_yaml())
