@@ -2,7 +2,7 @@
 
 The model goes on after a one-digit sum for up to 512 tokens; an answer of T tokens earns 1 where the sum's result is one of the
 numbers in it. Drift and authority as in `authority.py`: mean(A D) over all tokens, mean(|A| D) over those with p > 0.95.
-Resumable, batch by batch. 512 answers take about a quarter of an hour of two cores.
+Resumable, batch by batch. Four problems take ten minutes of a core.
 """
 
 from __future__ import annotations
@@ -101,9 +101,9 @@ def at(length: str, groups: list[Sums]) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--problems", type=int, default=64)
+    parser.add_argument("--problems", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     policy, out = load_policy("smollm2"), HERE / "authority_smollm2.json"

@@ -154,6 +154,21 @@ def of_policy(policy: str) -> tuple[str, str]:
     return judged, held
 
 
+def of_authority() -> str:
+    """SmolLM2's drift, and what EntroPIC can do against it, by the length of an answer."""
+    lines = [
+        [
+            *(f"{row[key]:.0f}" for key in ("length", "tokens")),
+            f"{row['certain']:.1%}",
+            f"{row['drift']:.4f} ± {row['drift_error']:.4f}",
+            f"{row['authority']:.4f}",
+            f"{row['ratio']:.1f}",
+        ]
+        for row in json.loads((HERE / "authority_smollm2.json").read_text())["rows"]
+    ]
+    return table(("at most", "tokens", "above 0.95", "drift", "authority", "over drift"), lines)
+
+
 def before(row: dict[str, Any], name: str) -> float:
     """A score before the first step."""
     found = row["judged"]["0"]["held_out"]
@@ -216,6 +231,7 @@ def main() -> None:
     record = json.loads((HERE / "results.json").read_text())
     (HERE / "README.md").write_text(page(record))
     write_between(STUDY, "tiny", of_policy("tiny")[1])
+    write_between(STUDY, "authority of smollm2", of_authority())
     three = [row for row in record["runs"] if row["setting"] == "three numbers" and row["arm"] in SHOWN]
     draw(three, record["window"], HERE / "long.png")
     shutil.copy(HERE / "long.png", HERE.parents[2] / "docs" / "images")

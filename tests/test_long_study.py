@@ -1,0 +1,68 @@
+"""The long study's scripts, shortened: its queue, what a length's drift is, and starts of a seed's own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean, stdev
+from types import ModuleType
+
+import pytest
+import torch
+
+LONG = Path(__file__).parents[1] / "benchmarks" / "quality" / "long"
+MODULES = ("run", "results", "studies", "players", "player", "training", "game", "authority_smollm2", "common")
+
+
+@pytest.fixture
+def study(monkeypatch: pytest.MonkeyPatch) -> Iterator[type]:
+    """Modules of the study by name, as its scripts import each other; other folders have modules of the same names."""
+    monkeypatch.syspath_prepend(str(LONG))
+    monkeypatch.syspath_prepend(str(LONG.parents[1]))
+
+    def module(name: str) -> ModuleType:
+        return __import__(name)
+
+    kept = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] in MODULES}
+    yield module
+    for name in [name for name in sys.modules if name.partition(".")[0] in MODULES]:
+        del sys.modules[name]
+    sys.modules.update(kept)
+
+
+def test_a_queue_names_arms_seeds_steps_and_policies(study, tmp_path):
+    queue = tmp_path / "queue.txt"
+    queue.write_text("plain 11 600\n\nhold-75% 12 300 smollm2  # slow\n")
+    first, second = study("run").read_queue(queue)
+    assert [(case.name, steps) for case, steps in (first, second)] == [
+        ("plain-seed11", 600),
+        ("smollm2-hold-75-seed12", 300),
+    ]
+    assert first[0].arguments(5)[0] == "model=tiny" and second[0].arguments(5)[0] == "model=smollm2"
+    queue.write_text("plain 11 600 tine\n")
+    with pytest.raises(SystemExit, match=r"'tine'; choose of tiny, smollm2"):
+        study("run").read_queue(queue)
+
+
+def test_drift_at_a_length_is_per_token_with_its_error_over_problems(study):
+    drifts = [0.5, -1.0, 2.0, 0.25]
+    groups = [
+        {"32": {"reward": 0.5, "tokens": 80.0, "drift": 80 * each, "certain": 8.0, "authority": 8 * 0.125}}
+        for each in drifts
+    ]
+    row = study("authority_smollm2").at("32", groups)
+    assert row["drift"] == pytest.approx(fmean(drifts)) and row["tokens"] == 10
+    assert row["drift_error"] == pytest.approx(stdev(drifts) / 2)  # answers of one length: the mean's own standard error
+    assert row["authority"] == 0.125 and row["ratio"] == pytest.approx(0.125 / fmean(drifts))
+
+
+def test_each_seed_can_have_a_start_and_problems_of_its_own(study, tmp_path, monkeypatch):
+    players, shared = study("players"), "three numbers"
+    short = replace(players.SETTINGS[shared], warm=1, train=40, held_out=20)
+    for name, own in ((shared, False), ("three numbers, five starts", True)):
+        monkeypatch.setitem(players.SETTINGS, name, replace(short, own_start=own))
+        (game, _, start), (other, _, another) = (players.prepared(name, seed, str(tmp_path)) for seed in (1, 2))
+        same = all(torch.equal(*each) for each in zip(start.parameters(), another.parameters(), strict=True))
+        assert same != own and torch.equal(game.start_P, other.start_P) != own
