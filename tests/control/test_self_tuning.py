@@ -447,6 +447,24 @@ def test_an_effect_of_the_wrong_sign_takes_the_output_back_to_neutral(seed):
     assert abs(levels[-1] / levels[160] - 1) < 0.1
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_at_a_limit_in_vain_the_output_goes_back_until_its_effect_shows(seed):
+    """At full output the entropy rests 4 % below its target, at none 50 % below: it must not be let go for long."""
+    rng = random.Random(seed)
+    controller = SelfTuning(1.0, limits=(-1.0, 1.0), action="raise")
+    level, velocity, state, levels, away = 1.0, 0.0, controller.init(), [], 0
+    for step in range(1, 2001):
+        before = state
+        state = controller.step(state, level + rng.gauss(0, 0.02), standard_error=0.02)
+        push = 0.023 * before.output - 0.025 + 0.05 * (1 - level)
+        velocity += 0.14 / (1 - 0.86**step) * (push - velocity)
+        level += velocity + rng.gauss(0, 0.002)
+        levels.append(level)
+        away += state.neutral > 0
+    assert 0 < away < 30
+    assert min(levels[200:]) > 0.8 and sum(levels[200:]) / 1800 == pytest.approx(0.96, abs=0.01)
+
+
 @pytest.mark.parametrize(("factor", "at"), [(10.0, 1), (10.0, 1000), (0.1, 1000)])
 def test_a_gain_that_changes_tenfold_is_followed(factor, at):
     """Over a thousand steps, or at once. One that falls leaves a slower loop, and shows only once the loop has to move."""

@@ -216,13 +216,14 @@ class SelfTuning:
     def _neutral(self, known: SelfTuningState, state: SelfTuningState) -> int:
         """For how many steps, this one included, the output stays where it started.
 
-        For good where its effect has the wrong sign; for a settling time where it sits at a limit in vain and nobody knows
-        what it does: coming and going, it shows.
+        For good where its effect has the wrong sign; where it sits at a limit in vain and nobody knows what it does, until
+        that shows by its going, for a settling time at most.
         """
         if known.gain < -_KNOWN * known.gain_sd:
             return 1
-        in_vain = abs(state.at_limit) >= _AT_LIMIT and not state.reachable
-        if in_vain and known.gain < _KNOWN * known.gain_sd:
+        if known.gain >= _KNOWN * known.gain_sd:
+            return 0
+        if abs(state.at_limit) >= _AT_LIMIT and not state.reachable:
             return math.ceil(self.settling)
         return max(state.neutral - 1, 0)
 
