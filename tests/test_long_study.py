@@ -54,7 +54,9 @@ def test_drift_at_a_length_is_per_token_with_its_error_over_problems(study):
     ]
     row = study("authority_smollm2").at("32", groups)
     assert row["drift"] == pytest.approx(fmean(drifts)) and row["tokens"] == 10
-    assert row["drift_error"] == pytest.approx(stdev(drifts) / 2)  # answers of one length: the mean's own standard error
+    assert row["drift_error"] == pytest.approx(
+        stdev(drifts) / 2
+    )  # answers of one length: the mean's own standard error
     assert row["authority"] == 0.125 and row["ratio"] == pytest.approx(0.125 / fmean(drifts))
 
 

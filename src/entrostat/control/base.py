@@ -48,13 +48,6 @@ CONTROLLER_METRICS = (
 """Fields of some controller's state that are logged; docs/methods/README.md explains each."""
 
 
-class ControllerState(Protocol):
-    """The record that a controller carries from step to step; `output` is what it commands now."""
-
-    @property
-    def output(self) -> float: ...
-
-
 @runtime_checkable
 class Controller(Protocol):
     """A rule from measured entropy to an output; see the module's docstring."""

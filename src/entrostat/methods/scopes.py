@@ -13,7 +13,7 @@ A "step" is this very one where the host has it at hand (`step_on`, verl's drive
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -24,7 +24,6 @@ from entrostat.errors import ConfigError, DataError
 from entrostat.types import TokenBatch
 
 Scope: TypeAlias = Literal["micro", "step", "sequence", "group"]
-SCOPES = ("micro", "step", "sequence", "group")
 _DIGIT = 1 << 16
 
 
@@ -44,12 +43,6 @@ class Top:
     def count(self, n: int) -> int:
         # 1e-9: a share such as 0.2 is not exact in binary, and must not make 2 of 10 into 3.
         return math.ceil(self.share * n - 1e-9) if self.rounding == "up" else max(1, math.floor(self.share * n + 1e-9))
-
-
-def check_scope(scope: str, choices: Sequence[str] = SCOPES) -> None:
-    """Refuse a scope that a method does not have."""
-    if scope not in choices:
-        raise ConfigError(f"scope must be one of {tuple(choices)}, got {scope!r}")
 
 
 def threshold(values: Tensor, top: Top) -> float:
