@@ -30,9 +30,7 @@ try:
     from verl.utils.config import validate_config
     from verl.utils.device import auto_set_device
 except ImportError as error:
-    raise NotInstalled(
-        f"verl is not complete here ({error}): pip install 'verl>=0.9.1' TransferQueue cachetools fastapi uvicorn"
-    ) from error
+    raise NotInstalled(f"verl is not complete here ({error}): pip install 'verl>=0.9.1' 'entrostat[verl]'") from error
 
 
 def prepare(config: Any) -> None:
