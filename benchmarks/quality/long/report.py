@@ -25,6 +25,7 @@ SHOWN = {
     "hold-75%": ("hold at 75 %", "#6A3D9A", "--"),
     "anneal-linear": ("hold, 100 to 15 %", "#0072B2", "-."),
 }
+FIVE_STARTS = {"three numbers, five starts": "three numbers", "four numbers, five starts": "four numbers"}
 SETTLED = 200
 FROM_TARGET = ("mean", "worst window", "windows within 2 %")
 LM_WINDOW = 100
@@ -63,12 +64,12 @@ def score(row: dict[str, Any], name: str, step: int | None = None, split: str = 
     return float(found[name] if name in found else found["pass"][name])
 
 
-def interval(values: list[float]) -> str:
+def interval(values: list[float], digits: int = 3) -> str:
     """Mean and 95 % interval."""
     if len(values) < 2:
-        return f"{values[0]:+.3f}"
+        return f"{values[0]:+.{digits}f}"
     half = float(student.ppf(0.975, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
-    return f"{fmean(values):+.3f} ± {half:.3f}"
+    return f"{fmean(values):+.{digits}f} ± {half:.{digits}f}"
 
 
 def of_setting(rows: list[dict[str, Any]]) -> str:
@@ -93,6 +94,21 @@ def of_setting(rows: list[dict[str, Any]]) -> str:
     lines.append(["the start", "", "", "", *scores, ""])
     header = ("arm", "seeds", "entropy", "agree", *SCORES.values(), "always", "never", "against plain")
     return table(header, lines)
+
+
+def gains(rows: list[dict[str, Any]], settings: dict[str, str]) -> str:
+    """What each arm scores above plain GRPO from the same start, in points."""
+    lines = []
+    for setting, name in settings.items():
+        own = [row for row in rows if row["setting"] == setting]
+        plain = {row["seed"]: row for row in own if row["arm"] == PLAIN}
+        for arm in dict.fromkeys(row["arm"] for row in own if row["arm"] != PLAIN):
+            pairs = [(row, plain[row["seed"]]) for row in own if row["arm"] == arm]
+            cells = [
+                interval([100 * (score(a, key) - score(b, key)) for a, b in pairs], 1) for key in ("greedy", "16", "1")
+            ]
+            lines.append([name, arm, *cells])
+    return table(("task", "arm", "greedy", "pass@16", "avg"), lines)
 
 
 def over_time(rows: list[dict[str, Any]]) -> str:
@@ -231,6 +247,7 @@ def main() -> None:
     record = json.loads((HERE / "results.json").read_text())
     (HERE / "README.md").write_text(page(record))
     write_between(STUDY, "tiny", of_policy("tiny")[1])
+    write_between(STUDY, "gains", gains(record["runs"], FIVE_STARTS))
     write_between(STUDY, "authority of smollm2", of_authority())
     three = [row for row in record["runs"] if row["setting"] == "three numbers" and row["arm"] in SHOWN]
     draw(three, record["window"], HERE / "long.png")
