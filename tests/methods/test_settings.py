@@ -28,16 +28,22 @@ STRANGE = {
 NEEDED = {"target": 0.3, "low": 0.2, "high": 0.5}
 
 
-def settings():
+def parameters():
+    """Of every method each setting with its annotation, and what else must be given."""
     for name in names():
         build = factory(name)
         hints = typing.get_type_hints(build.__init__ if inspect.isclass(build) else build)
         parameters = inspect.signature(build).parameters
         needed = {k: NEEDED.get(k, 10) for k, p in parameters.items() if p.default is p.empty}
         for setting in parameters:
-            for kind in STRANGE:
-                if hints[setting] in (kind, kind | None):
-                    yield name, setting, kind, hints[setting] != kind, needed
+            yield name, setting, hints[setting], needed
+
+
+def settings():
+    for name, setting, hint, needed in parameters():
+        for kind in STRANGE:
+            if hint in (kind, kind | None):
+                yield name, setting, kind, hint != kind, needed
 
 
 @pytest.mark.parametrize(("name", "setting", "kind", "optional", "needed"), list(settings()))
@@ -54,14 +60,9 @@ def flat(hint):
 
 
 def numbers_of_methods():
-    for name in names():
-        build = factory(name)
-        hints = typing.get_type_hints(build.__init__ if inspect.isclass(build) else build)
-        parameters = inspect.signature(build).parameters
-        needed = {k: NEEDED.get(k, 10) for k, p in parameters.items() if p.default is p.empty}
-        for setting in parameters:
-            if float in flat(hints[setting]) and tuple not in map(typing.get_origin, flat(hints[setting])):
-                yield name, setting, needed
+    for name, setting, hint, needed in parameters():
+        if float in flat(hint) and tuple not in map(typing.get_origin, flat(hint)):
+            yield name, setting, needed
 
 
 @pytest.mark.parametrize(("name", "setting", "needed"), list(numbers_of_methods()))

@@ -165,14 +165,9 @@ def sampling_of(host: Any) -> Sampling:
     """What a constructed trainer samples from; `HostError` where that cannot be scored exactly."""
     options = _options(host)
     check_options(options)
-    if getattr(host, "use_vllm", False):
-        _check_vllm(options)
     top_p, min_p = float(_or(options.get("top_p"), 1.0)), float(_or(options.get("min_p"), 0.0))
-    if top_p < 1 and min_p > 0 and getattr(host, "use_vllm", False):
-        raise HostError(
-            f"vLLM cuts by min_p={min_p} before top_p={top_p}, transformers after it: which tokens could be sampled cannot be "
-            "told. Set one of them alone"
-        )
+    if getattr(host, "use_vllm", False):
+        _check_vllm(options, top_p, min_p)
     suppressed = options.get("suppress_tokens") or ()
     if list(suppressed) == [getattr(host.model.config, "image_token_id", None)]:
         suppressed = ()  # TRL's own; TRL's loss does not leave it out either
@@ -186,8 +181,13 @@ def sampling_of(host: Any) -> Sampling:
     )
 
 
-def _check_vllm(options: Mapping[str, Any]) -> None:
-    """`HostError` where options of vLLM make it answer otherwise than TRL reads its answers."""
+def _check_vllm(options: Mapping[str, Any], top_p: float, min_p: float) -> None:
+    """`HostError` where vLLM would sample from something else, or answer otherwise, than is scored and read."""
+    if top_p < 1 and min_p > 0:
+        raise HostError(
+            f"vLLM cuts by min_p={min_p} before top_p={top_p}, transformers after it: which tokens could be sampled cannot be "
+            "told. Set one of them alone"
+        )
     for name, neutral, why in (
         ("logprobs", 0, "TRL would take the log-probability of the likeliest token for that of the sampled one"),
         ("n", 1, "TRL asks for num_generations completions of a prompt itself, and counts on one each time"),

@@ -109,11 +109,10 @@ def _clip_given(actor: Any) -> dict[str, tuple[str, float]]:
         "clip_ratio_high": ("eps_high", 0.2),
         "clip_ratio_c": ("dual_clip", 3.0),
     }
-    values = {name: (field, default, getattr(actor, name, None)) for name, (field, default) in plain.items()}
     return {
         field: (f"actor_rollout_ref.actor.{name}={value}", float(value))
-        for name, (field, default, value) in values.items()
-        if value is not None and value != default
+        for name, (field, default) in plain.items()
+        if (value := getattr(actor, name, None)) not in (None, default)
     }
 
 
