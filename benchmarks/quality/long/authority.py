@@ -13,6 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,11 +24,32 @@ from entrostat.models import load_policy
 from entrostat.run.environment import environment
 from entrostat.run.folder import write_json
 from entrostat.tasks.countdown import Countdown
-from entrostat.tasks.sampling import sample, undisturbed
+from entrostat.tasks.sampling import Completions, sample, undisturbed
 
 HERE = Path(__file__).parent
 GROUP, TOGETHER, PARTITIONS = 16, 16, 200
 COUNTS = (1, 4, 16, 64)
+
+
+@torch.no_grad()
+def sampled(
+    policy: Any, prompts: list[str], length: int, at_once: int | None = None
+) -> tuple[Completions, Tensor, Tensor]:
+    """Completions of some prompts; of each token D, 0 beyond the end, and whether p > 0.95, both (B, T).
+
+    Args:
+        at_once: completions that are scored together; None: all.
+    """
+    drawn = sample(policy.model, policy.tokenizer, prompts, max_new_tokens=length)
+    centered, certain, rows = [], [], at_once or len(prompts)
+    for ids_BS, attention_BS in zip(drawn.ids_BS.split(rows), drawn.attention_BS.split(rows), strict=True):
+        logits = policy.model(input_ids=ids_BS, attention_mask=attention_BS.long()).logits[
+            :, drawn.prompt_length - 1 : -1
+        ]
+        stats = es.token_stats(logits, ids_BS[:, drawn.prompt_length :], want={"logp", "entropy", "baseline"})
+        centered.append(stats.centered)
+        certain.append(stats.prob > 0.95)
+    return drawn, torch.cat(centered).masked_fill(~drawn.mask_BT, 0), drawn.mask_BT & torch.cat(certain)
 
 
 @torch.no_grad()
@@ -40,13 +62,7 @@ def measured(problems: int, seed: int) -> dict[str, Tensor]:
         for first in range(0, problems, TOGETHER):
             rows = [problem for problem in posed[first : first + TOGETHER] for _ in range(GROUP)]
             prompts = [problem.prompt for problem in rows]
-            drawn = sample(policy.model, policy.tokenizer, prompts, max_new_tokens=task.max_completion_tokens)
-            logits = policy.model(input_ids=drawn.ids_BS, attention_mask=drawn.attention_BS.long()).logits
-            completion_BT = drawn.ids_BS[:, drawn.prompt_length :]
-            logits = logits[:, drawn.prompt_length - 1 : -1]
-            stats = es.token_stats(logits, completion_BT, want={"logp", "entropy", "baseline"})
-            centered_BT = stats.centered.masked_fill(~drawn.mask_BT, 0)
-            certain_BT = drawn.mask_BT & (stats.prob > 0.95)
+            drawn, centered_BT, certain_BT = sampled(policy, prompts, task.max_completion_tokens)
             rewards = torch.tensor([task.score(*each) for each in zip(rows, drawn.texts, strict=True)])
             sums = {"reward": rewards, "tokens": drawn.mask_BT.sum(1), "centered": centered_BT.sum(1)}
             sums |= {"certain": certain_BT.sum(1), "certain_centered": (centered_BT * certain_BT).sum(1)}

@@ -19,16 +19,16 @@ from typing import Any
 sys.path.append(str(Path(__file__).parents[2]))
 
 import torch
+from authority import sampled
 from common.smollm2 import TASK
 from torch import Tensor
 
-import entrostat as es
 from entrostat.lab.tabular import group_advantages
 from entrostat.models import load_policy
 from entrostat.run.environment import environment
 from entrostat.run.folder import write_json
 from entrostat.tasks import load_task
-from entrostat.tasks.sampling import sample, undisturbed
+from entrostat.tasks.sampling import undisturbed
 
 HERE = Path(__file__).parent
 GROUP, LENGTHS, TOGETHER, AT_ONCE = 8, (32, 64, 128, 256, 512), 4, 4
@@ -40,16 +40,8 @@ def groups_of(policy: Any, problems: Sequence[Any], seed: int) -> list[Sums]:
     """Each problem's sums over its answers, at each length: of A D and tokens, and of |A| D and tokens with p > 0.95."""
     with undisturbed(policy.model, seed):
         prompts = [problem.prompt for problem in problems for _ in range(GROUP)]
-        drawn = sample(policy.model, policy.tokenizer, prompts, max_new_tokens=LENGTHS[-1])
-    completion_BT, parts = drawn.ids_BS[:, drawn.prompt_length :], []
-    for ids_BS, attention_BS, targets_BT in zip(
-        drawn.ids_BS.split(AT_ONCE), drawn.attention_BS.split(AT_ONCE), completion_BT.split(AT_ONCE), strict=True
-    ):
-        logits = policy.model(input_ids=ids_BS, attention_mask=attention_BS.long()).logits
-        logits = logits[:, drawn.prompt_length - 1 : -1]
-        parts.append(es.token_stats(logits, targets_BT, want={"logp", "entropy", "baseline"}))
-    centered_BT = torch.cat([part.centered for part in parts]).masked_fill(~drawn.mask_BT, 0).double()
-    certain_BT = drawn.mask_BT & (torch.cat([part.prob for part in parts]) > 0.95)
+        drawn, centered_BT, certain_BT = sampled(policy, prompts, LENGTHS[-1], AT_ONCE)
+    completion_BT, centered_BT = drawn.ids_BS[:, drawn.prompt_length :], centered_BT.double()
     found = []
     for index, problem in enumerate(problems):
         rows = slice(index * GROUP, (index + 1) * GROUP)

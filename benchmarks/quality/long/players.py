@@ -84,11 +84,14 @@ CURVES = {
 }
 
 
-@lru_cache(maxsize=2)
 def prepared(name: str, seed: int, folder: str) -> tuple[Game, Game, Player]:
     """Training and held-out problems, and the start of a run, kept as a file: those of the setting, or of its seed."""
+    return _drawn(name, seed if SETTINGS[name].own_start else 0, folder)
+
+
+@lru_cache(maxsize=2)
+def _drawn(name: str, drawn: int, folder: str) -> tuple[Game, Game, Player]:
     setting = SETTINGS[name]
-    drawn = seed if setting.own_start else 0
     training, held_out = games(setting.numbers, setting.train, setting.held_out, seed=drawn)
     path = Path(folder) / f"start-{setting.numbers}-{setting.miss}-{setting.warm}{f'-{drawn}' if drawn else ''}.pt"
     if path.exists():

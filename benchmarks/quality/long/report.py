@@ -60,7 +60,7 @@ Targets are shares of the entropy at the start.
 
 def score(row: dict[str, Any], name: str, step: int | None = None, split: str = "held_out") -> float:
     """A score of a run at one of its judged steps, the last by default."""
-    found = row["judged"][str(step or row["steps"])][split]
+    found = row["judged"][str(row["steps"] if step is None else step)][split]
     return float(found[name] if name in found else found["pass"][name])
 
 
@@ -77,10 +77,9 @@ def of_setting(rows: list[dict[str, Any]]) -> str:
     arms: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         arms.setdefault(row["arm"], []).append(row)
-    plain = {row["seed"]: row for row in arms.get(PLAIN, [])}
     lines = []
     for arm, own in sorted(arms.items(), key=lambda item: -fmean(score(row, "greedy") for row in item[1])):
-        paired = [score(row, "greedy") - score(plain[row["seed"]], "greedy") for row in own if row["seed"] in plain]
+        paired = above_plain(rows, arm, "greedy")
         lines.append(
             [
                 arm,
@@ -90,10 +89,16 @@ def of_setting(rows: list[dict[str, Any]]) -> str:
                 "" if arm == PLAIN or not paired else interval(paired),
             ]
         )
-    scores = [f"{fmean(before(row, name) for row in rows):.3f}" for name in (*SCORES, "always", "never")]
+    scores = [f"{fmean(score(row, name, 0) for row in rows):.3f}" for name in (*SCORES, "always", "never")]
     lines.append(["the start", "", "", "", *scores, ""])
     header = ("arm", "seeds", "entropy", "agree", *SCORES.values(), "always", "never", "against plain")
     return table(header, lines)
+
+
+def above_plain(rows: list[dict[str, Any]], arm: str, name: str) -> list[float]:
+    """An arm's score minus that of plain GRPO from the same seed, of each seed that has both."""
+    plain = {row["seed"]: score(row, name) for row in rows if row["arm"] == PLAIN}
+    return [score(row, name) - plain[row["seed"]] for row in rows if row["arm"] == arm and row["seed"] in plain]
 
 
 def gains(rows: list[dict[str, Any]], settings: dict[str, str]) -> str:
@@ -101,12 +106,8 @@ def gains(rows: list[dict[str, Any]], settings: dict[str, str]) -> str:
     lines = []
     for setting, name in settings.items():
         own = [row for row in rows if row["setting"] == setting]
-        plain = {row["seed"]: row for row in own if row["arm"] == PLAIN}
         for arm in dict.fromkeys(row["arm"] for row in own if row["arm"] != PLAIN):
-            pairs = [(row, plain[row["seed"]]) for row in own if row["arm"] == arm]
-            cells = [
-                interval([100 * (score(a, key) - score(b, key)) for a, b in pairs], 1) for key in ("greedy", "16", "1")
-            ]
+            cells = [interval([100 * each for each in above_plain(own, arm, key)], 1) for key in ("greedy", "16", "1")]
             lines.append([name, arm, *cells])
     return table(("task", "arm", "greedy", "pass@16", "avg"), lines)
 
@@ -119,7 +120,7 @@ def over_time(rows: list[dict[str, Any]]) -> str:
     for arm in arms:
         own = [row for row in rows if row["arm"] == arm]
         for name in ("greedy", "16"):
-            means = [fmean(score(row, name, step) if step else before(row, name) for row in own) for step in steps]
+            means = [fmean(score(row, name, step) for row in own) for step in steps]
             lines.append([arm, SCORES[name], *(f"{value:.3f}" for value in means)])
     return table(("arm", "score", *(f"step {step}" for step in steps)), lines)
 
@@ -185,12 +186,6 @@ def of_authority() -> str:
     return table(("at most", "tokens", "above 0.95", "drift", "authority", "over drift"), lines)
 
 
-def before(row: dict[str, Any], name: str) -> float:
-    """A score before the first step."""
-    found = row["judged"]["0"]["held_out"]
-    return float(found[name] if name in found else found["pass"][name])
-
-
 def draw(rows: list[dict[str, Any]], window: int, path: Path) -> None:
     """Plain GRPO beside `hold`: entropy, groups that teach nothing, and what is solved, over the steps."""
     figure = Figure(figsize=(9, 5.6), dpi=150, layout="constrained")
@@ -206,7 +201,7 @@ def draw(rows: list[dict[str, Any]], window: int, path: Path) -> None:
             panels[0][0].plot(at, targets, color="black", linewidth=1, linestyle=(0, (2, 2)))
         steps = sorted(map(int, own[0]["judged"]))
         for axes, name in zip(panels[1], ("greedy", "16"), strict=True):
-            means = [fmean(score(row, name, step) if step else before(row, name) for row in own) for step in steps]
+            means = [fmean(score(row, name, step) for row in own) for step in steps]
             axes.plot(steps, means, color=color, linestyle=style, label=label, linewidth=1.8, marker="o", markersize=4)
     titles = (
         ("policy entropy [nats per move]", "groups whose rewards all agree"),

@@ -9,19 +9,16 @@ One update per batch in both.
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[2]))
+
+from common.smollm2 import TASK
 
 TINY_STEPS = 600
-SUMS = {
-    "name": "rg:chain_sum",
-    "template": "{question}",
-    "min_terms": 2,
-    "max_terms": 2,
-    "min_digits": 2,
-    "max_digits": 2,
-    "temperature": 1.0,
-    "max_completion_tokens": 4,
-}
+SUMS = {"name": TASK[0], **TASK[1], "min_digits": 2, "max_digits": 2, "max_completion_tokens": 4}
 POLICIES = {
     "tiny": (
         "model=tiny",
