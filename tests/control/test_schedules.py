@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entrostat.control import Constant, Cosine, Linear, Piecewise, Schedule
-from entrostat.control.schedules import as_schedule
 from entrostat.errors import ConfigError
 
 
@@ -50,18 +49,13 @@ def test_between_its_ends_and_the_same_for_equal_records(schedule: Any, step: in
     assert hash(schedule) == hash(type(schedule)(*vars(schedule).values()))
 
 
-def test_number_becomes_a_constant() -> None:
-    assert as_schedule(2) == Constant(2.0)
-    assert as_schedule(SCHEDULES[1]) is SCHEDULES[1]
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: Constant(math.nan), "value.*nan"),
         (lambda: Constant("a"), "value.*'a'"),
         (lambda: Constant(True), "value.*True"),
-        (lambda: as_schedule(math.inf), "value.*inf"),
+        (lambda: Constant(math.inf), "value.*inf"),
         (lambda: Linear(math.inf, 0.0, 3), "start.*inf"),
         (lambda: Linear(0.0, None, 3), "end.*None"),
         (lambda: Linear(0.0, 1.0, 0), "steps.*0"),

@@ -283,6 +283,10 @@ def test_an_offline_run_of_wandb(tmp_path: Path) -> None:
     runs = read(tmp_path / "wandb")
     assert len(out) > 32768 and len(runs) == 8  # eight times the same steps, each from the beginning
     holds(runs[0], "unknown", "train/entropy", 1, "train/reward")
+    (folder / "events.out.tfevents.1.host").write_bytes(events())
+    (run,) = read(tmp_path / "wandb")
+    assert run.form == "TensorBoard event files"
+    assert [note.text for note in run.notes if note.code == "left-out" and "run-1.wandb" in note.text]
 
 
 def test_trackio_s_database(tmp_path: Path) -> None:

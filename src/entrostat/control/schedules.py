@@ -206,11 +206,6 @@ class Oscillating(_Between):
         return end + (start - end) * (1.0 - progress) * swing
 
 
-def as_schedule(value: float | Schedule) -> Schedule:
-    """A number becomes a `Constant`; a schedule stays what it is."""
-    return value if isinstance(value, Schedule) else Constant(number("value", value))
-
-
 def fraction_in(text: str) -> float | None:
     """Of the initial entropy, as "initial" and "0.75 * initial" say it; None where the text speaks of no initial entropy.
 

@@ -106,9 +106,15 @@ def _folder(path: Path) -> Source:
         source = source_of(states[-1])
         source.name = path.resolve().name
         return source
-    if events := sorted(path.rglob("*tfevents*")):
-        return _events(path, events)
-    if offline := sorted(path.rglob("run-*.wandb")):
+    events, offline = sorted(path.rglob("*tfevents*")), sorted(path.rglob("run-*.wandb"))
+    if events:
+        source = _events(path, events)
+        if offline:  # a trainer that reports to both writes the same numbers to both
+            named = ", ".join(each.name for each in offline[:8])
+            text = f"the event files were read; W&B's offline runs beside them were left out: {named}"
+            source.remarks = lambda: [Note("left-out", f"{text} (give one by its path to read it)")]
+        return source
+    if offline:
         return _offline(path, offline)
     files = [each for each in sorted(path.iterdir()) if each.is_file()]
     logs = [each for each in files if _looks_like_a_log(each)] or [each for each in files if each.suffix in _MAYBE]

@@ -30,7 +30,7 @@ class PositiveWeight(Link):
     """Multiply the loss of tokens with A > 0 by `weight`.
 
     Args:
-        weight: from 0 (negative samples alone) to 1 (plain); a number, a schedule or a controller.
+        weight: 0 is negative samples alone, 1 plain, more than 1 favors correct samples; a number, a schedule or a controller.
     """
 
     weight: Knob
