@@ -90,10 +90,12 @@ def test_the_predicted_range_is_what_the_limits_give(
         es.flow(0.3, controller=loop(-1.5, 1.5)),
         es.clip_b(loop(0.1, 3.0)),
         es.hold(0.3, controller=SelfTuning(0.3, limits=(-0.5, 0.5))),
+        es.entropic(0.3, controller=loop(-1.0, 0.8), normalizer="selected", threshold=0.4),
     ],
 )
 def test_unequal_micro_batches_count_as_the_loss_counts_them(method: Chain, objective: Any) -> None:
-    """Of short rows and long ones apart: a mean over sequences counts micro-batches by their rows, one over tokens by tokens."""
+    """Of short rows and long ones apart: a mean over sequences counts micro-batches by their rows, one over tokens by tokens,
+    and a term with a mean of its own counts each once."""
     whole = data(5)
     short = whole.mask_BT.sum(1) <= 3
     parts = [whole.rows(short), whole.rows(~short)]
@@ -117,7 +119,8 @@ def test_unequal_micro_batches_count_as_the_loss_counts_them(method: Chain, obje
                 dataclasses.replace(stats, logp=leaf), part.advantages_BT, part.mask_BT, part.old_logp_BT
             )
             surrogate = control.method.apply(objective(batch), batch, state) if acts else objective(batch)
-            terms, surrogate = surrogate.terms, dataclasses.replace(surrogate, terms=())
+            terms = [term for term in surrogate.terms if term.of == "entropy"]
+            surrogate = dataclasses.replace(surrogate, terms=tuple(t for t in surrogate.terms if t.of != "entropy"))
             (slope,) = torch.autograd.grad(es.loss(surrogate, batch, step), leaf)
             total += float((slope * stats.centered.detach()).sum())
             seen = batch.stats.detach()

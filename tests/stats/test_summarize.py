@@ -70,6 +70,7 @@ def test_by_hand() -> None:
             add("discriminator", discriminator), add("centered", centered), add("centered_sq", centered**2)
             add("flow", -ratio * advantage * centered), add("flow_sq", (advantage * centered) ** 2)
             add(f"probability/{sum(math.exp(logp) > edge for edge in PROBABILITY_EDGES)}", 1)
+    expected["batches"] = 1.0
     expected["sequences"] = float(batch.mask_BT.any(1).sum())
     for row in batch.mask_BT.bool():
         tokens = int(row.sum())
@@ -89,7 +90,10 @@ def test_any_split_into_micro_batches_adds_up(seed: int, cuts: list[int]) -> Non
     batch = make_batch(seed)
     edges = [0, *sorted(cuts), 6]  # equal neighbors are micro-batches without a single row
     parts = [summarize(rows_of(batch, slice(*pair))) for pair in itertools.pairwise(edges)]
-    assert_same(sum(parts, Summary()).reduced(), summarize(batch).reduced())
+    summed, whole = sum(parts, Summary()).reduced(), summarize(batch).reduced()
+    filled = sum(bool(batch.mask_BT[slice(*pair)].any()) for pair in itertools.pairwise(edges))
+    assert summed.get("batches") == filled
+    assert_same(summed, Summary(dict(whole.values) | {"batches": float(filled)}))
 
 
 @given(seeds=st.tuples(SEEDS, SEEDS, SEEDS))
@@ -168,6 +172,7 @@ def test_only_what_the_statistics_allow() -> None:
         "entropy",
         "entropy_sq",
         "sequences",
+        "batches",
     } | {
         "entropy/positive",
         "entropy/negative",

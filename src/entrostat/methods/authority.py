@@ -28,12 +28,12 @@ _UNLIMITED = 1e9
 REQUIRES = ("logp", "entropy", "baseline")
 
 
-_ROWS = "/rows"
+_ROWS, _BATCHES = "/rows", "/batches"
 
 
 def change_names(names: Iterable[str]) -> tuple[str, ...]:
-    """The sums that `change_sums` makes under these names, two of each."""
-    return tuple(full for name in names for full in (name, name + _ROWS))
+    """The sums that `change_sums` makes under these names, three of each."""
+    return tuple(full for name in names for full in (name, name + _ROWS, name + _BATCHES))
 
 
 @torch.no_grad()
@@ -41,8 +41,9 @@ def change_sums(name: str, surrogate: Surrogate, batch: TokenBatch, push_BT: Ten
     """The first-order change of entropy by what the tokens' pushes and the terms do, as sums that add over micro-batches.
 
     A mean over sequences gives each row one vote (GRPO 2402.03300, Eq. 3), whatever the sizes of the micro-batches: what it
-    weighs is added up row by row under `name/rows`. All else weighs tokens alike and is added up under `name`. `change_mean`
-    puts them together.
+    weighs is added up row by row under `name/rows`. A term with a mean over each micro-batch gives each of those one vote: its
+    means are added up under `name/batches`. All else weighs tokens alike and is added up under `name`. `change_mean` puts them
+    together.
 
     A term that is made of another statistic than entropy and importance ratio is left out: its effect is not known.
 
@@ -53,28 +54,39 @@ def change_sums(name: str, surrogate: Surrogate, batch: TokenBatch, push_BT: Ten
     centered = batch.stats.detach().centered
     flow_BT = -(kept_push(surrogate, batch, push_BT) * centered).masked_fill(~batch.mask, 0)
     tokens, rows = flow_BT.sum(dtype=dtype), torch.zeros((), dtype=dtype, device=flow_BT.device)
+    batches = torch.zeros_like(rows)
     if mean_of(surrogate) == "sequence":
         tokens, rows = rows, (flow_BT.sum(1, dtype=dtype) / batch.mask.sum(1).clamp_min(1)).sum()
     for term in surrogate.terms:
-        if not isinstance(term.of, Statistic):
-            tokens = tokens + _of_term(term, batch, centered).to(dtype)
-    return {name: tokens, name + _ROWS: rows}
+        if isinstance(term.of, Statistic):
+            continue
+        change, count = _of_term(term, batch, centered)
+        if term.over == "micro":
+            batches = batches + change / count.clamp_min(1)
+        else:
+            tokens = tokens + change
+    return {name: tokens, name + _ROWS: rows, name + _BATCHES: batches}
 
 
 def change_mean(name: str, summary: Summary) -> float:
     """The change of mean entropy per unit of step at the logits [nats], from the sums of a step; NaN without tokens."""
-    rows = summary.get(name + _ROWS)
-    return summary.mean(name) + (rows / summary.get("sequences") if rows else 0.0)
+    rows, batches = summary.get(name + _ROWS), summary.get(name + _BATCHES)
+    return (
+        summary.mean(name)
+        + (rows / summary.get("sequences") if rows else 0.0)
+        + (batches / summary.get("batches") if batches else 0.0)
+    )
 
 
 def predicted_change(surrogate: Surrogate, batch: TokenBatch, push_BT: Tensor | None = None) -> float:
     """The same of a batch that is a whole optimizer step; 0 without tokens."""
-    count = {"tokens": float(batch.mask.sum()), "sequences": float(batch.mask.any(1).sum())}
+    count = {"tokens": float(batch.mask.sum()), "sequences": float(batch.mask.any(1).sum()), "batches": 1.0}
     sums = {name: float(value) for name, value in change_sums("change", surrogate, batch, push_BT).items()}
     return change_mean("change", Summary(count | sums)) if count["tokens"] else 0.0
 
 
-def _of_term(term: Term, batch: TokenBatch, centered: Tensor) -> Tensor:
+def _of_term(term: Term, batch: TokenBatch, centered: Tensor) -> tuple[Tensor, Tensor]:
+    """The sum of what a term does to the entropy at its tokens, and how many they are."""
     mask = term.mask_BT.bool() & batch.mask
     if term.of == "entropy":
         # The step follows the entropy's own gradient, -S; the sampled token k tells |S|^2 without bias: it is the mean of
@@ -88,9 +100,7 @@ def _of_term(term: Term, batch: TokenBatch, centered: Tensor) -> Tensor:
         value = slope * centered
     if term.factor_BT is not None:
         value = value * term.factor_BT
-    dtype = sum_dtype(mask.device)
-    scale = batch.mask.sum().to(dtype) / mask.sum().clamp_min(1) if term.over == "micro" else 1.0
-    return term.coef * value.masked_fill(~mask, 0).sum(dtype=dtype) * scale
+    return term.coef * value.masked_fill(~mask, 0).sum(dtype=sum_dtype(mask.device)), mask.sum()
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,15 @@ def sum_dtype(device: torch.device) -> torch.dtype:
 def summary_names(want: Iterable[Want]) -> tuple[str, ...]:
     """The names of the sums of `summarize` where these statistics are there: known before the first batch."""
     have = set(want)
-    names = ["tokens", "tokens/measured", "tokens/positive", "tokens/negative", "tokens/not_finite", "sequences"]
+    names = [
+        "tokens",
+        "tokens/measured",
+        "tokens/positive",
+        "tokens/negative",
+        "tokens/not_finite",
+        "sequences",
+        "batches",
+    ]
     if "entropy" in have:
         names += ["entropy", "entropy_sq", "entropy/positive", "entropy/negative", *CLUSTER_SUMS]
     if "logp" in have:
@@ -60,8 +68,8 @@ def summary_names(want: Iterable[Want]) -> tuple[str, ...]:
 def summarize(batch: TokenBatch, push_BT: Tensor | None = None) -> Summary:
     """Additive sums over the masked tokens of one micro-batch, as 0-dimensional tensors.
 
-    Always: `tokens`, `sequences`, `tokens/not_finite` (whose advantage is no finite number: for the other sums it is 0), and
-    where the statistics allow:
+    Always: `tokens`, `sequences`, `batches` (1, or 0 without tokens), `tokens/not_finite` (whose advantage is no finite number:
+    for the other sums it is 0), and where the statistics allow:
 
     * entropy: `entropy`, `entropy_sq` over the `tokens/measured`, those sampled from the policy, and over their sequences or
       prompts those of `stats.clusters`; split by the sign of the advantage `entropy/positive`, `tokens/positive`,
@@ -83,10 +91,10 @@ def summarize(batch: TokenBatch, push_BT: Tensor | None = None) -> Summary:
     """
     count, length = batch.mask_BT.shape
     size = max(_POSITIONS // max(length, 1), 1)
-    total = Summary()
+    dtype = sum_dtype(batch.mask_BT.device)
+    total = Summary({"batches": batch.mask.any().to(dtype)})
     if batch.stats.entropy is not None:
-        groups, dtype = batch.groups_B, sum_dtype(batch.mask_BT.device)
-        total = Summary(cluster_sums(batch.stats.entropy, batch.measured, groups, dtype))
+        total = total + Summary(cluster_sums(batch.stats.entropy, batch.measured, batch.groups_B, dtype))
     if count <= size or batch.mask_BT.device.type != "cpu":
         return total + _sums(batch, push_BT)
     for first in range(0, count, size):
