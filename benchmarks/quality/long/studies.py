@@ -2,7 +2,7 @@
 
 tiny: countdown, 16 problems x 16 completions a step, learning rate 1.5e-4; every 200 steps the policy is kept, and judged on
 400 held-out problems, greedily and in 16 tries. smollm2: sums of two-digit numbers, as many as a CPU can do: 8 problems x 4
-completions a step, learning rate 1e-6, judged every 100 steps on 100 held-out problems, greedily and in 8 tries.
+completions a step, learning rate 1e-6, bf16, judged every 100 steps on 100 held-out problems, greedily and in 8 tries.
 One update per batch in both.
 """
 
@@ -32,6 +32,7 @@ POLICIES = {
         "model=smollm2",
         f"task={json.dumps(SUMS)}",
         "threads=1",
+        "trainer.bf16=true",
         "trainer.learning_rate=1e-6",
         "trainer.per_device_train_batch_size=32",
         "trainer.num_generations=4",
