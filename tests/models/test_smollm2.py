@@ -72,9 +72,26 @@ def test_several_callers_make_it_once(tmp_path):
     assert len(calls) == 1
 
 
+def test_its_weights_are_rounded_to_bf16(monkeypatch, tmp_path):
+    """Halfway between two bf16 numbers the least update under bf16 autocast would tip a weight over."""
+    import torch
+
+    policy = load_policy("tiny")
+    with torch.no_grad():
+        policy.model.lm_head.weight[0] = 1.0 + 2.0**-8
+    policy.model.save_pretrained(tmp_path / "kept")
+    policy.tokenizer.save_pretrained(tmp_path / "kept")
+    monkeypatch.setattr(smollm2, "once", lambda *_: tmp_path / "kept")
+    model, _ = smollm2.load_smollm2()
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert all(torch.equal(p, p.bfloat16().float()) for p in model.parameters())
+    assert model.lm_head.weight[0].eq(1.0).all()  # to even
+
+
 @pytest.mark.slow
 def test_the_real_model_answers_in_its_chat_template(monkeypatch, tmp_path):
     import torch
+    from transformers import AutoModelForCausalLM
 
     from entrostat.tasks.sampling import sample
 
@@ -83,7 +100,9 @@ def test_the_real_model_answers_in_its_chat_template(monkeypatch, tmp_path):
     prompt = smollm2.chat_prompt(policy.tokenizer, "What is the capital of France?", shots=[("1+1?", "2")])
     assert {p.dtype for p in policy.model.parameters()} == {torch.float32}
     assert "Paris" in sample(policy.model, policy.tokenizer, [prompt], max_new_tokens=16, temperature=0).texts[0]
+    assert all(torch.equal(p, p.bfloat16().float()) for p in policy.model.parameters())
     # What the module says of training in bf16: ties, whose upper half is a bf16 number and whose lower half is half a step.
-    bits = torch.cat([p.detach().flatten().view(torch.int32) for p in policy.model.parameters()])
+    kept = AutoModelForCausalLM.from_pretrained(tmp_path / "smollm2-135m-instruct", dtype=torch.float32)
+    bits = torch.cat([p.detach().flatten().view(torch.int32) for p in kept.parameters()])
     assert (bits & 0xFFFF).eq(0x8000).float().mean() == pytest.approx(1 / 12, rel=0.1)
     policy.model.save_pretrained(tmp_path / "checkpoint")  # as a training run would

@@ -87,14 +87,7 @@ def main(device: str, results: Results, rehearse: bool) -> None:
             task = [f"task.name={sums(runs / 'sums.jsonl')}", "task.temperature=0.6", "task.max_completion_tokens=32"]
             for completions in (256, 1024):
                 for arm, method in SMOLLM2.items():
-                    told = [
-                        "model=smollm2",
-                        *task,
-                        method,
-                        "steps=40",
-                        "trainer.num_generations=16",
-                        "trainer.bf16=false",
-                    ]
+                    told = ["model=smollm2", *task, method, "steps=40", "trainer.num_generations=16"]
                     told += [
                         "trainer.per_device_train_batch_size=64",
                         f"trainer.gradient_accumulation_steps={completions // 64}",

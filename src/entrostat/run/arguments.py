@@ -60,11 +60,7 @@ def complete(config: RunConfig, task: Task) -> dict[str, Any]:
     import torch
 
     on_cpu = not torch.cuda.is_available()
-    machine: dict[str, Any] = {"use_cpu": True} if on_cpu else {}
-    if (
-        on_cpu or config.model == "smollm2"
-    ):  # elsewhere TRL's default is bf16, which its dequantized weights do not bear
-        machine["bf16"] = False
+    machine: dict[str, Any] = {"use_cpu": True, "bf16": False} if on_cpu else {}  # elsewhere TRL's default is bf16
     hints = {"max_completion_length": task.max_completion_tokens, "temperature": float(task.temperature)}
     return COMMON | machine | (TINY if config.model in BUILT_IN else {}) | hints | config.trainer
 
