@@ -13,7 +13,7 @@ import pytest
 import torch
 
 LONG = Path(__file__).parents[1] / "benchmarks" / "quality" / "long"
-MODULES = ("run", "results", "studies", "players", "player", "training", "game", "authority_smollm2", "common")
+MODULES = ("run", "results", "studies", "wide", "players", "player", "training", "game", "authority_smollm2", "common")
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_a_queue_names_arms_seeds_steps_and_policies(study, tmp_path):
     ]
     assert first[0].arguments(5)[0] == "model=tiny" and second[0].arguments(5)[0] == "model=smollm2"
     queue.write_text("plain 11 600 tine\n")
-    with pytest.raises(SystemExit, match=r"'tine'; choose of tiny, smollm2"):
+    with pytest.raises(SystemExit, match=r"'tine'; choose of tiny, wide, smollm2"):
         study("run").read_queue(queue)
 
 

@@ -63,11 +63,11 @@ def policy(folder: Path) -> None:
     from host_case import CHAT, countdown_data
 
     from entrostat.models.tokenizer import char_tokenizer
-    from entrostat.models.warmstart import MISS, STEPS, train
+    from entrostat.models.warmstart import RECIPES, STEPS, train
 
     tokenizer = char_tokenizer()
     tokenizer.chat_template = CHAT
-    train(seed=0, steps=STEPS, miss=MISS, shape=SHAPE).save_pretrained(folder / "model")
+    train(seed=0, steps=STEPS, miss=RECIPES["tiny"].miss, shape=SHAPE).save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
     countdown_data(folder / "train.parquet", 640)
     countdown_data(folder / "eval.parquet", 16, "eval")

@@ -1,4 +1,4 @@
-"""From run folders to `tiny.json` and `smollm2.json`: every run's entropy, reward and groups, a hundred steps at a time."""
+"""From run folders to `tiny.json`, `wide.json` and `smollm2.json`: entropy, reward and groups of every run, by 100 steps."""
 
 from __future__ import annotations
 

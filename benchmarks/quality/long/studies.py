@@ -1,7 +1,8 @@
 """What is run: each arm as the overrides that `entrostat train` takes, everything else as it comes by default.
 
 tiny: countdown, 16 problems x 16 completions a step, learning rate 1.5e-4; every 200 steps the policy is kept, and judged on
-400 held-out problems, greedily and in 16 tries. smollm2: sums of two-digit numbers, as many as a CPU can do: 8 problems x 4
+400 held-out problems, greedily and in 16 tries. wide: the same with numbers up to 20 and a start of its own (`wide.py`), where
+no training problem comes twice in 800 steps. smollm2: sums of two-digit numbers, as many as a CPU can do: 8 problems x 4
 completions a step, learning rate 1e-6, bf16, judged every 100 steps on 100 held-out problems, greedily and in 8 tries.
 One update per batch in both.
 """
@@ -15,7 +16,10 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[2]))
 
+import wide
 from common.smollm2 import TASK
+
+from entrostat.run.arguments import TINY
 
 TINY_STEPS = 600
 SUMS = {"name": TASK[0], **TASK[1], "min_digits": 2, "max_digits": 2, "max_completion_tokens": 4}
@@ -24,6 +28,15 @@ POLICIES = {
         "model=tiny",
         "task=countdown",
         "threads=1",
+        "eval={every: 200, problems: 400, samples: 16, ks: [1, 16]}",
+        "trainer.save_steps=200",
+        "trainer.save_total_limit=100",
+    ),
+    "wide": (
+        f"model={wide.START}",
+        f"task={{name: {wide.TASK.name}, high: {wide.TASK.high}}}",
+        "threads=1",
+        *(f"trainer.{name}={value}" for name, value in TINY.items()),
         "eval={every: 200, problems: 400, samples: 16, ks: [1, 16]}",
         "trainer.save_steps=200",
         "trainer.save_total_limit=100",

@@ -49,12 +49,23 @@ IGNORED = -100  # cross_entropy's default label for positions outside the loss
 
 
 def train(
-    *, seed: int, steps: int, miss: float, shape: dict[str, int], batch_size: int = 128, lr: float = 2e-3
+    *,
+    seed: int,
+    steps: int,
+    miss: float,
+    shape: dict[str, int],
+    batch_size: int = 128,
+    lr: float = 2e-3,
+    problems: list[Problem] | None = None,
 ) -> LlamaForCausalLM:
-    """A policy trained for `steps` batches of training-split completions, of which a share `miss` ends elsewhere."""
+    """A policy trained for `steps` batches of completions, of which a share `miss` ends elsewhere.
+
+    Args:
+        problems: of a task with other numbers; None: `training_problems`.
+    """
     torch.manual_seed(seed)
     tokenizer, model = char_tokenizer(), new_tiny(**shape)
-    problems = training_problems(seed)
+    problems = training_problems(seed) if problems is None else problems
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.01)
     warmup = min(100, steps)
     schedule = torch.optim.lr_scheduler.LambdaLR(
