@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from device import DEVICE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -73,7 +74,9 @@ def test_tokens_without_a_gradient_cost_nothing(monkeypatch: pytest.MonkeyPatch)
         return plain(self, tile, *rest)
 
     monkeypatch.setattr(TorchOps, "gradient", watched)
-    stats = token_stats_from_hidden(hidden, weight, torch.zeros(5, dtype=torch.long), bias_V=bias)
+    stats = token_stats_from_hidden(
+        hidden, weight, torch.zeros(5, dtype=torch.long), bias_V=bias, implementation="torch"
+    )
     advantages = torch.tensor([0.0, 2.0, 0.0, -1.0, 0.0])
     grads = torch.autograd.grad((advantages * stats.need("logp")).sum(), (hidden, weight, bias))
     assert seen == [2]
@@ -95,14 +98,15 @@ def test_masked_rows_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(TorchOps, "fold", watched)
     mask = torch.tensor([0, 1, 0, 1, 1])
-    token_stats_from_hidden(hidden, weight, torch.zeros(5, dtype=torch.long), mask_BT=mask)
+    token_stats_from_hidden(hidden, weight, torch.zeros(5, dtype=torch.long), mask_BT=mask, implementation="torch")
     assert seen == [3]
 
 
+@pytest.mark.skipif(DEVICE == "elsewhere", reason="a device of Python's has no kernels under autocast")
 def test_autocast_rounds_the_factors_as_the_models_head_would() -> None:
     hidden, weight, _ = inputs(torch.float32)
     targets = torch.zeros(5, dtype=torch.long)
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(hidden.device.type, torch.bfloat16):
         stats = token_stats_from_hidden(hidden, weight, targets)
     rounded = token_stats_from_hidden(hidden.bfloat16(), weight.bfloat16(), targets)
     assert torch.equal(stats.need("entropy"), rounded.need("entropy"))
@@ -111,6 +115,26 @@ def test_autocast_rounds_the_factors_as_the_models_head_would() -> None:
     theirs = torch.autograd.grad(rounded.need("logp").sum(), weight)[0]
     assert ours.dtype == torch.float32
     torch.testing.assert_close(ours, theirs, rtol=1e-2, atol=5e-3)  # casting to bf16 rounds the other gradient
+
+
+@pytest.mark.filterwarnings("default")  # torch.compile's own, at each break of the graph
+@pytest.mark.skipif(DEVICE != "cpu", reason="torch.compile does not look through the mode that puts tensors elsewhere")
+def test_torch_compile_leaves_the_tiles_as_they_are() -> None:
+    hidden, weight, _ = inputs(torch.float32)
+    targets, traced = torch.tensor([0, 3, 10, 10, 7]), []
+
+    def surrogate() -> torch.Tensor:
+        stats = token_stats_from_hidden(2 * hidden, weight, targets)
+        return (stats.need("logp") + stats.need("entropy").sin()).sum()
+
+    def backend(module: Any, _: Any) -> Any:
+        traced.extend(str(node.target) for node in module.graph.nodes)
+        return module
+
+    compiled = torch.compile(surrogate, backend=backend)()
+    found, expected = (torch.autograd.grad(loss, (hidden, weight)) for loss in (compiled, surrogate()))
+    assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
+    assert any("sin" in name for name in traced) and not any(part in " ".join(traced) for part in ("addmm", "autograd"))
 
 
 def test_a_frozen_head_gets_no_gradient() -> None:

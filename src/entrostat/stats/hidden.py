@@ -113,7 +113,9 @@ def token_stats_from_hidden(
     if ops is None:
         values = _reference(hidden_Nd, head, targets_N, wanted, tiling)
     else:
-        values = _HiddenStats.apply(hidden_Nd, weight_Vd, bias_V, targets_N, wanted, head, tiling, ops)
+        # Inductor rounds what addmm(..., out_dtype=...) gives to its factors' dtype (pytorch #163880): left out of its graphs.
+        plain = torch.compiler.disable(_HiddenStats.apply) if torch.compiler.is_compiling() else _HiddenStats.apply
+        values = plain(hidden_Nd, weight_Vd, bias_V, targets_N, wanted, head, tiling, ops)
 
     def placed(value: Tensor | None) -> Tensor | None:
         if value is not None and rows is not None:

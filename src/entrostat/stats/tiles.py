@@ -17,8 +17,8 @@ from torch.torch_version import TorchVersion
 from entrostat.stats.gradient import LogitGradient
 from entrostat.stats.online import OnlineSoftmax
 
-# torch.mm(..., out_dtype=...): half-precision factors, fp32 product.
-_OUT_DTYPE = TorchVersion(torch.__version__) >= "2.8"
+# torch.addmm(..., out_dtype=...): half-precision factors, fp32 product. 2.8 and 2.9 have it, but add to half precision alone.
+_OUT_DTYPE = TorchVersion(torch.__version__) >= "2.10"
 
 
 @dataclass(frozen=True)
