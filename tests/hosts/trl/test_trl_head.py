@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+import trl.trainer.utils as trl_utils
 from hosts.trl.trl_case import history, policy, trainer, weights
 from transformers import AutoModelForCausalLM
 from trl import GRPOTrainer
@@ -109,6 +110,21 @@ def test_observing_under_autocast_changes_nothing(tmp_path):
         after.append(weights(run.model))
     torch.testing.assert_close(after[0], after[1], rtol=0, atol=1e-7)
     assert max((r - 1).abs().max().item() for step, r in run.ratios if step % 2 == 0) < 1e-6
+
+
+def test_where_the_head_scores_labels_alone_the_same_is_measured(tmp_path, monkeypatch):
+    """As on a GPU, where TRL leaves out the positions without a label; and the advantages are not compared, for which a host
+    would have to wait."""
+    monkeypatch.setattr(torch, "equal", lambda *_: pytest.fail("advantages that no method touched were compared"))
+    measured, tokens = [], []
+    for alone in (False, True):
+        monkeypatch.setattr(trl_utils, "_use_triton", lambda device, alone=alone: alone)
+        run = trainer(tmp_path / str(alone), wrap=controlled(es.hold(1.0)), max_steps=3)
+        run.train()
+        measured.append(history(run, "entropy_control/measured"))
+        tokens.append(history(run, "token_entropy/tokens"))
+    assert measured[1] == pytest.approx(measured[0], rel=1e-6) and tokens[0] == tokens[1]
+    assert min(tokens[0]) < 8 * 6  # some completions end before the others
 
 
 @pytest.mark.parametrize("method", MEASURING, ids=lambda m: m.name)

@@ -12,6 +12,7 @@ from torch import Tensor
 from entrostat.core.host import FIELDS, Host
 from entrostat.errors import HostError
 from entrostat.hosts.trl.loss import Loss, weigh
+from entrostat.hosts.trl.rollouts import ADVANTAGES
 from entrostat.hosts.trl.tempered import one_temperature
 from entrostat.methods.denominators import kept_push, token_factor
 from entrostat.types import Form, Surrogate, TokenBatch
@@ -121,7 +122,7 @@ def express(
     own_BT = (own if own.dim() == 2 else own.unsqueeze(1)).expand_as(batch.mask)
     if changed.form is not plain.form:
         weight = _carry(trainer, loss, changed, batch, inputs)
-    elif changed.advantages_BT is not own_BT and not torch.equal(
+    elif (changed.advantages_BT is not plain.advantages_BT or ADVANTAGES in inputs) and not torch.equal(
         changed.advantages_BT * batch.mask, own_BT * batch.mask
     ):
         rows = _one_a_row(changed.advantages_BT, batch.mask)

@@ -14,6 +14,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import torch
@@ -219,6 +220,10 @@ def completion_rows(heard: Heard, labels: Tensor, columns: int) -> TokenStats:
             "trainer's _get_per_token_logps_and_entropies and the model's forward as TRL makes them"
         )
 
+    @cache
+    def places() -> tuple[Tensor, ...]:
+        return labels.nonzero(as_tuple=True)  # the host waits for their number: once, and not for each statistic
+
     def placed(parts: list[Tensor | None]) -> Tensor | None:
         known = [part for part in parts if part is not None]
         if len(known) < len(parts):
@@ -229,10 +234,10 @@ def completion_rows(heard: Heard, labels: Tensor, columns: int) -> TokenStats:
             return flat.view(len(labels), columns, *more)
         if len(flat) == labels.numel():
             return flat.view(*labels.shape, *more)[:, -columns:]
-        if len(flat) == int(labels.sum()):
-            return flat.new_zeros((*labels.shape, *more)).index_put((labels,), flat)[:, -columns:]
+        if len(flat) == len(places()[0]):
+            return flat.new_zeros((*labels.shape, *more)).index_put(places(), flat)[:, -columns:]
         raise MissingStatistic(
-            f"TRL's head scored {len(flat)} positions, expected {int(labels.sum())} labels or all {labels.numel()}: packed "
+            f"TRL's head scored {len(flat)} positions, expected {len(places()[0])} labels or all {labels.numel()}: packed "
             "or padded inputs and prompt-learning adapters are not supported"
         )
 
