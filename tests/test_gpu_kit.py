@@ -143,6 +143,72 @@ def test_results_are_kept_and_failures_tried_again(kit: None, tmp_path: Path) ->
     assert calls == [True, False, False]
 
 
+def test_a_row_that_costs_the_device_ends_the_part_and_is_not_tried_again(
+    kit: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import record
+    from run import BROKEN
+
+    path = tmp_path / "part.jsonl"
+    results = record.Results(path)
+    monkeypatch.setattr(record, "lost", lambda: True)
+    with pytest.raises(SystemExit) as ended:
+        results.measure({"case": 1}, lambda: 1 / 0)
+    assert ended.value.code == BROKEN
+    assert record.Results(path).measure({"case": 1}, lambda: pytest.fail("it would cost the device again"))
+    (row,) = record.read(path)
+    assert row["lost"] and "ZeroDivisionError" in row["error"]
+
+
+def test_a_part_that_lost_its_device_goes_on(kit: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import run
+
+    ends = iter([f"contract ended with {run.BROKEN} after 1 s", "contract ended with 0 after 1 s"])
+    limits = []
+    monkeypatch.setattr(run, "run", lambda *told: limits.append(told[-1]) or next(ends))
+    monkeypatch.setattr(run.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(sys, "argv", ["run.py", "--parts", "1", "--out", str(tmp_path)])
+    assert run.main() == 0
+    assert next(ends, None) is None and limits[1] < limits[0] <= 60 * run.MINUTES[1]
+    assert sum(run.MINUTES.values()) == 25
+
+
+def test_rows_from_several_threads_stay_whole(kit: None, tmp_path: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from record import Results, read
+
+    results = Results(tmp_path / "part.jsonl")
+    with ThreadPoolExecutor(8) as pool:
+        for number in range(40):
+            pool.submit(results.measure, {"case": number}, lambda: {"where": "x" * 50_000})
+    assert sorted(row["key"]["case"] for row in read(results.path)) == list(range(40))
+
+
+def test_the_sweep_leaves_the_kernels_their_own_warps(kit: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("triton")
+    from parts.statistics import with_warps
+
+    from entrostat.stats import triton_kernel
+
+    own = triton_kernel._block
+    with pytest.raises(RuntimeError, match="out of memory"), with_warps(2):
+        assert triton_kernel._block(100) == {"BLOCK": 128, "num_warps": 2}
+        raise RuntimeError("out of memory")
+    assert triton_kernel._block is own
+
+
+def test_completions_are_written_without_sampling(kit: None) -> None:
+    import torch
+    from parts.training import written
+
+    prompt = torch.zeros(8, 3, dtype=torch.long)
+    ragged, even = (written(1000, 16, 5, ragged)(input_ids=prompt, max_new_tokens=9) for ragged in (True, False))
+    assert ragged.shape == (8, 19) and (ragged[:, :3] == 0).all()
+    ends = (ragged[:, 3:] == 5).nonzero()
+    assert ends[:, 1].tolist() == [3, 7, 11, 15] * 2 and not (even == 5).any()
+
+
 def test_the_arms_of_the_long_runs_exist(kit: None) -> None:
     sys.modules.pop("studies", None)  # each suite has a module of this name
     from parts import long

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from run import BROKEN
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = (
@@ -60,6 +62,17 @@ def place() -> dict[str, Any]:
     }
 
 
+def lost() -> bool:
+    """Whether the device answers no more: after an illegal access nothing else runs there in this process."""
+    if not torch.cuda.is_available():
+        return False
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError:
+        return True
+    return False
+
+
 def read(path: Path) -> list[dict[str, Any]]:
     """The rows of a results file; a last one that was cut short is none."""
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
@@ -67,25 +80,33 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 class Results:
-    """Rows in a file, one JSON object a line, each with its key and its place; a key that succeeded is not measured again."""
+    """Rows in a file, one JSON object a line, each with its key and its place.
+
+    A key that succeeded is not measured again, nor one that cost the device: it would cost it at every call.
+    """
 
     def __init__(self, path: Path) -> None:
+        self.writing = threading.Lock()  # a long row is more than one write, and some parts measure in threads
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
+        place()  # while the device still answers
         rows = read(path)
         if path.exists() and not path.read_text().endswith("\n"):  # it was killed while it wrote
             path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        self.done = {json.dumps(row["key"]) for row in rows if "error" not in row}
+        self.done = {json.dumps(row["key"]) for row in rows if "error" not in row or row.get("lost")}
 
     def add(self, key: dict[str, Any], row: dict[str, Any]) -> None:
-        with self.path.open("a") as stream:
+        with self.writing, self.path.open("a") as stream:
             stream.write(json.dumps({"key": key, **row, "place": place()}) + "\n")
         if "error" not in row:
             self.done.add(json.dumps(key))
         print(key, row, flush=True)
 
     def measure(self, key: dict[str, Any], work: Callable[[], dict[str, Any]]) -> bool:
-        """One row; a failure is a row too, with its last lines, and does not stop the next. Whether it is there."""
+        """One row; a failure is a row too, with its last lines, and does not stop the next. Whether it is there.
+
+        Where it cost the device, this process ends with `BROKEN`, and the part is started anew.
+        """
         if json.dumps(key) in self.done:
             return True
         began = time.perf_counter()
@@ -94,7 +115,11 @@ class Results:
         except Exception as error:
             where = "".join(traceback.format_exc().splitlines(keepends=True)[-8:])
             row = {"error": f"{type(error).__name__}: {error}"[:500], "where": where[-1500:]}
-        self.add(key, row | {"took_seconds": round(time.perf_counter() - began, 2)})
+        row["took_seconds"] = round(time.perf_counter() - began, 2)
+        if "error" in row and lost():
+            self.add(key, row | {"lost": True})
+            raise SystemExit(BROKEN)
+        self.add(key, row)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return "error" not in row

@@ -10,8 +10,10 @@ fused log-prob" is about. Sides of one case run in turn; `seconds` is the median
 from __future__ import annotations
 
 import itertools
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from statistics import median
 from typing import Any
 
@@ -29,7 +31,9 @@ PEAK = {
     "H200": 989e12,
 }  # FLOP/s, from the vendor's data sheets
 OURS = ("triton", "torch")
-SIDES = (*OURS, "full", "full-compiled", "trl", "trl-logp", "liger", "cce")
+SIDES = (*OURS, "full", "triton-compiled", "torch-compiled", "full-compiled", "trl", "trl-logp", "liger", "cce")
+NEED_CUDA = ("triton", "triton-compiled", "liger", "cce")
+TELLING = 4  # of the sizes: the compiler takes its time for each, so that the others go without it
 
 
 def sizes(rehearse: bool) -> list[tuple[int, int, int]]:
@@ -57,6 +61,10 @@ def full_logits(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor
 
 def side(name: str, device: str) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor | None]]:
     """(hidden, weight, targets) to log-probabilities and entropies; None where the side has none."""
+    if name.endswith("-compiled"):
+        # Without a GPU the compiled sides are rehearsed as far as they go without a C++ compiler.
+        backend = "inductor" if device == "cuda" else "aot_eager"
+        return torch.compile(side(name.removesuffix("-compiled"), device), backend=backend)
     if name in OURS:
 
         def ours(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -65,10 +73,8 @@ def side(name: str, device: str) -> Callable[[Tensor, Tensor, Tensor], tuple[Ten
             return stats.need("logp"), stats.need("entropy")
 
         return ours
-    if name.startswith("full"):
-        # Without a GPU the compiled side is rehearsed as far as it goes without a C++ compiler.
-        backend = "inductor" if device == "cuda" else "aot_eager"
-        return torch.compile(full_logits, backend=backend) if name == "full-compiled" else full_logits
+    if name == "full":
+        return full_logits
     if name.startswith("trl"):
         from trl.kernels.chunked_logprob import ChunkedLogProbFunction
         from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE as CHUNK
@@ -119,45 +125,60 @@ def clock(device: str) -> float:
     return time.perf_counter()
 
 
-def compare(kind: str, size: tuple[int, int, int], device: str, repeats: int, results: Results) -> None:
+def compare(
+    kind: str,
+    size: tuple[int, int, int],
+    device: str,
+    repeats: int,
+    results: Results,
+    sides: tuple[str, ...],
+) -> None:
     """Every side of a case: its memory alone, then its times in turn with the others."""
+    # What is compiled is compiled anew: of a second size torch would make a form for any size, and after eight none at all.
+    torch._dynamo.reset()
     works: dict[str, Callable[[], None]] = {}
-    memory: dict[str, float | None] = {}
-    for name in SIDES:
-        key = {"case": kind, "size": size, "side": name}
+
+    def seconds_of(name: str) -> dict[str, Any]:
+        return {"case": kind, "size": size, "side": name, "of": "seconds"}
+
+    for name in sides:
+        key = {"case": kind, "size": size, "side": name, "of": "memory"}
+        if device == "cpu" and name in NEED_CUDA:
+            results.measure(key, lambda: {"skipped": "needs CUDA"})
+            continue
 
         def ready(name: str = name) -> dict[str, Any]:
-            if device == "cpu" and name in ("triton", "liger", "cce"):
-                return {"skipped": "needs CUDA"}
             work = runner(kind, name, size, device)
             work()  # compiles
+            memory = None
             if device == "cuda":
                 torch.cuda.synchronize()
                 torch.cuda.reset_peak_memory_stats()
                 before = torch.cuda.memory_allocated()
                 work()
                 torch.cuda.synchronize()
-                memory[name] = round((torch.cuda.max_memory_allocated() - before) / 2**20, 1)
+                memory = round((torch.cuda.max_memory_allocated() - before) / 2**20, 1)
             works[name] = work
-            return {"extra_mb": memory.get(name), "ready": True}
+            return {"extra_mb": memory, "ready": True}
 
-        results.measure(key | {"of": "memory"}, ready)
-        if name not in works and json_key(key | {"of": "seconds"}) not in results.done:
-            try:  # its memory is known from before; its time is not
+        there = results.measure(key, ready)
+        if there and name not in works and json.dumps(seconds_of(name)) not in results.done:
+            with suppress(Exception):  # its memory is known from before; its time is not
                 works[name] = runner(kind, name, size, device)
-            except Exception:
-                continue
     turns: dict[str, list[float]] = {name: [] for name in works}
     for turn in range(repeats + 1):
         for name in list(works):
             began = clock(device)
             try:
                 works[name]()
-            except Exception:  # out of memory beside the others' inputs: the row of its memory says why
-                del works[name]
+                ended = clock(device)
+            except Exception as error:  # out of memory beside the others' inputs
+                said = f"{type(error).__name__}: {error}"  # the error itself would keep what was computed so far
+                del works[name], turns[name]
+                results.measure(seconds_of(name), lambda said=said: failed(said))
                 continue
             if turn:  # the first warms up
-                turns[name].append(clock(device) - began)
+                turns[name].append(ended - began)
     tokens, width, vocabulary = size
     products = 2 * tokens * width * vocabulary * (1 if kind == "forward" else 3)
     card = torch.cuda.get_device_name() if device == "cuda" else ""
@@ -166,13 +187,26 @@ def compare(kind: str, size: tuple[int, int, int], device: str, repeats: int, re
         if seconds:
             row = {"seconds": median(seconds), "least": min(seconds), "turns": len(seconds)}
             row["share_of_peak"] = round(products / median(seconds) / peak, 4) if peak else None
-            results.measure({"case": kind, "size": size, "side": name, "of": "seconds"}, lambda row=row: row)
+            results.measure(seconds_of(name), lambda row=row: row)
 
 
-def json_key(key: dict[str, Any]) -> str:
-    import json
+def failed(said: str) -> dict[str, Any]:
+    raise RuntimeError(said)
 
-    return json.dumps(key)
+
+@contextmanager
+def with_warps(warps: int) -> Iterator[None]:
+    """While inside, the kernels run with so many warps; what is measured afterwards has their own number again."""
+    import triton
+
+    from entrostat.stats import triton_kernel
+
+    own = triton_kernel._block
+    triton_kernel._block = lambda columns: {"BLOCK": triton.next_power_of_2(columns), "num_warps": warps}
+    try:
+        yield
+    finally:
+        triton_kernel._block = own
 
 
 def sweep(device: str, rehearse: bool, results: Results) -> None:
@@ -184,20 +218,17 @@ def sweep(device: str, rehearse: bool, results: Results) -> None:
         def work(tokens: int = tokens, vocabulary: int = vocabulary, warps: int = warps) -> dict[str, Any]:
             hidden, weight, targets, advantages = inputs(*size, device)
             hidden.requires_grad_(), weight.requires_grad_()
-            if warps:
-                import triton
-
-                from entrostat.stats import triton_kernel
-
-                triton_kernel._block = lambda columns: {"BLOCK": triton.next_power_of_2(columns), "num_warps": warps}
             seconds = []
-            for turn in range(2 if rehearse else 6):
-                began = clock(device)
-                stats = token_stats_from_hidden(hidden, weight, targets, tile_tokens=tokens, tile_vocabulary=vocabulary)
-                loss = (advantages * stats.need("logp")).mean() + stats.need("entropy").mean()
-                torch.autograd.grad(loss, (hidden, weight))
-                if turn:
-                    seconds.append(clock(device) - began)
+            with with_warps(warps) if warps else nullcontext():
+                for turn in range(2 if rehearse else 6):
+                    began = clock(device)
+                    stats = token_stats_from_hidden(
+                        hidden, weight, targets, tile_tokens=tokens, tile_vocabulary=vocabulary
+                    )
+                    loss = (advantages * stats.need("logp")).mean() + stats.need("entropy").mean()
+                    torch.autograd.grad(loss, (hidden, weight))
+                    if turn:
+                        seconds.append(clock(device) - began)
             return {"seconds": median(seconds), "size": size}
 
         results.measure({"case": "tiles", "tile": [tokens, vocabulary], "warps": warps}, work)
@@ -224,7 +255,8 @@ def exact(device: str, rehearse: bool, results: Results) -> None:
 def main(device: str, results: Results, rehearse: bool) -> None:
     exact(device, rehearse, results)
     for number, size in enumerate(sizes(rehearse)):
+        sides = SIDES if number < TELLING else tuple(name for name in SIDES if not name.endswith("-compiled"))
         for kind in ("forward", "step"):
-            compare(kind, size, device, 2 if rehearse else 7, results)
+            compare(kind, size, device, 2 if rehearse else 7, results, sides)
         if number == 0:
             sweep(device, rehearse, results)

@@ -1,8 +1,9 @@
 """Part 3: an update under TRL's GRPO, controlled beside plain, step by step in turn within one process.
 
-Random weights in the shapes of Qwen3 and Gemma 3, one fixed batch (generated once), so that nothing but the update is timed. A
-pair is plain GRPO and one method under one variant: bf16 autocast, gradient checkpointing, torch.compile, LoRA, eager attention.
-`ratio` is that of the medians, `memory_ratio` that of each side's own weights, gradients, optimizer and peak of the update.
+Random weights in the shapes of Qwen3 and Gemma 3, one fixed batch of random completions, so that nothing but the update is timed.
+A pair is plain GRPO and one method under one variant: bf16 autocast, gradient checkpointing, torch.compile, LoRA, eager
+attention. Completions are of several lengths, as in training; under `flash` of one, where SDPA needs no mask and can take its
+flash kernel. `ratio` is that of the medians, `memory_ratio` that of each side's own weights, optimizer and peak of the update.
 `waits` are what the profiler sees of the host waiting for the device in one optimizer step of each side.
 """
 
@@ -32,9 +33,10 @@ SMALL = {"qwen3-small": ("qwen3", 2, 32, 64, 4, 2, 8, 512)}
 VARIANTS: dict[str, dict[str, Any]] = {
     "bf16": {},
     "checkpointing": {"gradient_checkpointing": True},
-    "compile": {"torch_compile": True},
     "lora": {},
+    "flash": {},
     "eager": {},
+    "compile": {"torch_compile": True},
 }
 METHODS = ("observe", "hold", "flow", "clip_v")
 # In the profiler's words: the host waits for the device, or asks for a number that is there.
@@ -44,7 +46,7 @@ WAITS = (
 )  # fmt: skip
 
 
-def model(shape: tuple[Any, ...], variant: str) -> Any:
+def model(shape: tuple[Any, ...], variant: str, device: str) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     kind, layers, width, inner, heads, key_heads, head, vocabulary = shape
@@ -55,7 +57,23 @@ def model(shape: tuple[Any, ...], variant: str) -> Any:
     )  # fmt: skip
     torch.manual_seed(0)
     attention = "eager" if variant == "eager" else "sdpa"
-    return AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=attention)
+    with torch.device(device):  # a CPU takes ten times as long to draw them
+        return AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=attention)
+
+
+def written(vocabulary: int, length: int, end: int, ragged: bool) -> Any:
+    """In place of `generate`: random tokens, as random weights write them. To sample them takes longer than all updates."""
+
+    def generate(input_ids: torch.Tensor, **_: Any) -> torch.Tensor:
+        here = input_ids.device
+        draw = torch.Generator(here).manual_seed(0)  # the same for both sides
+        rows = torch.arange(len(input_ids), device=here)
+        ids = torch.randint(vocabulary // 2, vocabulary, (len(rows), length), device=here, generator=draw)
+        if ragged:
+            ids[rows, length * (rows % 4 + 1) // 4 - 1] = end
+        return torch.cat([input_ids, ids], 1)
+
+    return generate
 
 
 def trainer(
@@ -73,7 +91,7 @@ def trainer(
     base = GRPOTrainer if method is None else es.trl.controlled(GRPOTrainer, made(method))
 
     class Fixed(base):  # type: ignore[misc, valid-type]
-        """Generates once, and trains on that batch from then on."""
+        """Takes one batch, and trains on it from then on."""
 
         _kept_batch: dict[str, Any] | None = None
 
@@ -92,13 +110,15 @@ def trainer(
         peft = LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj", "v_proj"], r=8)
     arguments = {
         "output_dir": tempfile.mkdtemp(), "per_device_train_batch_size": sizes["batch"], "num_generations": 4,
-        "max_completion_length": sizes["length"],  # random weights hardly ever end a completion before
+        "max_completion_length": sizes["length"],
         "learning_rate": 1e-9, "max_steps": sizes["steps"], "beta": 0.0, "logging_steps": 1, "report_to": [],
         "save_strategy": "no", "disable_tqdm": True, "use_cpu": device == "cpu", "bf16": True,
         "gradient_checkpointing": False, **VARIANTS[variant],
     }  # fmt: skip
+    policy = model(shape, variant, device)
+    policy.generate = written(shape[-1], sizes["length"], tokenizer.eos_token_id, ragged=variant != "flash")
     found = Fixed(
-        model=model(shape, variant), processing_class=tokenizer, reward_funcs=reward, peft_config=peft,
+        model=policy, processing_class=tokenizer, reward_funcs=reward, peft_config=peft,
         train_dataset=Dataset.from_dict({"prompt": ["1 2 3"] * 64}), args=GRPOConfig(**arguments), callbacks=[side],
     )  # fmt: skip
     found.remove_callback(PrinterCallback)
@@ -106,11 +126,10 @@ def trainer(
 
 
 def bytes_of(host: Any) -> int:
-    """Weights, gradients and optimizer state of a trainer."""
+    """Weights and optimizer state of a trainer: what it holds between two updates. Its gradients are gone by then."""
     state = host.optimizer.state.values() if host.optimizer is not None else ()
     held = [value for each in state for value in each.values() if isinstance(value, torch.Tensor)]
-    for parameter in host.model.parameters():
-        held += [parameter] + ([parameter] if parameter.requires_grad else [])
+    held += host.model.parameters()
     return sum(tensor.numel() * tensor.element_size() for tensor in held)
 
 
@@ -129,12 +148,14 @@ def pair(shape: tuple[Any, ...], variant: str, method: str, device: str, sizes: 
             torch.cuda.synchronize()
 
     class Side(TrainerCallback):
-        """Takes the turn for one optimizer step; the last one is profiled and not timed."""
+        """Takes the turn for one optimizer step and what the trainer does until the next; one is profiled and not timed."""
 
         def __init__(self, name: str) -> None:
             self.name, self.number, self.profiler = name, 0, None
 
         def on_step_begin(self, *_: Any, **__: Any) -> None:
+            if self.number:  # its log of the last step is written by now, and disturbs nobody's step
+                turns.give(self.name)
             turns.take(self.name)
             self.number += 1
             if self.number == profiled:
@@ -156,9 +177,8 @@ def pair(shape: tuple[Any, ...], variant: str, method: str, device: str, sizes: 
                 counts = {event.key: event.count for event in self.profiler.key_averages()}
                 waits[self.name] = {name: counts[name] for name in WAITS if counts.get(name)}
                 self.profiler = None
-            elif self.number > 2:  # the first generates, the second may compile
+            elif self.number > 2:  # the first two may compile
                 turns.seconds[self.name].append(seconds)
-            turns.give(self.name)
 
     sides = {name: None if name == "plain" else method for name in turns.names}
     trainers = {name: trainer(shape, variant, each, device, sizes, Side(name)) for name, each in sides.items()}
@@ -202,13 +222,21 @@ def main(device: str, results: Results, rehearse: bool) -> None:
     shapes = SMALL if rehearse else SHAPES
     variants = ("checkpointing",) if rehearse else tuple(VARIANTS)
     methods = ("flow",) if rehearse else METHODS
-    # The most telling first: a time limit cuts off the larger models' variants.
+    first = next(iter(shapes))
+    # The most telling first, each variant once before it is met again: a time limit cuts off the rest.
     cases = sorted(
-        itertools.product(shapes, variants, methods), key=lambda case: (case[1] != "bf16", list(shapes).index(case[0]))
+        itertools.product(shapes, variants, methods),
+        key=lambda case: (case[1] != "bf16" and case[2] != "hold", case[0] != first, case[1] != "bf16"),
     )
     for name, variant, method in cases:
+        # Of the largest, two trainers and the activations of 16 rows are more than 80 GB.
+        own = sizes | {"batch": 8} if name == "qwen3-1.7b" else sizes
         results.measure(
-            {"model": name, "variant": variant, "method": method, **sizes},
-            lambda name=name, variant=variant, method=method: pair(shapes[name], variant, method, device, sizes),
+            {"model": name, "variant": variant, "method": method, **own},
+            lambda name=name, variant=variant, method=method, own=own: pair(shapes[name], variant, method, device, own),
         )
-        gc.collect()
+        if variant == "compile":
+            torch._dynamo.reset()  # after eight models torch would compile no more, and say nothing
+        gc.collect()  # a trainer and its callbacks hold each other
+        if device == "cuda":
+            torch.cuda.empty_cache()
