@@ -20,7 +20,7 @@ FOLDERS = ("tests/stats", "tests/methods", "tests/core", "tests/attribution", "t
 FIRST = ("tests/stats/test_hidden_contract.py", "tests/stats/test_token_stats.py")
 # Of the CPU alone: what its own threads and its interpreter of Triton do, and what has no tensors.
 LEFT_OUT = ("test_triton_interpreter.py", "test_hidden_benchmark.py", "test_yaml_file.py", "test_docs.py")
-TOGETHER = 4
+TOGETHER = 6
 REHEARSED = (
     "tests/stats/test_hidden_contract.py tests/stats/test_clusters.py tests/core/test_totals.py",
     "(torch and near_certain) or test_clusters or counts_of_a_share or top_fraction",
@@ -57,7 +57,7 @@ def suite(device: str, file: str, only: str) -> dict[str, Any]:
         "-m",
         "not slow",
     ]
-    environment = os.environ | {"ENTROSTAT_TEST_DEVICE": device, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "4"}
+    environment = os.environ | {"ENTROSTAT_TEST_DEVICE": device, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2"}
     began = time.perf_counter()
     done = subprocess.run(
         [*command, *(["-k", only] if only else [])], cwd=ROOT, env=environment, capture_output=True, text=True

@@ -88,6 +88,7 @@ def main(device: str, results: Results, rehearse: bool) -> None:
             for completions in (256, 1024):
                 for arm, method in SMOLLM2.items():
                     told = ["model=smollm2", *task, method, "steps=40", "trainer.num_generations=16"]
+                    told += ["trainer.save_steps=10", "trainer.save_total_limit=1"]  # where the next call goes on
                     told += [
                         "trainer.per_device_train_batch_size=64",
                         f"trainer.gradient_accumulation_steps={completions // 64}",
