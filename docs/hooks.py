@@ -45,7 +45,9 @@ def _shown(text: str, page: str) -> str:
         return f"{match[1]} (`{match[2]}`)" if match[0].count("../") >= up else match[0]
 
     text = OUTSIDE.sub(outside, text)
-    text = DISPLAYED.sub(lambda match: f"\n\n{convert(_plain(match[1]), display='block')}\n\n", text)
+    text = DISPLAYED.sub(
+        lambda match: f"\n\n<div class=formula>{convert(_plain(match[1]), display='block')}</div>\n\n", text
+    )
     # Within a span: a line that began with <math> would be taken for a block of HTML.
     return INLINE.sub(lambda match: f"<span>{convert(_plain(match[1]))}</span>", text)
 

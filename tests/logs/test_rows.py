@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,14 @@ def test_a_resumed_run_keeps_the_last_word(tmp_path: Path) -> None:
     assert run.noted("restarts").steps == (4.0,) and run.noted("repeated-steps").steps == (4.0, 5.0, 6.0)  # type: ignore[union-attr]
 
 
+def test_rows_out_of_order_are_sorted_where_no_step_comes_twice(tmp_path: Path) -> None:
+    rows = [{"step": s, "entropy": 0.1 * s} for s in (7, 1, 0, 5, 2, 8, 3, 6, 4)]
+    (run,) = runs(tmp_path, rows)
+    assert run.steps.tolist() == list(range(9)) and run.noted("out-of-order")
+    np.testing.assert_allclose(run["entropy"], 0.1 * run.steps)
+    assert not run.noted("restarts") and not run.noted("repeated-steps")
+
+
 def test_a_new_beginning_is_another_run(tmp_path: Path) -> None:
     found = runs(tmp_path, [{"step": s, "entropy": 0.1} for s in (0, 1, 2, 0, 0, 1, 2, 3)])
     assert [len(run) for run in found] == [3, 1, 4]
@@ -123,6 +132,8 @@ def test_what_cannot_be_an_entropy_per_token_is_not_taken_for_one(tmp_path: Path
     assert run.columns["entropy"].kind == "sum" and run.columns["entropy"].unit == "nats per completion"
     (run,) = runs(tmp_path, [{"step": s, "actor/entropy": 0.0, "reward": 0.1} for s in range(3)])
     assert "entropy" not in run and "0 in every row" in run.noted("no-entropy").text  # type: ignore[union-attr]
+    (run,) = runs(tmp_path, [{"step": s, "entropy": math.nan, "reward": 0.1} for s in range(3)])
+    assert "entropy" not in run and "'entropy' is NaN" in run.noted("no-entropy").text  # type: ignore[union-attr]
     (run,) = runs(tmp_path, [{"step": s, "entropy_bits": 1.0, "reward": 0.1} for s in range(3)])
     assert run["entropy"][0] == pytest.approx(0.6931, abs=1e-4) and run.noted("entropy-scaled")
     (run,) = runs(tmp_path, [{"step": s, "reference_entropy": 1.0, "entropy/all": 0.3} for s in range(3)])
@@ -164,8 +175,10 @@ def test_named_columns_and_every_column(tmp_path: Path) -> None:
         ("a.jsonl", "", "is empty"),
         ("a.log", "hello\nworld\n", "holds no rows of numbers"),
         ("a.json", '{"a": [1, 2]}', "without a list of rows"),
-        ("a.csv", "1,2,3\n4,5,6\n", "has no heading"),
-        ("a.bin", "\0\1\2\3" * 50, "holds no rows"),
+        ("a.csv", "1,2,3\n4,5,6\n", "has no heading.* above '1,2,3'"),
+        ("a.bin", "\0\1\2\3" * 50, "is a binary file of no kind that holds a log"),
+        ("a.png", "PNG\n\0\0\0IHDR", "begins with b'PNG"),
+        ("b.json", '{"log_history": [{"step": 1}', "is JSON that is cut or damaged.*copy it again"),
     ],
 )
 def test_what_is_no_log_is_refused_with_the_reason(name: str, text: str, message: str, tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def _print(console: Console, run: Run, findings: list[Finding], plots: bool) -> 
     for finding in findings:
         head = Text("\n  ")
         head.append(f"{finding.code} {finding.title}", style=_STYLES[finding.severity])
-        head.append(f" ({finding.severity}, confidence {finding.confidence:.0%}, {_steps(finding)})")
+        head.append(f" ({finding.severity}, confidence {finding.confidence:.0%}, {_steps(*finding.steps)})")
         console.print(head)
         console.print(shown(f"    {finding.text}"))
         for line in plot(run, finding) if plots else ():
@@ -117,14 +117,16 @@ def _print(console: Console, run: Run, findings: list[Finding], plots: bool) -> 
 
 
 def _summary(run: Run) -> str:
-    span = f"steps {run.steps[0]:g} to {run.steps[-1]:g}" if len(run) else "no steps"
-    parts = [f"{run.form}, {run.host}: {len(run)} rows, {span}"]
+    from entrostat.logs.records import counted
+
+    span = _steps(run.steps[0], run.steps[-1]) if len(run) else "no steps"
+    host = "trainer unknown" if run.host == "unknown" else run.host
+    parts = [f"{run.form}, {host}: {counted(len(run), 'row')}, {span}"]
     if "entropy" in run:
         column = run.columns["entropy"]
         parts.append(f"entropy is {column.key!r} [{column.unit}]")
     return "; ".join(parts)
 
 
-def _steps(finding: Finding) -> str:
-    first, last = finding.steps
+def _steps(first: float, last: float) -> str:
     return f"step {first:g}" if first == last else f"steps {first:g} to {last:g}"

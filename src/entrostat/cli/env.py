@@ -6,7 +6,7 @@ import typer
 
 
 def command() -> None:
-    """Show the versions of everything that takes part, and the machine, as JSON."""
+    """Show the versions of all packages and the machine, as JSON."""
     import json
 
     from entrostat.run.environment import environment

@@ -9,6 +9,7 @@ import contextlib
 import importlib
 import os
 import pkgutil
+import re
 import sys
 import tempfile
 import traceback
@@ -48,7 +49,9 @@ def _options(
 
 for _module in pkgutil.iter_modules(entrostat.cli.__path__):
     if _module.name != "main" and not _module.name.startswith("_"):
-        app.command(_module.name)(importlib.import_module(f"entrostat.cli.{_module.name}").command)
+        _command = importlib.import_module(f"entrostat.cli.{_module.name}").command
+        # In the list of commands the first clause, which a line of 80 columns can hold.
+        app.command(_module.name, short_help=re.split(r"[:;.]\s", f"{_command.__doc__} ")[0])(_command)
 
 
 OWN = ("", "entrostat")

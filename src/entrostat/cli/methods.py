@@ -61,7 +61,7 @@ def _card(console: object, name: str) -> None:
     if about.formula:
         line(about.formula)
         line()
-    line(f"paper:     {about.source.paper}, {about.source.where}")
+    line(f"source:    {about.source.cited}")
     line(f"defaults:  {about.source.defaults}")
     line(f"entropy:   {about.effect}")
     line(f"stage:     {', '.join(about.stages)}")

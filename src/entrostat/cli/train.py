@@ -25,7 +25,7 @@ def command(
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
-    """Train a policy with reinforcement learning while its entropy is held where you set it.
+    """Train a policy while its entropy is held where you set it.
 
     Without arguments: a tiny policy learns countdown on one CPU core, its entropy held at 75 % of its start.
 

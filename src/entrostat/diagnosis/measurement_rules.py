@@ -121,7 +121,7 @@ def restarts(facts: Facts) -> Evidence | None:
         return None
     at = notes[0].steps or (float(facts.run.steps[0]), float(facts.run.steps[-1]))
     text = ". ".join(note.text[:1].upper() + note.text[1:] for note in notes) + "."
-    return Evidence(1.0, text, (at[0], at[-1]), "", {"places": float(len(notes[0].steps))})
+    return Evidence(1.0, text, (min(at), max(at)), "", {"places": float(len(notes[0].steps))})
 
 
 def no_entropy(facts: Facts) -> Evidence | None:

@@ -17,7 +17,8 @@ _FILLED = 8
 def plot(run: Run, finding: Finding, width: int = 60, height: int = 4) -> list[str]:
     """The column that shows a finding, with its evidence marked under it; empty where there is none to draw.
 
-    Each character is the mean of the rows under it. The left margin holds the highest and the lowest.
+    Each character is the mean of the rows under it, of a gradient the largest, so that a spike keeps its height. The left
+    margin holds the highest and the lowest.
     """
     if finding.quantity not in run:
         return []
@@ -28,11 +29,12 @@ def plot(run: Run, finding: Finding, width: int = 60, height: int = 4) -> list[s
     values, steps = values[finite], steps[finite]
     width = min(width, len(values))
     bounds = np.linspace(0, len(values), width + 1).astype(int)
-    means = np.array([values[low:high].mean() for low, high in pairwise(bounds)])
-    low, high = float(means.min()), float(means.max())
+    taken = np.max if finding.quantity == "grad_norm" else np.mean
+    heights = np.array([taken(values[low:high]) for low, high in pairwise(bounds)])
+    low, high = float(heights.min()), float(heights.max())
     if not (math.isfinite(high - low)):
         return []
-    fill = (means - low) / (high - low) * (height * _FILLED - 1) + 1 if high > low else np.full(width, _FILLED)
+    fill = (heights - low) / (high - low) * (height * _FILLED - 1) + 1 if high > low else np.full(width, _FILLED)
     lines = []
     for row in range(height - 1, -1, -1):
         cells = np.clip(np.round(fill) - row * _FILLED, 0, _FILLED).astype(int)

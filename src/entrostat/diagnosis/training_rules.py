@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from entrostat.diagnosis.evidence import Evidence, Facts
+from entrostat.logs.records import counted
 
 
 def no_signal(facts: Facts) -> Evidence | None:
@@ -107,7 +108,7 @@ def gradient_spike(facts: Facts) -> Evidence | None:
     infinite = np.flatnonzero(np.isinf(values))
     if len(infinite):
         at = float(steps[infinite[0]])
-        text = f"The gradient is infinite in {len(infinite)} rows, first at step {at:g}."
+        text = f"The gradient is infinite in {counted(len(infinite), 'row')}, first at step {at:g}."
         return Evidence(0.9, text, (at, float(steps[infinite[-1]])), "grad_norm", {"rows": float(len(infinite))})
     alive = gradient.values[gradient.values > 0]
     if len(alive) < 10:
@@ -118,7 +119,7 @@ def gradient_spike(facts: Facts) -> Evidence | None:
         return None
     at = float(gradient.steps[top])
     lost = facts.outcome.lost
-    text = f"The gradient's norm reached {high:.3g} at step {at:g}, {high / usual:.0f} times its median"
+    text = f"The gradient's norm reached {high:.3g} at step {at:g}, {high / usual:,.0f} times its median"
     text += "; the reward was lost later." if lost else "."
     numbers = {"high": high, "median": usual}
     return Evidence(0.85 if lost else 0.7, text, (at, at), "grad_norm", numbers, "severe" if lost else "")

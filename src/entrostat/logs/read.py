@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from entrostat.errors import ConfigError, DataError
 from entrostat.logs.console import STEP
 from entrostat.logs.names import QUANTITIES, STEPS, bare, near, role_of
-from entrostat.logs.records import EXACT, KINDS, SUM, UNKNOWN, Column, Note, Run
+from entrostat.logs.records import EXACT, KINDS, SUM, UNKNOWN, Column, Note, Run, counted
 
 if TYPE_CHECKING:
     from entrostat.logs.records import Values
@@ -291,12 +291,14 @@ def _left_out(table: Any) -> str:
 
     found = []
     for key in table.columns:
-        if (role := role_of(key)) and role.name == "entropy" and np.isfinite(values := table.values(key)).any():
-            why = (
-                "was not computed: it is 0 in every row"
-                if not np.nanmin(values)
-                else "is a term of the loss: it is negative"
-            )
+        if (role := role_of(key)) and role.name == "entropy":
+            values = table.values(key)
+            if not np.isfinite(values).any():
+                why = "is NaN or infinite in every row"
+            elif np.nanmin(values):
+                why = "is a term of the loss: it is negative"
+            else:
+                why = "was not computed: it is 0 in every row"
             found.append(f"{key!r} {why}")
     return f" ({', '.join(found[:3])})" if found else ""
 
@@ -323,6 +325,6 @@ def _interval(steps: Values, said: int | None) -> list[Note]:
         return [Note("logged-every", f"one row in {usual:g} steps: each may be a mean over them", (usual,))]
     gaps = np.flatnonzero(np.diff(steps) > 1)
     if len(gaps):
-        text = f"steps are missing in {len(gaps)} places, first after step {steps[gaps[0]]:g}"
+        text = f"steps are missing in {counted(len(gaps), 'place')}, first after step {steps[gaps[0]]:g}"
         return [Note("gaps", text, tuple(steps[gaps[:100]].tolist()))]
     return []

@@ -25,6 +25,11 @@ KINDS = {
 }
 
 
+def counted(count: int, what: str) -> str:
+    """How many of what, in words: 1 row, 2 rows."""
+    return f"{count:,} {what}{'s' * (count != 1)}"
+
+
 @dataclass(frozen=True)
 class Column:
     """One quantity of a run, a value per row.

@@ -25,6 +25,7 @@ HEAD = 1 << 16
 _MAYBE = frozenset({".db", ".sqlite", ".parquet", ".gz", ".zip", ".json", ".ipynb", ".md"})
 """Endings of files that are logs where nothing else in their folder looks like one."""
 LARGEST = 1 << 30
+WANTED = "give what the trainer logs its metrics to, such as trainer_state.json, metrics.jsonl, a CSV or its console's output"
 Labeled = Iterator[tuple[Row, str]]
 
 
@@ -54,10 +55,7 @@ class Source:
     def found_nothing(self, keys: Mapping[str, bool]) -> str:
         """Why there is no run in it."""
         if not keys:
-            return (
-                f"holds no rows of numbers (read as {self.form}): give what the trainer logs its metrics to, such as "
-                "trainer_state.json, metrics.jsonl, a CSV or its console's output"
-            )
+            return f"holds no rows of numbers (read as {self.form}): {WANTED}"
         shown = ", ".join(map(repr, list(keys)[:12])) + (" ..." if len(keys) > 12 else "")
         return (
             f"holds numbers (read as {self.form}) but none of them is an entropy, a reward, a length or a gradient by its name; "
@@ -189,6 +187,11 @@ def _file(path: Path, head: bytes) -> Source:
     if head.startswith(b"PK\x03\x04"):
         return _zipped(path)
     encoding = _encoding(head)
+    if encoding != "utf-16" and b"\0" in head[:1024]:
+        raise DataError(
+            f"{path} is a binary file of no kind that holds a log (it begins with {head[:8]!r}): {WANTED}; of binary files event "
+            "files, run-*.wandb, Parquet, SQLite, .gz and .zip are read"
+        )
     return text_source(path, path.name, lambda: path.open(encoding=encoding, errors="replace", newline=None), head)
 
 
@@ -202,7 +205,7 @@ def _zipped(path: Path) -> Source:
         with zipfile.ZipFile(path) as archive:
             names = [name for name in archive.namelist() if not name.endswith("/")]
     except zipfile.BadZipFile as error:
-        raise DataError(f"{path} is a zip archive that is cut or damaged: {error}") from error
+        raise DataError(f"{path} is a zip archive that is cut or damaged: {error}; copy it again") from error
     logs = [name for name in names if _looks_like_a_log(Path(name)) or Path(name).suffix == ".json"]
     preferred = [name for name in logs if Path(name).name in (METRICS, STATE)]
     chosen = logs if len(logs) == 1 else preferred
@@ -242,7 +245,10 @@ def text_source(path: Path, name: str, opened: Callable[[], IO[str]], head: byte
     suffix = Path(name).suffix.lower()
     delimiter = delimiter_of(start.splitlines()[0]) if start and start[:1] not in "{[" else None
     if suffix in (".csv", ".tsv") and delimiter is None:
-        raise DataError(f"{path} has no heading that names its columns: {start.partition(chr(10))[0][:80]!r}")
+        first = start.partition("\n")[0][:80]
+        raise DataError(
+            f"{path} has no heading that names its columns: write one, such as step,entropy,reward, above {first!r}"
+        )
     if delimiter is not None:
 
         def cells() -> Labeled:
@@ -260,9 +266,14 @@ def text_source(path: Path, name: str, opened: Callable[[], IO[str]], head: byte
             for row in lines.rows(_decoded(path, file)):
                 yield row, ""
 
-    source = Source(Path(name).stem, "lines of text", rows)
+    source = Source(_called(path, name), "lines of text", rows)
     source.remarks = lambda: _line_notes(lines, source)
     return source
+
+
+def _called(path: Path, name: str) -> str:
+    """What a run is called: as its file, or as the folder where the trainer gives every run's file the same name."""
+    return path.resolve().parent.name if path.name in (STATE, METRICS) else Path(name).stem
 
 
 def _decoded(path: Path, file: IO[str]) -> Iterator[str]:
@@ -304,7 +315,7 @@ def _document(path: Path, name: str, opened: Callable[[], IO[str]]) -> Source:
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is JSON that is cut or damaged: {error}") from error
+        raise DataError(f"{path} is JSON that is cut or damaged: {error}; copy it again, or give JSON lines") from error
     if isinstance(document, dict) and "nbformat" in document:
         lines = Lines()
         return Source(
@@ -324,7 +335,7 @@ def _document(path: Path, name: str, opened: Callable[[], IO[str]]) -> Source:
                 yield row, label
 
     return Source(
-        path.parent.name if path.name == STATE else Path(name).stem,
+        _called(path, name),
         "TRL's trainer_state.json" if state else "a JSON document",
         rows,
         host="trl" if state else "",

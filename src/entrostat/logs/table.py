@@ -13,7 +13,7 @@ import numpy as np
 
 from entrostat.logs.console import STEP, number_in
 from entrostat.logs.names import HELD_OUT, RUNS, STEPS, role_of
-from entrostat.logs.records import Note
+from entrostat.logs.records import Note, counted
 
 if TYPE_CHECKING:
     from entrostat.logs.records import Values
@@ -160,6 +160,10 @@ def parts_of(table: Table, core: Values, label: str = "", step: str | None = Non
     if len(back) > 3 and (back < 0).mean() > 0.9:
         rows, steps = rows[::-1], steps[::-1]
         notes.append(Note("newest-first", "the log begins with its last step: its rows were turned round"))
+    elif _scrambled(steps, np.isfinite(core[rows])):
+        order = np.argsort(steps, kind="stable")
+        rows, steps = rows[order], steps[order]
+        notes.append(Note("out-of-order", f"the rows were out of order: they were sorted by {key!r}"))
     is_core = np.isfinite(core[rows])
     steps, group_of = _joined(steps, is_core)
     cuts = _beginnings(steps)
@@ -177,7 +181,7 @@ def parts_of(table: Table, core: Values, label: str = "", step: str | None = Non
             part.notes.append(
                 Note(
                     "several-runs",
-                    f"the steps begin again {len(cuts)} time{'s' * (len(cuts) > 1)}: this is run {number} of {len(cuts) + 1}",
+                    f"the steps begin again {counted(len(cuts), 'time')}: this is run {number} of {len(cuts) + 1}",
                 )
             )
         part.notes += _replaced(steps[low:high], kept)
@@ -207,6 +211,12 @@ def _steps(table: Table, core: Values, rows: Any, notes: list[Note], named: str 
     why = f"the step, {bad!r}, is text such as {table.unfit[bad]!r}" if bad else "the rows hold no step"
     notes.append(Note("steps-numbered", f"{why}: rows are numbered from 1"))
     return "", np.where(is_core, np.cumsum(is_core), np.nan).astype(float)
+
+
+def _scrambled(steps: Values, is_core: Any) -> bool:
+    """Whether rows of one run stand out of order: the steps go back again and again, and none of them comes twice."""
+    mine = steps[is_core]
+    return bool(np.isfinite(steps).all() and (np.diff(mine) < 0).sum() > 1 and len(np.unique(mine)) == len(mine))
 
 
 def _joined(steps: Values, is_core: Any) -> tuple[Values, Any]:
@@ -264,11 +274,10 @@ def _last_word(steps: Values) -> Any:
 def _replaced(steps: Values, kept: Any) -> Iterator[Note]:
     back = np.flatnonzero(np.diff(steps) < 0) + 1
     if len(back):
-        text = f"the steps go back {len(back)} time{'s' * (len(back) > 1)} (resumed): later rows replace earlier ones"
+        text = f"the steps go back {counted(len(back), 'time')} (resumed): later rows replace earlier ones"
         yield Note("restarts", text, tuple(steps[back].tolist()))
     lost = len(steps) - len(kept)
     if lost:
         gone = np.delete(steps, kept)
-        yield Note(
-            "repeated-steps", f"{lost} rows repeat a step; the last of each was taken", tuple(gone[:100].tolist())
-        )
+        what = "1 row repeats" if lost == 1 else f"{lost:,} rows repeat"
+        yield Note("repeated-steps", f"{what} a step; the last of each was taken", tuple(gone[:100].tolist()))

@@ -48,6 +48,11 @@ class Source:
     defaults: str
     deviations: tuple[str, ...] = ()
 
+    @property
+    def cited(self) -> str:
+        """The paper and the place in it; the place alone where there is no paper ("none")."""
+        return self.where if self.paper == "none" else f"{self.paper}, {self.where}"
+
 
 @dataclass(frozen=True)
 class Card:

@@ -11,6 +11,7 @@ import re
 import sys
 from pathlib import Path
 
+from entrostat.methods.base import Source
 from entrostat.methods.cards import EXAMPLES, described
 from entrostat.methods.registry import card, names
 
@@ -47,7 +48,7 @@ def page(name: str) -> str:
         "",
         *(f"    {line}".rstrip() for line in (about.formula or about.idea).splitlines()),
         "",
-        f"Source: {_paper(source.paper)}, {source.where}. Defaults there: {source.defaults}. Code: `{about.file}`.",
+        f"Source: {_paper(source.cited)}. Defaults there: {source.defaults}. Code: `{about.file}`.",
         "",
         "## Knobs",
         "",
@@ -74,10 +75,21 @@ def page(name: str) -> str:
 
 def table() -> str:
     """All methods, one row each."""
-    head = ["# All methods", "", "| method | effect on entropy | stage | source |", "| --- | --- | --- | --- |"]
+    text = (
+        "What each method does to the entropy, beside the same training without it: raises it, lowers it, holds a target, or "
+        "either, by the batch and the settings. The stage at which it acts, and where it comes from."
+    )
+    head = [
+        "# All methods",
+        "",
+        text,
+        "",
+        "| method | effect on entropy | stage | source |",
+        "| --- | --- | --- | --- |",
+    ]
     rows = [
         f"| [`{name}`]({name}.md) | {card(name).effect} | {', '.join(described(name).stages)} | "
-        f"{_paper(described(name).source.paper)} |"
+        f"{_short(described(name).source)} |"
         for name in names()
     ]
     return "\n".join([*head, *rows, "", MARK]) + "\n"
@@ -101,6 +113,10 @@ def _written(value: object) -> str:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
+
+
+def _short(source: Source) -> str:
+    return source.where if source.paper == "none" else _paper(source.paper)
 
 
 def _paper(paper: str) -> str:

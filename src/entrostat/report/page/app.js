@@ -18,7 +18,8 @@ function last(content, id, run) {
   const chart = content.charts.find((one) => one.id === id);
   const series = chart?.series.filter((one) => one.run === run && one.y && !one.thin && one.color !== "target").pop();
   const values = series?.y.filter((value) => value !== null) || [];
-  return values.length ? [values[0], values[values.length - 1]] : null;
+  const what = chart?.series.some((one) => one.run === run && one.thin) ? "start and end of its trend" : "first and last";
+  return values.length ? { text: `${short(values[0])} → ${short(values[values.length - 1])}`, what } : null;
 }
 
 const short = (value) => String(+value.toPrecision(3)).replace("-", "−");
@@ -31,12 +32,12 @@ function head(content) {
     fact(number(runs[0].steps), `steps logged, ${number(runs[0].first)} to ${number(runs[0].last)}`);
     const entropy = last(content, "entropy", 0), reward = last(content, "reward", 0);
     const chart = content.charts.find((c) => c.id === "entropy"), target = chart?.series.find((s) => s.color === "target");
-    if (entropy) fact(`${short(entropy[0])} → ${short(entropy[1])}`, `entropy, first and last [${chart.y}]`);
+    if (entropy) fact(entropy.text, `entropy, ${entropy.what} [${chart.y}]`);
     if (target) fact(short(target.y[target.y.length - 1]), "target at the end [nats per token]");
-    if (reward) fact(`${short(reward[0])} → ${short(reward[1])}`, "reward, first and last");
+    if (reward) fact(reward.text, `reward, ${reward.what}`);
   }
   host.replaceChildren(el("h1", {}, runs.map((run) => run.label).join(" · ")),
-    el("p", { class: "sub" }, `${runs.length > 1 ? `${runs.length} runs` : `${runs[0].host}, ${runs[0].format}`} · made ${content.made} · entrostat ${content.entrostat}`), facts);
+    el("p", { class: "sub" }, `${runs.length > 1 ? `${runs.length} runs` : `${runs[0].host === "unknown" ? "trainer unknown" : runs[0].host}, ${runs[0].format}`} · made ${content.made} · entrostat ${content.entrostat}`), facts);
 }
 
 function verdict(content) {
@@ -53,12 +54,16 @@ function verdict(content) {
   host.replaceChildren(el("h2", { id: "verdict-title" }, "Verdict"), list);
 }
 
+function steps(first, last) {
+  return first === last ? `step ${number(first)}` : `steps ${number(first)} to ${number(last)}`;
+}
+
 function found(finding, label) {
   const zoom = el("button", { type: "button", onclick: () => {
     const [low, high] = finding.steps, room = Math.max((high - low) * .1, 1);
     shared.setZoom([low - room, high + room]);
     document.getElementById("charts").scrollIntoView();
-  } }, `steps ${number(finding.steps[0])} to ${number(finding.steps[1])}`);
+  } }, steps(...finding.steps));
   return el("article", { class: `card finding ${finding.severity}` },
     el("div", { class: "title" }, el("span", { class: `badge ${finding.severity}` }, finding.severity), el("h3", {}, label ? `${label}: ${finding.title}` : finding.title)),
     el("p", {}, finding.text), el("p", {}, el("b", {}, "What to do: "), ...finding.advice.split("`").map((part, i) => i % 2 ? el("code", {}, part) : part)),
