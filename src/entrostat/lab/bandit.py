@@ -257,7 +257,7 @@ class _Training:
         batch = self.batch(logp_PV, actions_PG, advantages_PG, rewards_PG, old_PG)
         mean = float(entropy_P1.mean())
         tokens = float(self.mask_B1.shape[0])
-        sums = {"tokens": tokens, "entropy": tokens * (mean + error)}
+        sums = {"tokens": tokens, "entropy": tokens * (mean + error), "batches": 1.0}
         if self.tells_effect:
             sums["flow_sq"] = float((batch.advantages_BT * batch.stats.centered).square().sum())
         by_logp, by_entropy = self._controlled(batch, Summary(sums))

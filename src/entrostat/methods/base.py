@@ -4,13 +4,11 @@
     apply(surrogate, batch, state) -> surrogate   per micro-batch, in the loss; differentiable
     temperature(state) -> factor                  when sampling; and group_temperatures(groups, state) -> factors
 
-None of them moves the state. What a method learns, it learns once per optimizer step, from sums over all of its tokens:
-
+None moves the state. What a method learns, it learns once per optimizer step, from sums over all of its tokens:
     measure(surrogate, batch, state) -> sums      per micro-batch, before `apply`; the names are declared
     update(state, totals) -> (state, metrics)     once per optimizer step; most methods write `remember` and `report` alone
 
-So "one controller step per optimizer step, on the exact global mean" holds under gradient accumulation, data parallelism
-and resume without any bookkeeping. `docs/methods/writing.md` shows how to write one.
+So a controller steps once per optimizer step, on the exact global mean, on any number of processes. `docs/methods/writing.md`.
 """
 
 from __future__ import annotations
