@@ -39,8 +39,9 @@ comes nine times in 1,000 steps. Scores on 400 held-out problems; one standard e
 SMOLLM2 = """From `smollm2.json`: SmolLM2-135M-Instruct on sums of two-digit numbers, 8 problems x 4 completions a step, learning
 rate 1e-6, bf16. Scores on 100 held-out problems; one standard error is 0.05 for greedy."""
 HELD = f"""Entropy against target, means over {LM_WINDOW} steps from step {LM_WINDOW} on. noise: the standard error of one
-batch's mean, at first and in the end, in proportion to the target. smoothed: rms of the error over nine steps, in units of what
-that noise leaves in such a mean; median of the windows, and the largest."""
+batch's mean, at first and in the end, in proportion to the target. errors: rms of the windows' distances to the target, in units
+of the standard error that this noise leaves in the mean of a window; 1 where nothing but noise is left. smoothed: rms of the
+error over nine steps, in units of what that noise leaves in such a mean; median of the windows, and the largest."""
 SCORES = {"greedy": "greedy", "1": "avg", "16": "pass@16", "64": "pass@64"}
 INTRODUCTION = """# Long runs
 
@@ -165,12 +166,12 @@ def of_policy(policy: str) -> tuple[str, str]:
             pairs = list(zip(windows["entropy"], windows["target"], strict=True))[1:]
             off = [entropy / target - 1 for entropy, target in pairs]
             noise, smoothed = windows["noise"][1:], windows["smoothed"][1:]
-            spread = f"{noise[0]:.0%} to {noise[-1]:.0%}"
-            held_to.append(
-                [name, str(row["steps"]), *from_target(off), spread, f"{median(smoothed):.1f}", f"{max(smoothed):.1f}"]
-            )
+            errors = [each / own * LM_WINDOW**0.5 for each, own in zip(off, noise, strict=True)]
+            spread, rms = f"{noise[0]:.0%} to {noise[-1]:.0%}", fmean(each**2 for each in errors) ** 0.5
+            last = (f"{value:.1f}" for value in (rms, median(smoothed), max(smoothed)))
+            held_to.append([name, str(row["steps"]), *from_target(off), spread, *last])
     judged = table(("run", "step", "entropy", "agree", *scores.values()), lines)
-    held = table(("run", "steps", *FROM_TARGET, "noise", "smoothed", "at most"), held_to)
+    held = table(("run", "steps", *FROM_TARGET, "noise", "errors", "smoothed", "at most"), held_to)
     return judged, held
 
 
