@@ -43,6 +43,17 @@ def test_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "did you mean 'well.jsonl'" in err and "E302" in out  # one bad path does not hide the others
 
 
+def test_the_summary_counts_in_words_and_says_where_the_trainer_is_not_known(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = tmp_path / "metrics.jsonl"
+    one.write_text('{"step": 3, "token_entropy": 0.4}\n')
+    assert call("diagnose", str(one)) == 0
+    out = capsys.readouterr().out
+    assert f"metrics.jsonl [{tmp_path.name}]" in out  # the file's name is every run's
+    assert "trainer unknown: 1 row, step 3;" in out
+
+
 def test_json_holds_what_the_text_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = log(tmp_path / "a.jsonl", frac_reward_zero_std=0.95, reward=0.01)
     assert call("diagnose", str(path), "--json") == 0

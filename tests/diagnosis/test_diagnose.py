@@ -134,6 +134,15 @@ def test_advice_speaks_the_host_s_words() -> None:
     assert "epsilon_high" in both and "clip_ratio_high" in both
 
 
+def test_the_plot_keeps_the_height_of_a_spike(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    rows = rows_of(count=300, grad_norm=lambda t: 0.2 + 5e4 * float(0.5 <= t < 0.503))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run = read(path)[0]
+    finding = next(f for f in diagnose(run) if f.code == "E305")
+    assert float(plot(run, finding)[0].split()[0]) == pytest.approx(5e4, rel=0.05)
+
+
 def test_the_plot_holds_the_curve_and_marks_the_evidence(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     rows = rows_of(entropy=lambda t: 0.4 + 4 * float(t > 0.5), reward=lambda t: 0.6 * float(t < 0.6))
