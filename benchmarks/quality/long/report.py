@@ -26,6 +26,7 @@ SHOWN = {
     "anneal-linear": ("hold, 100 to 15 %", "#0072B2", "-."),
 }
 FIVE_STARTS = {"three numbers, five starts": "three numbers", "four numbers, five starts": "four numbers"}
+LANGUAGE_MODELS = {"tiny": "tiny", "wide": "wide", "smollm2": "SmolLM2"}
 SETTLED = 200
 FROM_TARGET = ("mean", "worst window", "windows within 2 %")
 LM_WINDOW = 100
@@ -175,6 +176,23 @@ def of_policy(policy: str) -> tuple[str, str]:
     return judged, held
 
 
+def language_models(policies: dict[str, str]) -> str:
+    """Each language model's arms where its runs can be compared: at the last step that all have, and at the last of any."""
+    lines = []
+    for policy, name in policies.items():
+        rows, tries = json.loads((HERE / f"{policy}.json").read_text())["runs"], TRIES[policy]
+        ends = sorted({row["steps"] for row in rows})
+        for step in dict.fromkeys((ends[0], ends[-1])):
+            for arm in dict.fromkeys(row["arm"] for row in rows if row["steps"] >= step):
+                own = [row for row in rows if row["arm"] == arm and row["steps"] >= step]
+                judged = [row["judged"][str(step)] for row in own]
+                entropy = fmean(row["windows"]["entropy"][step // LM_WINDOW - 1] for row in own)
+                keys = ("greedy", f"avg@{tries}", f"pass@{tries}")
+                cells = [f"{fmean(each[key] for each in judged):.3f}" for key in keys]
+                lines.append([name, f"{step:,}", arm, str(len(own)), f"{entropy:.3f}", *cells, str(tries)])
+    return table(("policy", "steps", "arm", "seeds", "entropy", "greedy", "avg", "pass@k", "k"), lines)
+
+
 def of_authority() -> str:
     """SmolLM2's drift, and what EntroPIC can do against it, by the length of an answer."""
     lines = [
@@ -250,6 +268,7 @@ def main() -> None:
     write_between(STUDY, "tiny", of_policy("tiny")[1])
     write_between(STUDY, "gains", gains(record["runs"], FIVE_STARTS))
     write_between(STUDY, "authority of smollm2", of_authority())
+    write_between(STUDY, "language models", language_models(LANGUAGE_MODELS))
     three = [row for row in record["runs"] if row["setting"] == "three numbers" and row["arm"] in SHOWN]
     draw(three, record["window"], HERE / "long.png")
     shutil.copy(HERE / "long.png", HERE.parents[2] / "docs" / "images")
