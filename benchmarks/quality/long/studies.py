@@ -4,7 +4,7 @@ tiny: countdown, 16 problems x 16 completions a step, learning rate 1.5e-4; ever
 400 held-out problems, greedily and in 16 tries. wide: the same with numbers up to 20 and a start of its own (`wide.py`), where
 no training problem comes twice in 800 steps. smollm2: sums of two-digit numbers, as many as a CPU can do: 8 problems x 4
 completions a step, learning rate 1e-6, bf16, judged every 100 steps on 100 held-out problems, greedily and in 8 tries.
-One update per batch in both.
+One update per batch in all of them.
 """
 
 from __future__ import annotations
@@ -23,23 +23,24 @@ from entrostat.run.arguments import TINY
 
 TINY_STEPS = 600
 SUMS = {"name": TASK[0], **TASK[1], "min_digits": 2, "max_digits": 2, "max_completion_tokens": 4}
+COUNTDOWN = (
+    "eval={every: 200, problems: 400, samples: 16, ks: [1, 16]}",
+    "trainer.save_steps=200",
+    "trainer.save_total_limit=100",
+)
 POLICIES = {
     "tiny": (
         "model=tiny",
         "task=countdown",
         "threads=1",
-        "eval={every: 200, problems: 400, samples: 16, ks: [1, 16]}",
-        "trainer.save_steps=200",
-        "trainer.save_total_limit=100",
+        *COUNTDOWN,
     ),
     "wide": (
         f"model={wide.START}",
         f"task={{name: {wide.TASK.name}, high: {wide.TASK.high}}}",
         "threads=1",
         *(f"trainer.{name}={value}" for name, value in TINY.items()),
-        "eval={every: 200, problems: 400, samples: 16, ks: [1, 16]}",
-        "trainer.save_steps=200",
-        "trainer.save_total_limit=100",
+        *COUNTDOWN,
     ),
     "smollm2": (
         "model=smollm2",

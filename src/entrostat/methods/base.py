@@ -8,7 +8,7 @@ None moves the state. What a method learns, it learns once per optimizer step, f
     measure(surrogate, batch, state) -> sums      per micro-batch, before `apply`; the names are declared
     update(state, totals) -> (state, metrics)     once per optimizer step; most methods write `remember` and `report` alone
 
-So a controller steps once per optimizer step, on the exact global mean, on any number of processes. `docs/methods/writing.md`.
+So a controller steps once per optimizer step, on the exact global mean. How to write a method: `docs/methods/writing.md`.
 """
 
 from __future__ import annotations
