@@ -16,7 +16,8 @@ import entrostat as es
 from entrostat.core.control import EntropyControl
 from entrostat.core.totals import Pending
 from entrostat.errors import ConfigError
-from entrostat.methods.base import Card, Link
+from entrostat.methods.base import Link
+from entrostat.methods.record import Card
 from entrostat.methods.scopes import Top, in_top, threshold, thresholds
 from entrostat.types import TokenBatch, TokenStats
 

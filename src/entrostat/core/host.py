@@ -33,7 +33,7 @@ FIELDS = (
     "temperature",
     "group_temperatures",
 )
-"""What a method may write, besides terms; see `methods.base.Card.writes`."""
+"""What a method may write, besides terms; see `methods.record.Card.writes`."""
 
 TERMS = ("entropy", "ratio", "abs_log_ratio", "k3")
 

@@ -14,10 +14,8 @@ from entrostat.methods.archer import archer as archer
 from entrostat.methods.aspo import aspo as aspo
 from entrostat.methods.asym_grpo import asym_grpo as asym_grpo
 from entrostat.methods.bapo import bapo_balanced as bapo_balanced
-from entrostat.methods.base import Card as Card
 from entrostat.methods.base import Link as Link
 from entrostat.methods.base import MethodState as MethodState
-from entrostat.methods.base import Source as Source
 from entrostat.methods.bonus import EntropyBonus as EntropyBonus
 from entrostat.methods.bonus import entropy_bonus as entropy_bonus
 from entrostat.methods.bonus_schedules import cosine_bonus as cosine_bonus
@@ -65,6 +63,8 @@ from entrostat.methods.pass_at_k import pass_at_k as pass_at_k
 from entrostat.methods.positive_weight import positive_reweighting as positive_reweighting
 from entrostat.methods.positive_weight import positive_reweighting_staged as positive_reweighting_staged
 from entrostat.methods.qae import qae as qae
+from entrostat.methods.record import Card as Card
+from entrostat.methods.record import Source as Source
 from entrostat.methods.registry import card as card
 from entrostat.methods.registry import factory as factory
 from entrostat.methods.registry import names as names

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from entrostat.methods.authority import REQUIRES
-from entrostat.methods.base import Card, Link, Source
+from entrostat.methods.base import Link
 from entrostat.methods.chain import Chain
+from entrostat.methods.record import Card, Source
 from entrostat.methods.registry import preset, source
 
 

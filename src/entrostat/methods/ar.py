@@ -10,7 +10,8 @@ from typing import ClassVar
 
 import torch
 
-from entrostat.methods.base import Card, Link, MethodState, Source
+from entrostat.methods.base import Link, MethodState
+from entrostat.methods.record import Card, Source
 from entrostat.methods.registry import register
 from entrostat.types import Old, Surrogate, TokenBatch
 

@@ -5,9 +5,9 @@ eps = eps_high_entropy for the upper `share` of a completion's tokens by entropy
 
 from __future__ import annotations
 
-from entrostat.methods.base import Source
 from entrostat.methods.chain import Chain
 from entrostat.methods.entropy_clip import EntropyClip
+from entrostat.methods.record import Source
 from entrostat.methods.registry import one, preset
 
 

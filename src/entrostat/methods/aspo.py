@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from entrostat.methods.base import Source
 from entrostat.methods.chain import Chain
 from entrostat.methods.entropy_clip import EntropyClip
+from entrostat.methods.record import Source
 from entrostat.methods.registry import one, preset
 from entrostat.types import Form
 

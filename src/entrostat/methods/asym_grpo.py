@@ -10,8 +10,9 @@ from typing import ClassVar
 
 import torch
 
-from entrostat.methods.base import Card, Link, MethodState, Source
+from entrostat.methods.base import Link, MethodState
 from entrostat.methods.groups import check_binary, each_group
+from entrostat.methods.record import Card, Source
 from entrostat.methods.registry import register
 from entrostat.types import Rollouts
 

@@ -17,8 +17,9 @@ from torch import Tensor
 from entrostat.control import Knob
 from entrostat.control.knob import reads_effect
 from entrostat.methods.authority import REQUIRES, AuthorityLink
-from entrostat.methods.base import Card, MethodState, Source
+from entrostat.methods.base import MethodState
 from entrostat.methods.chain import Chain
+from entrostat.methods.record import Card, Source
 from entrostat.methods.registry import one, preset
 from entrostat.types import Surrogate, Term, TokenBatch
 

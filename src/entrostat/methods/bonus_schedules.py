@@ -6,9 +6,9 @@ loss - coef(step) * mean(H)
 from __future__ import annotations
 
 from entrostat.control import Cosine, Linear
-from entrostat.methods.base import Source
 from entrostat.methods.bonus import EntropyBonus
 from entrostat.methods.chain import Chain
+from entrostat.methods.record import Source
 from entrostat.methods.registry import one, preset
 
 

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from entrostat.control.targets import Band
-from entrostat.methods.base import Link, Source
+from entrostat.methods.base import Link
 from entrostat.methods.chain import Chain
+from entrostat.methods.record import Source
 from entrostat.methods.registry import as_chain, card, factory
 
 EXAMPLES: dict[str, Any] = {

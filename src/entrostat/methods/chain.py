@@ -12,7 +12,8 @@ from torch import Tensor
 from entrostat.control.base import check_measured
 from entrostat.errors import ConfigError, StateError
 from entrostat.methods.authority import change_mean, change_names, change_sums
-from entrostat.methods.base import Link, Source, Stage, outputs
+from entrostat.methods.base import Link, outputs
+from entrostat.methods.record import Source, Stage
 from entrostat.methods.scopes import threshold
 from entrostat.types import Rollouts, Summary, Surrogate, TokenBatch, Totals, Want
 

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from entrostat.errors import ConfigError
-from entrostat.methods.base import Card, Link, MethodState, Source
+from entrostat.methods.base import Link, MethodState
 from entrostat.methods.objectives import token_push
+from entrostat.methods.record import Card, Source
 from entrostat.methods.registry import register
 from entrostat.methods.scopes import mean_over
 from entrostat.stats.summarize import sum_dtype

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from entrostat.control.knob import Knob
-from entrostat.methods.base import Card, Link, MethodState, Source
+from entrostat.methods.base import Link, MethodState
 from entrostat.methods.chain import Chain
+from entrostat.methods.record import Card, Source
 from entrostat.methods.registry import one, preset
 from entrostat.types import Surrogate, TokenBatch
 

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from entrostat.errors import ConfigError
-from entrostat.methods.base import Card, Link, MethodState, Source, rewards
+from entrostat.methods.base import Link, MethodState, rewards
+from entrostat.methods.record import Card, Source
 from entrostat.methods.registry import register
 from entrostat.stats.summarize import sum_dtype
 from entrostat.types import LogpAt, Old, Summary, Surrogate, TokenBatch

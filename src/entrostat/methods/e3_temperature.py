@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from entrostat.errors import ConfigError
-from entrostat.methods.base import Card, Link, MethodState, Source
+from entrostat.methods.base import Link, MethodState
+from entrostat.methods.record import Card, Source
 from entrostat.methods.registry import register
 from entrostat.types import Summary
 

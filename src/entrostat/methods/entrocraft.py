@@ -14,8 +14,9 @@ import torch
 from entrostat.control.patterns import entrocraft_band
 from entrostat.control.targets import Band, aim
 from entrostat.errors import ConfigError, DataError
-from entrostat.methods.base import Card, Link, MethodState, Source
+from entrostat.methods.base import Link, MethodState
 from entrostat.methods.chain import Chain
+from entrostat.methods.record import Card, Source
 from entrostat.methods.registry import one, preset
 from entrostat.types import Rollouts, Summary
 

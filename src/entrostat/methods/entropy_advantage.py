@@ -11,7 +11,8 @@ from typing import ClassVar
 import torch
 
 from entrostat.control.knob import Knob
-from entrostat.methods.base import Card, Link, MethodState, Source
+from entrostat.methods.base import Link, MethodState
+from entrostat.methods.record import Card, Source
 from entrostat.methods.registry import register
 from entrostat.types import Surrogate, TokenBatch
 

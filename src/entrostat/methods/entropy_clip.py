@@ -7,7 +7,8 @@ from typing import ClassVar
 
 import torch
 
-from entrostat.methods.base import Card, Link, MethodState
+from entrostat.methods.base import Link, MethodState
+from entrostat.methods.record import Card
 from entrostat.methods.scopes import in_top
 from entrostat.types import Form, Surrogate, TokenBatch
 

@@ -8,7 +8,7 @@ import json
 import math
 from typing import Any
 
-from entrostat.methods.base import Source
+from entrostat.methods.record import Source
 
 
 def describe(value: Any) -> Any:

@@ -17,7 +17,8 @@ from typing import ClassVar, Literal
 import torch
 
 from entrostat.errors import ConfigError
-from entrostat.methods.base import Card, Link, MethodState, Source
+from entrostat.methods.base import Link, MethodState
+from entrostat.methods.record import Card, Source
 from entrostat.methods.registry import register
 from entrostat.types import Old, Summary, Surrogate, TokenBatch
 

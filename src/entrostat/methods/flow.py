@@ -23,9 +23,10 @@ from torch import Tensor
 from entrostat.control import Target
 from entrostat.control.knob import Knob
 from entrostat.methods.authority import REQUIRES, AuthorityLink
-from entrostat.methods.base import Card, MethodState, Source
+from entrostat.methods.base import MethodState
 from entrostat.methods.chain import Chain
 from entrostat.methods.holding import holding
+from entrostat.methods.record import Card, Source
 from entrostat.methods.registry import one, preset
 from entrostat.stats.summarize import sum_dtype
 from entrostat.types import Summary, Surrogate, TokenBatch

@@ -6,10 +6,10 @@ loss - coef * mean(H),  coef by `SelfTuning`
 from __future__ import annotations
 
 from entrostat.control import Initial, Knob, Target
-from entrostat.methods.base import Source
 from entrostat.methods.bonus import EntropyBonus
 from entrostat.methods.chain import Chain
 from entrostat.methods.holding import holding
+from entrostat.methods.record import Source
 from entrostat.methods.registry import one, preset
 
 

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from entrostat.control import Knob
-from entrostat.methods.base import Card, Link, MethodState, Source
+from entrostat.methods.base import Link, MethodState
+from entrostat.methods.record import Card, Source
 from entrostat.methods.registry import register
 from entrostat.methods.scopes import in_top
 from entrostat.types import MinP, Old, Surrogate, Term, TokenBatch

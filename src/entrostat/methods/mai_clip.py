@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from entrostat.control import Step, Target
 from entrostat.errors import ConfigError
-from entrostat.methods.base import Source
 from entrostat.methods.chain import Chain
 from entrostat.methods.clip_range import ADAPTIVE, ClipRange
+from entrostat.methods.record import Source
 from entrostat.methods.registry import one, preset
 
 

@@ -11,7 +11,6 @@ import re
 import sys
 from pathlib import Path
 
-from entrostat.methods.base import Source
 from entrostat.methods.cards import EXAMPLES, described
 from entrostat.methods.registry import card, names
 
@@ -48,7 +47,7 @@ def page(name: str) -> str:
         "",
         *(f"    {line}".rstrip() for line in (about.formula or about.idea).splitlines()),
         "",
-        f"Source: {_paper(source.cited)}. Defaults there: {source.defaults}. Code: `{about.file}`.",
+        f"Source: {_linked(source.cited)}. Defaults there: {source.defaults}. Code: `{about.file}`.",
         "",
         "## Knobs",
         "",
@@ -89,7 +88,7 @@ def table() -> str:
     ]
     rows = [
         f"| [`{name}`]({name}.md) | {card(name).effect} | {', '.join(described(name).stages)} | "
-        f"{_short(described(name).source)} |"
+        f"{_linked(described(name).source.name)} |"
         for name in names()
     ]
     return "\n".join([*head, *rows, "", MARK]) + "\n"
@@ -115,11 +114,7 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def _short(source: Source) -> str:
-    return source.where if source.paper == "none" else _paper(source.paper)
-
-
-def _paper(paper: str) -> str:
+def _linked(paper: str) -> str:
     return re.sub(r"(\d{4}\.\d{5})", r"[\1](https://arxiv.org/abs/\1)", paper)
 
 

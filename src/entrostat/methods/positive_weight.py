@@ -12,8 +12,9 @@ import torch
 
 from entrostat.control import Knob, Piecewise, Step, Target
 from entrostat.control.numbers import whole
-from entrostat.methods.base import Card, Link, MethodState, Source
+from entrostat.methods.base import Link, MethodState
 from entrostat.methods.chain import Chain
+from entrostat.methods.record import Card, Source
 from entrostat.methods.registry import one, preset
 from entrostat.types import Surrogate, TokenBatch
 

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from entrostat.errors import ConfigError
-from entrostat.methods.base import Card, Effects, Link, Source
+from entrostat.methods.base import Link
 from entrostat.methods.chain import Chain
+from entrostat.methods.record import Card, Effects, Source
 from entrostat.methods.settings import as_annotated
 
 _L = TypeVar("_L", bound=Link)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from entrostat.control import Knob
 from entrostat.errors import ConfigError
-from entrostat.methods.base import Source
 from entrostat.methods.chain import Chain
+from entrostat.methods.record import Source
 from entrostat.methods.registry import one, preset
 from entrostat.methods.statistic_term import StatisticTerm
 from entrostat.types import Reheated

@@ -12,8 +12,9 @@ import torch
 
 from entrostat.control import Initial, Knob, Target
 from entrostat.control.doubling import Doubling
-from entrostat.methods.base import Card, Link, MethodState, Source
+from entrostat.methods.base import Link, MethodState
 from entrostat.methods.chain import Chain
+from entrostat.methods.record import Card, Source
 from entrostat.methods.registry import one, preset
 from entrostat.methods.repo import ROUNDING
 from entrostat.types import Surrogate, TokenBatch

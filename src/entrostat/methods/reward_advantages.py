@@ -14,9 +14,10 @@ from typing import ClassVar
 
 from entrostat.control.knob import Knob
 from entrostat.methods.authority import REQUIRES, AuthorityLink
-from entrostat.methods.base import Card, MethodState, Source, outputs, rewards
+from entrostat.methods.base import MethodState, outputs, rewards
 from entrostat.methods.chain import Chain
 from entrostat.methods.groups import check_binary
+from entrostat.methods.record import Card, Source
 from entrostat.methods.registry import one, preset
 from entrostat.types import Surrogate, TokenBatch
 

@@ -6,10 +6,10 @@ loss - coef * mean(H) where H < target;  coef <- clip(coef + delta sign(target -
 from __future__ import annotations
 
 from entrostat.control import Step, Target
-from entrostat.methods.base import Source
 from entrostat.methods.bonus import EntropyBonus
 from entrostat.methods.chain import Chain
 from entrostat.methods.holding import GLOBAL_MEASUREMENT
+from entrostat.methods.record import Source
 from entrostat.methods.registry import one, preset
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from entrostat.control import Knob
-from entrostat.methods.base import Card, Link, MethodState
+from entrostat.methods.base import Link, MethodState
+from entrostat.methods.record import Card
 from entrostat.types import Statistic, Surrogate, Term, TokenBatch
 
 

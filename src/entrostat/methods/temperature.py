@@ -18,8 +18,9 @@ from typing import ClassVar
 
 from entrostat.control import Knob, SelfTuning, Target
 from entrostat.errors import ConfigError
-from entrostat.methods.base import Card, Link, MethodState, Source
+from entrostat.methods.base import Link, MethodState
 from entrostat.methods.chain import Chain
+from entrostat.methods.record import Card, Source
 from entrostat.methods.registry import one, preset
 from entrostat.types import Summary
 

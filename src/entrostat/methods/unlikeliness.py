@@ -11,8 +11,9 @@ from typing import ClassVar
 import torch
 
 from entrostat.control.knob import Knob
-from entrostat.methods.base import Card, Link, MethodState, Source
+from entrostat.methods.base import Link, MethodState
 from entrostat.methods.groups import each_group, normalized
+from entrostat.methods.record import Card, Source
 from entrostat.methods.registry import register
 from entrostat.types import Rollouts
 

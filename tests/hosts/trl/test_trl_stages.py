@@ -12,8 +12,9 @@ from trl import GRPOTrainer, RLOOTrainer
 
 import entrostat as es
 from entrostat.errors import HostError
-from entrostat.methods.base import Card, Link
+from entrostat.methods.base import Link
 from entrostat.methods.objectives import token_push
+from entrostat.methods.record import Card
 from entrostat.types import Form, Nucleus, Old
 
 pytestmark = [pytest.mark.filterwarnings("default")]
