@@ -72,6 +72,7 @@ def in_trl(folder: Path) -> tuple[dict[str, str], dict[str, Any]]:
         "reward_funcs=...": "reward_funcs=reward",
         "train_dataset=...": "train_dataset=problems",
         "GRPOConfig(...)": "GRPOConfig(**small)",
+        'GRPOConfig(output_dir="runs/trl", max_steps=50, max_completion_length=64, logging_steps=1)': "GRPOConfig(**small)",
     }
     problems = Dataset.from_list([{"prompt": prompt} for prompt in PROMPTS])
     return dots, {"model": str(folder), "reward": digits, "problems": problems, "small": small}
