@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 import sys
+from functools import cache
 from pathlib import Path
 from statistics import fmean, median, stdev
 from typing import Any
@@ -152,12 +153,19 @@ def from_target(off: list[float]) -> list[str]:
     return [f"{fmean(off):+.1%}", f"{max(map(abs, off)):.1%}", f"{within:.0%}"]
 
 
+@cache
+def runs_of(policy: str) -> list[dict[str, Any]]:
+    """The runs of a language model, which several tables show."""
+    runs: list[dict[str, Any]] = json.loads((HERE / f"{policy}.json").read_text())["runs"]
+    return runs
+
+
 def of_policy(policy: str) -> tuple[str, str]:
     """Tables of a language model's runs: each at its judged steps, with the window before; how near to its target."""
     lines, held_to, tries = [], [], TRIES[policy]
     scores = {"greedy": "greedy", f"avg@{tries}": "avg", f"pass@{tries}": f"pass@{tries}"}
     scores |= {"always": "always", "never": "never"}
-    for row in json.loads((HERE / f"{policy}.json").read_text())["runs"]:
+    for row in runs_of(policy):
         name, windows = f"{row['arm']}, seed {row['seed']}", row["windows"]
         for step, judged in row["judged"].items():
             at = int(step) // LM_WINDOW - 1
@@ -180,7 +188,7 @@ def language_models(policies: dict[str, str]) -> str:
     """Each language model's arms where its runs can be compared: at the last step that all have, and at the last of any."""
     lines = []
     for policy, name in policies.items():
-        rows, tries = json.loads((HERE / f"{policy}.json").read_text())["runs"], TRIES[policy]
+        rows, tries = runs_of(policy), TRIES[policy]
         ends = sorted({row["steps"] for row in rows})
         for step in dict.fromkeys((ends[0], ends[-1])):
             for arm in dict.fromkeys(row["arm"] for row in rows if row["steps"] >= step):
