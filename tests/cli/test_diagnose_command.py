@@ -54,6 +54,25 @@ def test_the_summary_counts_in_words_and_says_where_the_trainer_is_not_known(
     assert "trainer unknown: 1 row, step 3;" in out
 
 
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (1, "too little to judge. The log has 1 row. Rows needed: 6 for E301, E303, E304; 8 for E101, E102, E302; "),
+        (20, "nothing found. The log has 20 rows. Rows needed: 29 for E103; 30 for E104, E401; 40 for E105."),
+        (40, "nothing found\n"),
+    ],
+)
+def test_a_short_log_is_not_said_to_be_well(
+    rows: int, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = log(tmp_path / "short.jsonl", rows)
+    assert call("diagnose", str(path)) == 0
+    assert f"  {said}" in capsys.readouterr().out
+    assert call("diagnose", str(path), "--json") == 0
+    (run,) = json.loads(capsys.readouterr().out)
+    assert ("E105" in run["too_few_rows_for"]) == (rows < 40) and ("E301" in run["too_few_rows_for"]) == (rows < 6)
+
+
 def test_json_holds_what_the_text_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = log(tmp_path / "a.jsonl", frac_reward_zero_std=0.95, reward=0.01)
     assert call("diagnose", str(path), "--json") == 0

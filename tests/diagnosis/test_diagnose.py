@@ -13,7 +13,7 @@ import pytest
 
 from entrostat.diagnosis import REGISTER, diagnose
 from entrostat.diagnosis.advice import ADVICE, advice_for
-from entrostat.diagnosis.findings import SEVERITIES
+from entrostat.diagnosis.findings import FEWEST, SEVERITIES
 from entrostat.diagnosis.page import page
 from entrostat.diagnosis.plot import plot
 from entrostat.diagnosis.rules import RULES
@@ -72,6 +72,22 @@ def test_a_healthy_run_raises_no_alarm(kind: str, tmp_path: Path) -> None:
     for seed in (1, 2, 3):
         alarms = [f for f in findings_of(tmp_path, synthetic.case(kind, seed).rows) if f.severity != "remark"]
         assert not alarms, (seed, alarms)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in FAULTS if synthetic.KINDS[kind][0] in FEWEST])
+def test_too_few_rows_show_no_fault(kind: str, tmp_path: Path) -> None:
+    """What is told of a short log holds: whichever rows of a fault it has, the fault is not found in them."""
+    case = synthetic.case(kind, 1)
+    few = FEWEST[case.label] - 1
+    for first in range(0, len(case.rows) - few, max(1, len(case.rows) // 20)):
+        assert case.label not in {found.code for found in findings_of(tmp_path, case.rows[first : first + few])}
+
+
+def test_six_rows_are_enough_for_what_they_can_show(tmp_path: Path) -> None:
+    rows = rows_of(6, frac_reward_zero_std=0.95)
+    assert min(FEWEST.values()) == 6
+    assert "E301" in {found.code for found in findings_of(tmp_path, rows)}
+    assert "E301" not in {found.code for found in findings_of(tmp_path, rows[:5])}
 
 
 def test_every_kind_of_fault_has_a_run_a_rule_and_advice() -> None:

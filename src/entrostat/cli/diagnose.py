@@ -76,6 +76,8 @@ def _columns(words: list[str]) -> dict[str, str]:
 
 
 def _record(run: Run, findings: list[Finding]) -> dict[str, Any]:
+    from entrostat.diagnosis.findings import FEWEST
+
     return {
         "path": str(run.path),
         "run": run.name,
@@ -88,12 +90,14 @@ def _record(run: Run, findings: list[Finding]) -> dict[str, Any]:
         },
         "notes": [{"code": note.code, "text": note.text, "steps": list(note.steps)} for note in run.notes],
         "findings": [finding.record for finding in findings],
+        "too_few_rows_for": {code: fewest for code, fewest in FEWEST.items() if len(run) < fewest},
     }
 
 
 def _print(console: Console, run: Run, findings: list[Finding], plots: bool) -> None:
     from rich.text import Text
 
+    from entrostat.diagnosis import nothing_found
     from entrostat.diagnosis.plot import plot
     from entrostat.logs.console import shown
 
@@ -103,7 +107,7 @@ def _print(console: Console, run: Run, findings: list[Finding], plots: bool) -> 
     for note in run.notes:
         console.print(shown(f"  note: {note.text}"), style="dim")
     if not findings:
-        console.print("  nothing found")
+        console.print(f"  {nothing_found(len(run))}")
     for finding in findings:
         head = Text("\n  ")
         head.append(f"{finding.code} {finding.title}", style=_STYLES[finding.severity])

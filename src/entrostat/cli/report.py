@@ -23,6 +23,7 @@ def command(
     """
     from rich.console import Console
 
+    from entrostat.diagnosis import nothing_found
     from entrostat.report.content import content_of
     from entrostat.report.page import write_report
     from entrostat.report.visible import one_line
@@ -32,7 +33,7 @@ def command(
     page, twin = write_report(content, place)
     console = Console(soft_wrap=True)
     for run in content["runs"]:
-        found = ", ".join(f"{each['code']} {each['title']}" for each in run["findings"]) or "nothing found"
+        found = ", ".join(f"{each['code']} {each['title']}" for each in run["findings"]) or nothing_found(run["steps"])
         console.print(f"{run['label']}: {found}", highlight=False, markup=False)
     size = page.stat().st_size / 1e6
     console.print(f"page: {one_line(str(page))} ({size:.1f} MB)", highlight=False, markup=False)

@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from entrostat.diagnosis.evidence import Evidence, Facts
+from entrostat.diagnosis.findings import FEWEST
 
 
 def _at_limit(facts: Facts) -> np.ndarray | None:
@@ -29,7 +30,7 @@ def _at_limit(facts: Facts) -> np.ndarray | None:
 def at_its_limit(facts: Facts) -> Evidence | None:
     """E201: at a limit in at least half of the last half's rows."""
     limit = _at_limit(facts)
-    if limit is None or len(limit) < 10:
+    if limit is None or len(limit) < FEWEST["E201"]:
         return None
     tail = limit[len(limit) // 2 :]
     share = float(np.abs(tail).mean())
@@ -45,7 +46,7 @@ def windup(facts: Facts) -> Evidence | None:
     quarter of them; with an integral in the log, it has grown meanwhile."""
     run, limit = facts.run, _at_limit(facts)
     error = run["entropy"] - run["target"]
-    if limit is None or not np.isfinite(error).any():
+    if limit is None or len(limit) < FEWEST["E202"] or not np.isfinite(error).any():
         return None
     smooth = _smoothed(np.nan_to_num(error))
     integral = run["integral"]
@@ -80,7 +81,7 @@ def no_authority(facts: Facts) -> Evidence | None:
         return None
     steps = (float(run.steps[0]), float(run.steps[-1])) if len(run) else (0.0, 0.0)
     low, high, now = (facts.curve(name).values for name in ("authority_low", "authority_high", "predicted"))
-    if min(len(low), len(high), len(now)) >= 10 and len(low) == len(high):
+    if min(len(low), len(high), len(now)) >= FEWEST["E203"] and len(low) == len(high):
         reach, drift = float(np.median(np.abs(high - low))), float(np.median(np.abs((high + low) / 2)))
         if reach < 0.5 * drift:
             text = (
@@ -102,7 +103,7 @@ def out_of_reach(facts: Facts) -> Evidence | None:
     run = facts.run
     error = run["entropy"] - run["target"]
     rows = np.flatnonzero(np.abs(error) < 1e100)
-    if len(rows) < 20:
+    if len(rows) < FEWEST["E204"]:
         return None
     half = error[rows][len(rows) // 2 :]
     steps = run.steps[rows][len(rows) // 2 :]

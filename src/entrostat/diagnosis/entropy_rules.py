@@ -6,14 +6,13 @@ import numpy as np
 
 from entrostat.diagnosis.curve import Curve
 from entrostat.diagnosis.evidence import Evidence, Facts
-
-_FEWEST = 8
+from entrostat.diagnosis.findings import FEWEST
 
 
 def collapse(facts: Facts) -> Evidence | None:
     """E101: entropy at the end under a third of its start, and the learning gone with it."""
     entropy, outcome = facts.entropy, facts.outcome
-    if len(entropy) < _FEWEST or entropy.start <= 0 or facts.learned or facts.solved:
+    if len(entropy) < FEWEST["E101"] or entropy.start <= 0 or facts.learned or facts.solved:
         return None
     start = max(entropy.start, float(entropy.values[0]))
     share = entropy.end / start
@@ -44,7 +43,7 @@ def collapse(facts: Facts) -> Evidence | None:
 def explosion(facts: Facts) -> Evidence | None:
     """E102: entropy above two and a half times its start or lowest level, and the reward lost from there on."""
     entropy, reward = facts.entropy, facts.reward
-    if len(entropy) < _FEWEST or entropy.start <= 0:
+    if len(entropy) < FEWEST["E102"] or entropy.start <= 0:
         return None
     top = entropy.peak
     high = float(entropy.smooth[top])
@@ -75,9 +74,9 @@ def explosion(facts: Facts) -> Evidence | None:
 
 def rising_while_reward_falls(facts: Facts) -> Evidence | None:
     """E103: over the last half, entropy up and reward down, each beyond its error."""
-    entropy, reward = facts.entropy.last(0.5), facts.reward.last(0.5)
-    if min(len(entropy), len(reward)) < 15 or explosion(facts) is not None:
+    if min(len(facts.entropy), len(facts.reward)) < FEWEST["E103"] or explosion(facts) is not None:
         return None
+    entropy, reward = facts.entropy.last(0.5), facts.reward.last(0.5)
     up, up_error = entropy.trend()
     down, down_error = reward.trend()
     span = float(np.ptp(facts.reward.smooth))
@@ -92,7 +91,7 @@ def exhausted(facts: Facts) -> Evidence | None:
     """E104: R = -a exp(H) + b fits, the entropy is nearly spent, and what it could still buy is small (2505.22617, eq. 1)."""
     run = facts.run
     both = np.isfinite(run["entropy"]) & np.isfinite(run["reward"])
-    if both.sum() < 30 or not facts.outcome.gained:
+    if both.sum() < FEWEST["E104"] or not facts.outcome.gained:
         return None
     fit = fit_law(Curve(run.steps[both], run["entropy"][both]), Curve(run.steps[both], run["reward"][both]))
     a, b, explained, left = fit["a"], fit["b"], fit["explained"], fit["left"]
@@ -130,7 +129,7 @@ def swings(facts: Facts) -> Evidence | None:
     """E105: the entropy, less its slow course or its target, repeats itself with a period of 5 rows to a quarter of the run."""
     run, entropy = facts.run, facts.entropy
     n = len(entropy)
-    if n < 40:
+    if n < FEWEST["E105"]:
         return None
     target = run["target"][np.isfinite(run["entropy"])]
     wave = entropy.values - (target if np.isfinite(target).all() else _slow(entropy.values))

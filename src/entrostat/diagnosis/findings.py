@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from entrostat.logs.records import counted
+
 SEVERE, WARNING, REMARK = "severe", "warning", "remark"
 """Severities: the run is lost or its numbers are wrong; something to look at; good to know."""
 
@@ -193,3 +195,41 @@ REGISTER: Mapping[str, Entry] = {
     ),
 }
 """Everything that can be found, by code: 1xx the entropy, 2xx the controller, 3xx the training, 4xx the measurement."""
+
+FEWEST: Mapping[str, int] = {
+    "E101": 8,
+    "E102": 8,
+    "E103": 29,
+    "E104": 30,
+    "E105": 40,
+    "E201": 10,
+    "E202": 15,
+    "E203": 10,
+    "E204": 20,
+    "E301": 6,
+    "E302": 8,
+    "E303": 6,
+    "E304": 6,
+    "E305": 10,
+    "E401": 30,
+    "E402": 10,
+    "E403": 16,
+}
+"""Rows below which a code is never found, whatever they hold. The others are read from the reader's notes, at any length."""
+
+
+def nothing_found(rows: int) -> str:
+    """What is said of a run of so many rows without findings."""
+    if not (short := too_few(rows)):
+        return "nothing found"
+    return f"nothing found. {short}" if rows >= min(FEWEST.values()) else f"too little to judge. {short}"
+
+
+def too_few(rows: int) -> str:
+    """The codes that so many rows are too few for, as a sentence; empty where they are enough for all."""
+    codes: dict[int, list[str]] = {}
+    for code, fewest in sorted(FEWEST.items(), key=lambda each: each[1]):
+        if rows < fewest:
+            codes.setdefault(fewest, []).append(code)
+    needed = "; ".join(f"{fewest} for {', '.join(own)}" for fewest, own in codes.items())
+    return f"The log has {counted(rows, 'row')}. Rows needed: {needed}." if needed else ""

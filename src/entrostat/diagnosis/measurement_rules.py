@@ -7,12 +7,13 @@ import math
 import numpy as np
 
 from entrostat.diagnosis.evidence import Evidence, Facts
+from entrostat.diagnosis.findings import FEWEST
 
 
 def noisy(facts: Facts) -> Evidence | None:
     """E401: the noise of one row is a sixth of the level or more, and most of all that the curve shows."""
     entropy = facts.entropy
-    if len(entropy) < 30:
+    if len(entropy) < FEWEST["E401"]:
         return None
     level, total = abs(float(np.median(entropy.values))), float(entropy.values.std())
     if total == 0 or level == 0 or entropy.noise < level / 6 or entropy.noise < 0.6 * total:
@@ -31,7 +32,7 @@ def not_sampled(facts: Facts) -> Evidence | None:
     run = facts.run
     gap = run["surprisal"] - run["entropy"]
     gap = gap[np.abs(gap) < 1e100]
-    if len(gap) >= 10:
+    if len(gap) >= FEWEST["E402"]:
         mean, error = float(gap.mean()), float(gap.std(ddof=1) / math.sqrt(len(gap)))
         level = float(np.nanmean(run["entropy"]))
         if abs(mean) > max(6 * error, 0.05 * level, 1e-3):
@@ -42,7 +43,7 @@ def not_sampled(facts: Facts) -> Evidence | None:
             steps = (float(run.steps[0]), float(run.steps[-1]))
             return Evidence(0.9, text, steps, "surprisal", {"gap": mean, "error": error})
     centered = facts.curve("centered")
-    if len(centered) >= 10:
+    if len(centered) >= FEWEST["E402"]:
         mean, error = float(centered.values.mean()), float(centered.values.std(ddof=1) / math.sqrt(len(centered)))
         if abs(mean) > max(8 * error, 0.01):
             text = (
@@ -57,7 +58,7 @@ def not_sampled(facts: Facts) -> Evidence | None:
 def units_change(facts: Facts) -> Evidence | None:
     """E403: one step by a factor that stays: far beyond the noise, with a flat course on either side, the reward unmoved."""
     entropy = facts.entropy
-    if len(entropy) < 16 or entropy.values.min() <= 0:
+    if len(entropy) < FEWEST["E403"] or entropy.values.min() <= 0:
         return None
     log = np.log(entropy.values)
     jumps = np.diff(log)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from entrostat.diagnosis.evidence import Evidence, Facts
+from entrostat.diagnosis.findings import FEWEST
 from entrostat.logs.records import counted
 
 
@@ -12,7 +13,7 @@ def no_signal(facts: Facts) -> Evidence | None:
     """E301: most groups of the last third have no spread, and not because all is solved."""
     share = facts.no_spread
     column = facts.curve("no_spread") if len(facts.curve("no_spread")) else facts.curve("reward_std")
-    if not (share >= 0.7 and len(column) >= 6) or dead(facts) is not None:
+    if not (share >= 0.7 and len(column) >= FEWEST["E301"]) or dead(facts) is not None:
         return None
     tail = column.last(1 / 3)
     steps = (float(tail.steps[0]), float(tail.steps[-1]))
@@ -34,7 +35,7 @@ def dead(facts: Facts) -> Evidence | None:
     long, in a run that did not get there by solving everything."""
     reward = facts.reward
     gradient = facts.curve("grad_norm") if len(facts.curve("grad_norm")) else facts.curve("loss")
-    if len(gradient) < 8 or facts.solved:
+    if len(gradient) < FEWEST["E302"] or facts.solved:
         return None
     rows = min(reward.zeros_at_end(), gradient.zeros_at_end()) if len(reward) else 0
     least = max(8, len(reward) // 50)
@@ -58,7 +59,7 @@ def dead(facts: Facts) -> Evidence | None:
 def length_collapse(facts: Facts) -> Evidence | None:
     """E303: the completions are a quarter or less of what they were, and the reward did not gain by it."""
     length, share = facts.curve("length"), facts.shrunk
-    if len(length) < 6 or not share <= 0.25 or facts.learned:
+    if len(length) < FEWEST["E303"] or not share <= 0.25 or facts.learned:
         return None
     outcome = facts.outcome
     tiny = length.end < 8
@@ -77,7 +78,7 @@ def length_collapse(facts: Facts) -> Evidence | None:
 def length_explosion(facts: Facts) -> Evidence | None:
     """E304: most completions are cut at the limit; or they grew to two and a half times, and the reward did not."""
     length, cut = facts.curve("length"), facts.curve("truncated")
-    if len(cut) >= 6:
+    if len(cut) >= FEWEST["E304"]:
         tail = cut.last(1 / 3)
         share = float(tail.values.mean())
         if share >= 0.6 and not facts.solved:
@@ -103,7 +104,7 @@ def gradient_spike(facts: Facts) -> Evidence | None:
     """E305: a gradient a hundred times its median, beyond what it reaches elsewhere; severe where the reward was lost."""
     values, steps = facts.run["grad_norm"], facts.run.steps
     gradient = facts.curve("grad_norm")
-    if len(gradient) < 10:
+    if len(gradient) < FEWEST["E305"]:
         return None
     infinite = np.flatnonzero(np.isinf(values))
     if len(infinite):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from entrostat.diagnosis import diagnose
+from entrostat.diagnosis.findings import FEWEST, too_few
 from entrostat.errors import ConfigError, DataError
 from entrostat.logs import Run, read
 from entrostat.logs.read import CONFIG
@@ -92,6 +93,8 @@ def _run(run: Run, label: str) -> dict[str, Any]:
         "first": _plain(run.steps[0]) if len(run) else None,
         "last": _plain(run.steps[-1]) if len(run) else None,
         "findings": [_plain(finding.record) for finding in diagnose(run)],
+        "judged": len(run) >= min(FEWEST.values()),
+        "too_few": too_few(len(run)),
         "notes": [one_line(note.text, 400) for note in run.notes],
         "columns": columns,
         "config": _flat(run.config),

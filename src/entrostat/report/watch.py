@@ -13,7 +13,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from entrostat.diagnosis import Finding, diagnose
+from entrostat.diagnosis import Finding, diagnose, nothing_found
 from entrostat.errors import EntrostatError
 from entrostat.logs import Run, read
 from entrostat.report.visible import one_line
@@ -82,7 +82,7 @@ def frame(runs: list[tuple[Run, list[Finding]]], width: int, height: int) -> Gro
     parts: list[Any] = []
     room = max(height // max(len(runs), 1) - 8, 8)
     for run, findings in runs[-3:]:
-        parts += [headline(run), plot(run, min(width, 110), min(room, 16)), *told(findings)]
+        parts += [headline(run), plot(run, min(width, 110), min(room, 16)), *told(findings, len(run))]
     return Group(*parts)
 
 
@@ -140,10 +140,10 @@ def plot(run: Run, width: int, height: int) -> Text:
     return text
 
 
-def told(findings: list[Finding]) -> list[Text]:
-    """Findings, two lines each; how many more there are."""
+def told(findings: list[Finding], rows: int) -> list[Text]:
+    """Findings of so many rows, two lines each; how many more there are."""
     if not findings:
-        return [Text("nothing found", style="green")]
+        return [Text(nothing_found(rows), style="dim")]
     lines = []
     for finding in findings[:_SHOWN]:
         line = Text(f"{finding.code} {finding.title}: ", style=_STYLES.get(finding.severity, ""))

@@ -44,9 +44,12 @@ function verdict(content) {
   const host = document.getElementById("verdict"), list = el("div", { class: "findings" });
   for (const [index, run] of content.runs.entries()) {
     if (!run.findings.length) {
-      list.append(el("article", { class: "card finding" }, el("div", { class: "title" }, el("span", { class: "badge fine" }, "nothing found"),
-        el("h3", {}, content.runs.length > 1 ? run.label : "No rule found a fault")),
-        el("p", {}, "None of the signatures of failure shows in the columns that this log has. That is no proof of health: a log without reward, length or gradient hides much.")));
+      const [kind, badge, title] = run.judged ? ["fine", "nothing found", "No rule found a fault"] : ["remark", "too few rows", "Too little to judge"];
+      const text = "None of the signatures of failure shows in the columns that this log has. That is no proof of health: a log without reward, length or gradient hides much.";
+      list.append(el("article", { class: "card finding" }, el("div", { class: "title" }, el("span", { class: `badge ${kind}` }, badge),
+        el("h3", {}, content.runs.length > 1 ? run.label : title)),
+        run.judged ? el("p", {}, text) : null,
+        run.too_few ? el("p", {}, run.too_few) : null));
     }
     for (const finding of run.findings) list.append(found(finding, content.runs.length > 1 ? run.label : "", index));
     for (const text of run.problems) list.append(el("article", { class: "card finding remark" }, el("p", {}, text)));
