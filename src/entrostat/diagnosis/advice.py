@@ -56,10 +56,10 @@ ADVICE: Mapping[str, Mapping[str, str]] = {
         "verl": "`+entrostat.method.limits=[-4,4]`",
     },
     "E202": {
-        _ANY: "Stop the integral while the output is at its limit (anti-windup); this project's PI does "
-        "unless `anti_windup=False`",
-        "trl": "`es.PI(..., anti_windup=True)`",
-        "verl": "`+entrostat.method.anti_windup=True`",
+        _ANY: "Stop the integral while the output is at its limit (anti-windup). `PI` does so by default; "
+        "the method `entropic` does not, as in its authors' code",
+        "trl": "`es.entropic(target, anti_windup=True)`, `es.PI(..., anti_windup=True)`",
+        "verl": "`+entrostat.method.name=entropic +entrostat.method.anti_windup=True`",
     },
     "E203": {
         _ANY: "Choose a method that acts on more tokens (`flow`, `hold`), or raise the learning rate; "

@@ -72,8 +72,8 @@ REGISTER: Mapping[str, Entry] = {
     "E101": Entry(
         "entropy collapse",
         SEVERE,
-        "The entropy fell to a small part of what it was, and the learning stopped with it: reward flat or falling, the gradient "
-        "or the groups with spread gone, or the completions short.",
+        "The entropy fell to a small part of what it was, and learning stopped with it: the reward is flat or falls, the "
+        "gradient is gone, all rewards of a group agree, or the completions are short.",
         "Entropy near zero, and the reward no longer rises",
     ),
     "E102": Entry(
@@ -91,7 +91,8 @@ REGISTER: Mapping[str, Entry] = {
     "E104": Entry(
         "entropy exhausted",
         REMARK,
-        "The reward has followed R = -a exp(H) + b, and little entropy is left: by that law the reward is near its ceiling b.",
+        "The reward R has followed the entropy H by R = -a exp(H) + b, and little entropy is left: by that law the reward is "
+        "near its ceiling b.",
         "The reward flattens as the entropy nears zero",
     ),
     "E105": Entry(
@@ -116,8 +117,9 @@ REGISTER: Mapping[str, Entry] = {
     "E203": Entry(
         "no authority",
         WARNING,
-        "What the output can command per step is small beside the drift, or the output moved and the entropy did not answer.",
-        "The output moves, the entropy does not care",
+        "The most that the output can change per step is small beside what training changes by itself (the drift), or the "
+        "output moved and the entropy did not.",
+        "The output moves, the entropy does not follow",
     ),
     "E204": Entry(
         "target out of reach",
@@ -128,7 +130,7 @@ REGISTER: Mapping[str, Entry] = {
     "E301": Entry(
         "no signal",
         WARNING,
-        "In most groups all rewards are equal, so their advantages are 0 and nothing is learnt from them.",
+        "In most groups all rewards are equal, so their advantages are 0 and nothing is learned from them.",
         "`frac_reward_zero_std` near 1, the loss near 0, the reward stands still",
     ),
     "E302": Entry(
@@ -140,13 +142,13 @@ REGISTER: Mapping[str, Entry] = {
     "E303": Entry(
         "length collapse",
         SEVERE,
-        "The completions shrank to a few tokens, and the reward did not rise by it.",
+        "The completions shrank to a few tokens, and the reward did not rise with that.",
         "Completions become very short",
     ),
     "E304": Entry(
         "length explosion",
         WARNING,
-        "The completions grew to several times their length, or run into their limit, and the reward did not rise by it.",
+        "The completions grew to several times their length, or run into their limit, and the reward did not rise with that.",
         "Completions grow to the limit",
     ),
     "E305": Entry(
@@ -158,14 +160,14 @@ REGISTER: Mapping[str, Entry] = {
     "E401": Entry(
         "batch too small for its curve",
         REMARK,
-        "Most of what the entropy's curve shows from step to step is the noise of the batch, not the policy.",
-        "The entropy's curve is a band of noise",
+        "Most of what the curve of the entropy shows from step to step is noise of the batch, not a change of the policy.",
+        "The curve of the entropy is a band of noise",
     ),
     "E402": Entry(
-        "measured is not sampled",
+        "measured policy is not the one that samples",
         SEVERE,
-        "The tokens were not sampled from the distribution whose entropy is measured: on average, surprisal must equal entropy, "
-        "and the centered discriminator must be 0.",
+        "The tokens were not sampled from the distribution whose entropy is measured. If they were, surprisal (-log p of the "
+        "sampled tokens) would equal the entropy on average, and `token_entropy/D` would be 0.",
         "Surprisal and entropy differ; the predicted change is off",
     ),
     "E403": Entry(

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+from textwrap import fill
+
 from entrostat.diagnosis.advice import ADVICE
 from entrostat.diagnosis.findings import REGISTER
 
 _INTRODUCTION = """# Troubleshooting
 
-Find what you see; the code leads to what it means and what to do. `entrostat diagnose LOG` finds it for you
-([how](diagnose.md)). This page is made from the register of findings.
+This page leads from what you see in a run, such as a flat reward or a collapsed entropy, to what it means and which settings of
+TRL or verl to change. It works for any GRPO-like run, with or without Entrostat.
+
+`entrostat diagnose` reads your log and says which of these faults it has ([how](diagnose.md)):
+
+```bash
+entrostat diagnose trainer_state.json
+```
+
+Every fault has a code and a severity: *severe* (the run is lost, or its numbers are wrong), *warning* (look at it) or *remark*
+(good to know). In the settings below, `es.` is `import entrostat as es`.
+
+* The *entropy* is that of the next token, averaged over the tokens of a batch.
+* The *controller* is the part of Entrostat that compares the entropy with its target. Its *output* is the number that pushes the
+  entropy, for instance the coefficient of an entropy bonus; `entropy_control/output` logs it, and `saturated` is 1 or -1 while it
+  is at a limit.
+* A *group* is the completions of one prompt. If all its rewards are equal, its advantages are 0.
 
 ## What you see
 """
@@ -29,12 +46,20 @@ def page() -> str:
             "",
             f'### <a id="{code.lower()}"></a>{code} {entry.title}',
             "",
-            f"*{entry.severity.capitalize()}.* {entry.meaning}",
+            _wrapped(f"*{entry.severity.capitalize()}.* {entry.meaning}"),
         ]
-        lines += ["", f"{advice['any']}."]
-        settings = [f"* {name}: {advice[key]}" for key, name in (("trl", "TRL"), ("verl", "verl")) if key in advice]
+        lines += ["", _wrapped(f"**What to do.** {advice['any']}.")]
+        settings = [
+            _wrapped(f"* {name}: {advice[key]}", "  ")
+            for key, name in (("trl", "TRL"), ("verl", "verl"))
+            if key in advice
+        ]
         lines += ["", *settings] if settings else []
     return "\n".join(lines) + "\n"
+
+
+def _wrapped(text: str, indent: str = "") -> str:
+    return fill(text, 130, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 if __name__ == "__main__":
