@@ -119,10 +119,18 @@ def _entrostat(words: list[str]) -> None:
 
 
 def _short(name: str, options: list[str]) -> list[str]:
-    """The same words so that they take no time: a training run is resolved only, a policy of bandits takes ten steps."""
+    """The same words so that they take no time: a training run is resolved only, a policy of bandits takes ten steps.
+
+    Its folder is then its own: what other blocks read of that name is a whole run.
+    """
     if name == "train" and "--dry-run" not in options:
         return [*options, "--dry-run"]
-    return [*options, "steps=10"] if "plant=tabular" in options else options
+    if "plant=tabular" not in options:
+        return options
+    if "--out" in options:
+        place = options.index("--out")
+        options = options[:place] + options[place + 2 :]
+    return [*options, "steps=10"]
 
 
 def _parsed(name: str, words: list[str]) -> None:
