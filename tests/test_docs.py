@@ -82,3 +82,12 @@ def test_pages_show_what_was_measured(folder: Path, monkeypatch: pytest.MonkeyPa
     report = runpy.run_path(str(folder / "report.py"))
     record = json.loads((folder / "results.json").read_text())
     assert (folder / "README.md").read_text() == report["page"](record)
+
+
+def test_the_page_shows_the_plants() -> None:
+    folder = ROOT / "benchmarks" / "quality"
+    shown = runpy.run_path(str(folder / "plants.py"))["as_table"]
+    cases = json.loads((folder / "plants.json").read_text())["cases"]
+    assert shown(cases) in (ROOT / "docs" / "self_tuning_measured.md").read_text(), (
+        "python benchmarks/quality/plants.py --table"
+    )
