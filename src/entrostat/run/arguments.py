@@ -74,7 +74,7 @@ def trl_arguments(config: RunConfig, checkpoints: Path) -> Any:
     """
     from trl import GRPOConfig, RLOOConfig
 
-    from entrostat.hosts.trl.trainer import check_settings
+    from entrostat.hosts.trl.checks import check_settings
 
     kind: Any = GRPOConfig if config.algorithm == "grpo" else RLOOConfig
     _check(kind, config.trainer)

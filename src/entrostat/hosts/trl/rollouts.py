@@ -20,10 +20,16 @@ TEMPERED = "entrostat_tempered"
 
 def identify(host: Any, output: dict[str, Any]) -> None:
     """Write down which rows answer one prompt."""
+    own = own_rows(host, output)
+    each = host.num_generations if host.model.training else getattr(host, "num_generations_eval", host.num_generations)
+    output[GROUPS] = torch.arange(own.start, own.stop, device=output["completion_ids"].device) // each
+
+
+def own_rows(host: Any, output: dict[str, Any]) -> slice:
+    """This process's rows among those of all."""
     rows = len(output["completion_ids"])
     first = host.accelerator.process_index * rows
-    each = host.num_generations if host.model.training else getattr(host, "num_generations_eval", host.num_generations)
-    output[GROUPS] = torch.arange(first, first + rows, device=output["completion_ids"].device) // each
+    return slice(first, first + rows)
 
 
 def score(
@@ -57,8 +63,7 @@ def score(
     )
     changed = control.score(rollouts, counted=host.accelerator.is_main_process)
     advantages = kept_advantages(changed, mean)
-    first = host.accelerator.process_index * len(mask)
-    own = advantages[first : first + len(mask)].to(output["advantages"].dtype)
+    own = advantages[own_rows(host, output)].to(output["advantages"].dtype)
     if own.dim() == 2:
         output[ADVANTAGES] = own
     else:

@@ -1,0 +1,78 @@
+"""A micro-batch of TRL as methods see it, and the statistics of the policy that sampled, which travel with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from entrostat.core.control import EntropyControl
+from entrostat.hosts.trl.rollouts import ADVANTAGES, GROUPS, REWARDS, TEMPERED
+from entrostat.methods import Chain
+from entrostat.types import Old, TokenBatch, TokenStats, Want
+
+_OLD = "entrostat_old/"
+"""Keys of those statistics: each with its place in `_in_order`."""
+
+
+def batch_of(
+    inputs: dict[str, Any], stats: TokenStats, logp: Tensor, old: Iterable[Want], with_tokens: bool = False
+) -> TokenBatch:
+    """Values measured in fp32, the importance ratio and the gradient of `logp` TRL's own.
+
+    Args:
+        old: names of the statistics that may have travelled with the batch.
+        with_tokens: the tokens and prompts themselves, too, for a record of them.
+    """
+    mask = inputs["completion_mask"]
+    if "tool_mask" in inputs:
+        mask = mask * inputs["tool_mask"]
+    measured = stats.need("logp").detach()
+    own = replace(stats, logp=measured + (logp - logp.detach()))
+    before = inputs.get("old_per_token_logps")
+    if before is not None:
+        before = measured - (logp.detach() - before)
+    told = _identity(inputs) if with_tokens else {}
+    advantages = inputs.get(ADVANTAGES, inputs["advantages"])
+    rewards, groups, tempered = (inputs.get(key) for key in (REWARDS, GROUPS, TEMPERED))
+    return TokenBatch(own, advantages, mask, before, rewards, groups, _received(inputs, old), tempered, **told)
+
+
+def current_wants(control: EntropyControl) -> frozenset[Want]:
+    """Statistics of the policy being trained; where ratios are 1 the old policy's are these."""
+    return frozenset(want.of if isinstance(want, Old) else want for want in control.wants)
+
+
+def old_wants(method: Chain) -> frozenset[Want]:
+    """Statistics of the policy that sampled, besides its log-probabilities."""
+    return frozenset(want.of for want in method.requires if isinstance(want, Old) and want.of != "logp")
+
+
+def sent(stats: TokenStats, old: Iterable[Want]) -> dict[str, Tensor]:
+    """Those statistics as entries of TRL's batch."""
+    return {f"{_OLD}{index}": stats.need(want) for index, want in enumerate(_in_order(old))}
+
+
+def _received(inputs: dict[str, Any], old: Iterable[Want]) -> TokenStats | None:
+    """The inverse of `sent`; None where they were not measured."""
+    keys = {want: f"{_OLD}{index}" for index, want in enumerate(_in_order(old))}
+    found = {want: inputs[key] for want, key in keys.items() if key in inputs}
+    if not found:
+        return None
+    named: dict[str, Any] = {want: value for want, value in found.items() if isinstance(want, str)}
+    extra = {want: value for want, value in found.items() if not isinstance(want, str)}
+    return TokenStats(**({"logp": inputs.get("old_per_token_logps")} | named), extra=extra)
+
+
+def _in_order(wants: Iterable[Want]) -> list[Want]:
+    return sorted(wants, key=str)
+
+
+def _identity(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Which tokens and prompts a micro-batch holds, for a record of them."""
+    if "completion_ids" not in inputs:
+        return {}
+    prompts = zip(inputs["prompt_ids"], inputs["prompt_mask"].bool(), strict=True)
+    return {"ids_BT": inputs["completion_ids"], "prompts_B": [ids[mask] for ids, mask in prompts]}
