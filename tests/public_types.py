@@ -5,6 +5,7 @@ None of them is a `Nobody`, so mypy must find each line wrong, and an ignored er
 """
 
 import entrostat as es
+from entrostat.trl import controlled
 
 
 class Nobody:
@@ -113,3 +114,8 @@ refuse(es.ulorl)  # type: ignore[arg-type]
 refuse(es.unlikeliness)  # type: ignore[arg-type]
 refuse(es.w_reinforce)  # type: ignore[arg-type]
 refuse(es.wapo)  # type: ignore[arg-type]
+
+# Targets in words, and the import that comes to mind first, are no errors.
+es.hold(target="0.75 * initial")
+es.flow(target="initial")
+refuse(controlled)  # type: ignore[arg-type]

@@ -122,3 +122,8 @@ def test_errors_are_also_the_errors_they_replace() -> None:
         (es.NotInstalled, ImportError),
     ):
         assert issubclass(kind, stdlib) and issubclass(kind, es.EntrostatError)
+
+
+def test_trl_is_imported_by_the_name_that_it_has() -> None:
+    pytest.importorskip("trl")
+    assert importlib.import_module("entrostat.trl").controlled is es.trl.controlled

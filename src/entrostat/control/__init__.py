@@ -13,7 +13,7 @@ from entrostat.control.pi import PI, P, PIState
 from entrostat.control.schedules import Constant, Cosine, Initial, Linear, Oscillating, Piecewise, Schedule
 from entrostat.control.self_tuning import SelfTuning, SelfTuningState
 from entrostat.control.step import Step, StepState
-from entrostat.control.targets import Band, Target
+from entrostat.control.targets import Band, Target, TargetLike
 
 __all__ = [
     "PI",
@@ -34,6 +34,7 @@ __all__ = [
     "Step",
     "StepState",
     "Target",
+    "TargetLike",
     "decrease_increase_decrease",
     "entrocraft_band",
     "hold_then_decay",

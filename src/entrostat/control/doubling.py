@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from entrostat.control.base import Action, check_measured
 from entrostat.control.numbers import flag, number
-from entrostat.control.targets import Band, Target, aim, check_target
+from entrostat.control.targets import Band, Target, aim, as_target
 from entrostat.errors import ConfigError
 
 
@@ -48,7 +48,7 @@ class Doubling:
     action: Action | None = None
 
     def __post_init__(self) -> None:
-        check_target(self.target)
+        object.__setattr__(self, "target", as_target(self.target))
         for name in ("start", "smallest", "largest"):
             object.__setattr__(self, name, number(name, getattr(self, name)))
         object.__setattr__(self, "both_signs", flag("both_signs", self.both_signs))

@@ -47,6 +47,7 @@ class Band:
 
 
 Target: TypeAlias = Level | Schedule | Band
+TargetLike: TypeAlias = Target | str  # "initial" and "0.75 * initial" are an `Initial` in words
 
 
 @dataclass(frozen=True)

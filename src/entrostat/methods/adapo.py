@@ -5,8 +5,9 @@ eps_high doubles below the target and halves above it
 
 from __future__ import annotations
 
-from entrostat.control import Initial, Target
+from entrostat.control import Initial, TargetLike
 from entrostat.control.doubling import Doubling
+from entrostat.control.targets import as_target
 from entrostat.methods.chain import Chain
 from entrostat.methods.clip_range import ADAPTIVE, ClipRange
 from entrostat.methods.record import Source
@@ -24,7 +25,7 @@ from entrostat.methods.registry import one, preset
     notes=ADAPTIVE,
 )
 def adapo(
-    target: Target = Initial(),  # noqa: B008  # frozen
+    target: TargetLike = Initial(),  # noqa: B008  # frozen
     start: float = 0.28,
     smallest: float = 0.05,
     largest: float = 2.0,
@@ -37,4 +38,4 @@ def adapo(
         start, smallest, largest: the upper clip at first and at its limits.
         eps_low: the lower clip.
     """
-    return one("adapo", ClipRange(Doubling(target, start, smallest, largest, both_signs=False), eps_low))
+    return one("adapo", ClipRange(Doubling(as_target(target), start, smallest, largest, both_signs=False), eps_low))

@@ -15,8 +15,9 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from entrostat.control import PI, Target
+from entrostat.control import PI, TargetLike
 from entrostat.control.knob import Knob
+from entrostat.control.targets import as_target
 from entrostat.methods.authority import REQUIRES, AuthorityLink
 from entrostat.methods.base import MethodState
 from entrostat.methods.chain import Chain
@@ -108,7 +109,7 @@ class Entropic(AuthorityLink):
     effect="holds",
 )
 def entropic(
-    target: Target,
+    target: TargetLike,
     kp: float = 1.0,
     ki: float = 0.01,
     threshold: float = 0.95,
@@ -129,5 +130,5 @@ def entropic(
         controller: replaces the PI controller and its target.
     """
     if controller is None:
-        controller = PI(target, kp, ki, limits, anti_windup=anti_windup, integral_read=integral_read)
+        controller = PI(as_target(target), kp, ki, limits, anti_windup=anti_windup, integral_read=integral_read)
     return one("entropic", Entropic(controller, select, threshold, normalizer))

@@ -20,7 +20,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from entrostat.control import Target
+from entrostat.control import TargetLike
 from entrostat.control.knob import Knob
 from entrostat.methods.authority import REQUIRES, AuthorityLink
 from entrostat.methods.base import MethodState
@@ -151,7 +151,7 @@ class Flow(AuthorityLink):
     effect="holds",
 )
 def flow(
-    target: Target,
+    target: TargetLike,
     settling: float | None = None,
     kp: float | None = None,
     ki: float | None = None,

@@ -5,7 +5,7 @@ loss - coef * mean(H),  coef by `SelfTuning`
 
 from __future__ import annotations
 
-from entrostat.control import Initial, Knob, Target
+from entrostat.control import Initial, Knob, TargetLike
 from entrostat.methods.bonus import EntropyBonus
 from entrostat.methods.chain import Chain
 from entrostat.methods.holding import holding
@@ -22,7 +22,7 @@ from entrostat.methods.registry import one, preset
     effect="holds",
 )
 def hold(
-    target: Target = Initial(0.75),  # noqa: B008 it is a constant
+    target: TargetLike = Initial(0.75),  # noqa: B008 it is a constant
     settling: float | None = None,
     kp: float | None = None,
     ki: float | None = None,

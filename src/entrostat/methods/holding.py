@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from entrostat.control import PI, Knob, SelfTuning, Target
+from entrostat.control import PI, Knob, SelfTuning, TargetLike
+from entrostat.control.targets import as_target
 from entrostat.errors import ConfigError
 
 GLOBAL_MEASUREMENT = (
@@ -12,7 +13,7 @@ GLOBAL_MEASUREMENT = (
 
 
 def holding(
-    target: Target,
+    target: TargetLike,
     settling: float | None,
     kp: float | None,
     ki: float | None,
@@ -23,7 +24,7 @@ def holding(
     if controller is not None:
         return controller
     if kp is None and ki is None:
-        return SelfTuning(target, 30.0 if settling is None else settling, limits)
+        return SelfTuning(as_target(target), 30.0 if settling is None else settling, limits)
     if settling is None:
-        return PI(target, kp or 0.0, ki or 0.0, limits)
+        return PI(as_target(target), kp or 0.0, ki or 0.0, limits)
     raise ConfigError(f"settling={settling} beside kp={kp}, ki={ki}: fixed gains have a settling time of their own")

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from entrostat.control import Step, Target
+from entrostat.control import Step, TargetLike
+from entrostat.control.targets import as_target
 from entrostat.errors import ConfigError
 from entrostat.methods.chain import Chain
 from entrostat.methods.clip_range import ADAPTIVE, ClipRange
@@ -23,7 +24,7 @@ from entrostat.methods.registry import one, preset
     effect="holds",
     notes=ADAPTIVE,
 )
-def mai_clip(target: Target = 0.3, eps: float = 0.6, delta: float = 0.25, k_max: float = 2.5) -> Chain:
+def mai_clip(target: TargetLike = 0.3, eps: float = 0.6, delta: float = 0.25, k_max: float = 2.5) -> Chain:
     """Clip the ratio to [1 - eps, 1 / (1 - eps) + k], where k steps up below the target entropy and down above.
 
     Args:
@@ -35,4 +36,4 @@ def mai_clip(target: Target = 0.3, eps: float = 0.6, delta: float = 0.25, k_max:
     if not 0 < eps < 1 or k_max <= 0:
         raise ConfigError(f"eps must lie in (0, 1) and k_max above 0, got {eps!r} and {k_max!r}")
     base = 1 / (1 - eps) - 1
-    return one("mai_clip", ClipRange(Step(target, delta, (base, base + k_max), base, gated=False), eps))
+    return one("mai_clip", ClipRange(Step(as_target(target), delta, (base, base + k_max), base, gated=False), eps))

@@ -10,8 +10,9 @@ from typing import ClassVar
 
 import torch
 
-from entrostat.control import Knob, Piecewise, Step, Target
+from entrostat.control import Knob, Piecewise, Step, TargetLike
 from entrostat.control.numbers import whole
+from entrostat.control.targets import as_target
 from entrostat.methods.base import Link, MethodState
 from entrostat.methods.chain import Chain
 from entrostat.methods.record import Card, Source
@@ -51,7 +52,7 @@ class PositiveWeight(Link):
 
 
 @preset(_SOURCE, effect="holds")
-def positive_reweighting(target: Target = 0.2, rate: float = 0.05, weight: Knob | None = None) -> Chain:
+def positive_reweighting(target: TargetLike = 0.2, rate: float = 0.05, weight: Knob | None = None) -> Chain:
     """Weigh correct samples less while the entropy is below its target.
 
     Args:
@@ -59,7 +60,7 @@ def positive_reweighting(target: Target = 0.2, rate: float = 0.05, weight: Knob 
         rate: change of the weight per optimizer step.
         weight: replaces the rule by a number, a schedule or a controller.
     """
-    rule = Step(target, rate, (0.0, 1.0), 0.0, gated=False) if weight is None else weight
+    rule = Step(as_target(target), rate, (0.0, 1.0), 0.0, gated=False) if weight is None else weight
     return one("positive_reweighting", PositiveWeight(rule))
 
 

@@ -10,8 +10,9 @@ from typing import ClassVar
 
 import torch
 
-from entrostat.control import Initial, Knob, Target
+from entrostat.control import Initial, Knob, TargetLike
 from entrostat.control.doubling import Doubling
+from entrostat.control.targets import as_target
 from entrostat.methods.base import Link, MethodState
 from entrostat.methods.chain import Chain
 from entrostat.methods.record import Card, Source
@@ -53,7 +54,7 @@ class RepoR(Link):
     notes=(ROUNDING,),
 )
 def repo_r(
-    target: Target = Initial(),  # noqa: B008  # frozen
+    target: TargetLike = Initial(),  # noqa: B008  # frozen
     start: float = 0.01,
     smallest: float = 1e-4,
     largest: float = 1.0,
@@ -67,5 +68,5 @@ def repo_r(
         smallest, largest: sizes of zeta between which it is doubled and halved; beyond the smallest it changes its sign.
         zeta: replaces the rule by a number, a schedule or another controller.
     """
-    rule = Doubling(target, start, smallest, largest) if zeta is None else zeta
+    rule = Doubling(as_target(target), start, smallest, largest) if zeta is None else zeta
     return one("repo_r", RepoR(rule))

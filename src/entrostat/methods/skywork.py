@@ -5,7 +5,8 @@ loss - coef * mean(H) where H < target;  coef <- clip(coef + delta sign(target -
 
 from __future__ import annotations
 
-from entrostat.control import Step, Target
+from entrostat.control import Step, TargetLike
+from entrostat.control.targets import as_target
 from entrostat.methods.bonus import EntropyBonus
 from entrostat.methods.chain import Chain
 from entrostat.methods.holding import GLOBAL_MEASUREMENT
@@ -27,7 +28,7 @@ from entrostat.methods.registry import one, preset
     effect="holds",
 )
 def skywork(
-    target: Target = 0.2, delta: float = 1e-4, limits: tuple[float, float] = (0.0, 5e-3), start: float = 0.0
+    target: TargetLike = 0.2, delta: float = 1e-4, limits: tuple[float, float] = (0.0, 5e-3), start: float = 0.0
 ) -> Chain:
     """Skywork-OR1 (AEC): an entropy bonus below the target, whose coefficient moves by delta each step.
 
@@ -37,4 +38,4 @@ def skywork(
         limits: lowest and highest coefficient.
         start: coefficient before the first measurement.
     """
-    return one("skywork", EntropyBonus(Step(target, delta, limits, start)))
+    return one("skywork", EntropyBonus(Step(as_target(target), delta, limits, start)))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from entrostat.control import Knob
-from entrostat.control.targets import Target, aim, check_target
+from entrostat.control.targets import Target, aim, as_target
 from entrostat.methods.base import Link, MethodState
 from entrostat.methods.record import Card, Source
 from entrostat.methods.registry import register
@@ -57,7 +57,7 @@ class Stare(Link):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_target(self.target)
+        object.__setattr__(self, "target", as_target(self.target))
 
     @torch.no_grad()
     def measure(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Mapping[str, Tensor]:

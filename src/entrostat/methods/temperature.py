@@ -16,7 +16,8 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from entrostat.control import Knob, SelfTuning, Target
+from entrostat.control import Knob, SelfTuning, TargetLike
+from entrostat.control.targets import as_target
 from entrostat.errors import ConfigError
 from entrostat.methods.base import Link, MethodState
 from entrostat.methods.chain import Chain
@@ -78,7 +79,7 @@ class Temperature(Link):
     effect="holds",
 )
 def temperature(
-    target: Target,
+    target: TargetLike,
     settling: float = 15.0,
     rate: float = 0.01,
     limits: tuple[float, float] = (0.25, 4.0),
@@ -95,5 +96,5 @@ def temperature(
     """
     if controller is None:
         # The temperature acts at once: no momentum lies between the output and the entropy.
-        controller = SelfTuning(target, settling, (-5.0, 5.0), momentum=0.0)
+        controller = SelfTuning(as_target(target), settling, (-5.0, 5.0), momentum=0.0)
     return one("temperature", Temperature(controller, rate, limits))
