@@ -1,4 +1,4 @@
-"""The tables of docs/statistics.md, from the results: `python benchmarks/statistics/table.py`."""
+"""The tables of docs/statistics.md, from the results: `python benchmarks/speed/token_statistics_table.py`."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 SIDES = {
-    ("forward", "ours"): "all statistics, no gradient: ours",
-    ("forward", "product"): "the matrix product alone, over the same tiles",
-    ("forward", "log_softmax"): "full logits and log_softmax alone, no statistics",
-    ("forward", "full"): "log_softmax on full logits, and the statistics from it",
-    ("step", "ours"): "forward and backward: ours",
-    ("step", "recomputed"): "ours, with no logits kept for the backward",
-    ("step", "products"): "the three matrix products alone, over the same tiles",
-    ("step", "full"): "full logits",
-    ("step", "trl"): "TRL's fused head",
+    ("forward", "ours"): "no gradient: ours",
+    ("forward", "product"): "no gradient: the matrix product alone",
+    ("forward", "log_softmax"): "no gradient: full logits and log_softmax alone",
+    ("forward", "full"): "no gradient: full logits and all statistics",
+    ("step", "ours"): "step: ours",
+    ("step", "recomputed"): "step: ours with `kept_mb=0`",
+    ("step", "products"): "step: its three matrix products alone",
+    ("step", "full"): "step: full logits",
+    ("step", "trl"): "step: TRL's fused head",
 }
 
 
@@ -26,7 +26,7 @@ def tables(results: dict[str, Any]) -> list[str]:
 
 
 def sides(rows: dict[tuple[str, str, int], dict[str, Any]]) -> str:
-    lines = ["| | 1 thread [s] | 2 threads [s] | memory [MB] |", "| --- | --- | --- | --- |"]
+    lines = ["| what is timed | 1 thread [s] | 2 threads [s] | memory [MB] |", "| --- | --- | --- | --- |"]
     for (case, side), text in SIDES.items():
         one, two = (rows[case, side, threads] for threads in (1, 2))
         lines.append(f"| {text} | {one['seconds']:.3f} | {two['seconds']:.3f} | {two['extra_mb']:,.0f} |")
@@ -43,14 +43,14 @@ def bounds(rows: dict[tuple[str, str, int], dict[str, Any]]) -> str:
         return float((ours["extra_mb"] - less) / (full["extra_mb"] - less))
 
     lines = [
-        ("no gradient: full logits' time over ours", "at least 2.5", lambda n: over("forward", "full", "ours", n)),
-        ("no gradient: our time over the product's", "at most 1.15", lambda n: over("forward", "ours", "product", n)),
-        ("step: full logits' time over ours", "at least 1.5", lambda n: over("step", "full", "ours", n)),
-        ("step: our time over that of TRL's fused head", "at most 1", lambda n: over("step", "ours", "trl", n)),
-        ("step: our memory over that of full logits", "at most 0.1", lambda n: memory(n, without=False)),
-        ("the same without the gradients that both return", "", lambda n: memory(n, without=True)),
+        ("no gradient: full logits over ours", "at least 2.5", lambda n: over("forward", "full", "ours", n)),
+        ("no gradient: ours over the product", "at most 1.15", lambda n: over("forward", "ours", "product", n)),
+        ("step: full logits over ours", "at least 1.5", lambda n: over("step", "full", "ours", n)),
+        ("step: ours over TRL's fused head", "at most 1", lambda n: over("step", "ours", "trl", n)),
+        ("step, memory: ours over full logits", "at most 0.1", lambda n: memory(n, without=False)),
+        ("the same without the gradients", "", lambda n: memory(n, without=True)),
     ]
-    header = ["| | set as a bound | 1 thread | 2 threads |", "| --- | --- | --- | --- |"]
+    header = ["| ratio | goal | 1 thread | 2 threads |", "| --- | --- | --- | --- |"]
     body = [f"| {text} | {bound} | {value(1):.2f} | {value(2):.2f} |" for text, bound, value in lines]
     return "\n".join(header + body).replace("|  |", "| |") + "\n"
 
