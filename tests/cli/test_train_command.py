@@ -49,6 +49,8 @@ def test_a_run_from_start_to_figure_and_no_second_one_over_it(
         "step 2/2  entropy 0.",
         "held-out avg@2",
         f"run folder: {out}",
+        "held-out solved in every try",
+        f"next: entrostat diagnose {out}; entrostat report {out}",
     ):
         assert part in printed
     run = Run.load(out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -76,6 +77,13 @@ class Child:
     def last_words(self) -> str:
         """The end of what it printed."""
         return "\n".join(self.log.read_text(errors="replace").strip().splitlines()[-8:])
+
+
+def check_installed() -> None:
+    """Ask for what a run needs before its folder is made: the error of a child comes with folders that hold nothing."""
+    for name in ("datasets", "trl", "matplotlib"):
+        if importlib.util.find_spec(name) is None:
+            raise ModuleNotFoundError(name, name=name)
 
 
 def follow(starts: Starts, at_once: int) -> Generator[tuple[str, dict[str, Any] | None]]:

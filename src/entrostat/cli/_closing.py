@@ -11,6 +11,9 @@ from rich.text import Text
 
 from entrostat.cli._text import shown
 
+# What `eval/always` and its like are called in words: shares of the problems.
+TRIES = {"always": "solved in every try", "sometimes": "solved in some tries", "never": "solved in no try"}
+
 
 def closing_table(summaries: Mapping[str, Mapping[str, Any]]) -> Table:
     """Runs side by side."""
@@ -42,7 +45,7 @@ def _facts(summary: Mapping[str, Any]) -> dict[str, str]:
             kind = (
                 name.removeprefix("train/") + " on training problems"
                 if name.startswith("train/")
-                else f"held-out {name}"
+                else f"held-out {TRIES.get(name, name)}"
             )
             shown[f"{kind}, start -> end"] = _arrow(start.get(name), end[name], 2)
     if (seconds := summary.get("train_seconds")) is not None:

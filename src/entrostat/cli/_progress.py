@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -52,6 +53,8 @@ class View:
             return
         self.console.print(closing_table({outcome.folder.name: outcome.summary}))
         self.note(f"run folder: {outcome.folder}")
+        place = shlex.quote(str(outcome.folder))
+        self.note(f"next: entrostat diagnose {place}; entrostat report {place}")
 
 
 class Silent(View):

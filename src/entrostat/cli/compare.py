@@ -37,6 +37,7 @@ def command(
 
     Stopped with Ctrl-C, or by anything else, the same command goes on where it was.
     """
+    from entrostat.cli._children import check_installed
     from entrostat.cli._settings import for_new_run
     from entrostat.cli._text import console as make_console
     from entrostat.core.specification import build_method, with_default_target
@@ -52,6 +53,7 @@ def command(
     for arm in arms:  # a wrong option ends this before the first run
         named = for_new_run([*words, *arm.settings]).method
         build_method(named.name, with_default_target(named.name, named.options))
+    check_installed()
     folder = out or default_path("compare")
     console = make_console()
     with claim(folder):

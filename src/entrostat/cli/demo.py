@@ -24,7 +24,7 @@ def command(
     """Show what control does: plain GRPO and entropy held at a target, side by side in two processes."""
     from rich.columns import Columns
 
-    from entrostat.cli._children import Child, follow
+    from entrostat.cli._children import Child, check_installed, follow
     from entrostat.cli._closing import closing_table
     from entrostat.cli._progress import live, views_for
     from entrostat.cli._settings import for_new_run
@@ -42,6 +42,7 @@ def command(
     places = {name: folder / name.replace(" ", "-") for name in methods}
     for place in places.values():
         check_free(place)
+    check_installed()
     console = make_console()
     console.print(f"{config.steps} steps of {PLAIN} and of {HELD}, in two processes; the first step takes a moment")
     starts = {name: partial(Child, places[name], [*words, "threads=1", *method]) for name, method in methods.items()}

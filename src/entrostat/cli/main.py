@@ -19,7 +19,7 @@ import typer
 
 import entrostat.cli
 from entrostat import __version__
-from entrostat.cli import _interrupt
+from entrostat.cli import _help, _interrupt
 from entrostat.errors import ConfigError, EntrostatError
 
 app = typer.Typer(
@@ -42,7 +42,9 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Shown by `--help`; `main` takes `--debug` out before this, so that it may stand anywhere."""
 
@@ -51,7 +53,8 @@ for _module in pkgutil.iter_modules(entrostat.cli.__path__):
     if _module.name != "main" and not _module.name.startswith("_"):
         _command = importlib.import_module(f"entrostat.cli.{_module.name}").command
         # In the list of commands the first clause, which a line of 80 columns can hold.
-        app.command(_module.name, short_help=re.split(r"[:;.]\s", f"{_command.__doc__} ")[0])(_command)
+        _short = re.split(r"[:;.]\s", f"{_command.__doc__} ")[0]
+        app.command(_module.name, cls=_help.Command, short_help=_short, epilog=_help.epilog(_module.name))(_command)
 
 
 OWN = ("", "entrostat")

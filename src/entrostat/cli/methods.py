@@ -7,7 +7,9 @@ from typing import Annotated
 import typer
 
 
-def command(name: Annotated[str | None, typer.Argument(help="Show one method in full.")] = None) -> None:
+def command(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Show one method in full.")] = None,
+) -> None:
     """List the methods: what they do to the entropy, at which stage, where they work; with NAME, one in full."""
     from rich.console import Console
 
@@ -45,6 +47,8 @@ def _hosts(name: str) -> list[str]:
 
 
 def _card(console: object, name: str) -> None:
+    import textwrap
+
     from rich.console import Console
     from rich.text import Text
 
@@ -54,7 +58,10 @@ def _card(console: object, name: str) -> None:
     about = described(name)
 
     def line(text: str = "") -> None:
-        console.print(Text(text))
+        """Whole where it is piped; on a terminal broken between words, under what it continues."""
+        indent = " " * (4 if text.startswith(" ") else 11)
+        broken = textwrap.wrap(text, min(console.width, 100), subsequent_indent=indent, break_long_words=False)
+        console.print(Text("\n".join(broken) if console.is_terminal and text != about.formula else text))
 
     line(f"{about.name}: {about.idea}")
     line()

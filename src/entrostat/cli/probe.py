@@ -14,7 +14,7 @@ def command(
     prompts: Annotated[int, typer.Option(min=1, help="Prompts in the batch.")] = 32,
     completions: Annotated[int, typer.Option(min=2, help="Completions of each.")] = 8,
     methods: Annotated[str | None, typer.Option(help="Names, separated by commas [default: all].")] = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the prompts and the sampling.")] = 0,
     batch: Annotated[Path | None, typer.Option(help="A batch that was saved, in place of a model and a task.")] = None,
     save: Annotated[Path | None, typer.Option(help="Keep the batch's numbers in this file.")] = None,
     json_out: Annotated[Path | None, typer.Option("--json", help="Write everything shown, and more, as JSON.")] = None,
@@ -22,15 +22,15 @@ def command(
     """Sample one batch and look at it through every method: entropy, who moves it, authority over drift, tokens touched."""
     from rich.console import Console
 
-    from entrostat.errors import ConfigError
     from entrostat.methods import names
     from entrostat.methods.cards import example
+    from entrostat.methods.registry import source
     from entrostat.run.folder import write_json
     from entrostat.run.probe import load_batch, probe, sample_batch, save_batch, statistics_of
 
     chosen = [name.strip() for name in methods.split(",")] if methods else names()
-    if unknown := [name for name in chosen if name not in names()]:
-        raise ConfigError(f"unknown method {unknown[0]!r}: entrostat methods lists them")
+    for name in chosen:
+        source(name)  # refuses one that is unknown
     if batch is not None:
         looked_at = load_batch(batch)
     else:

@@ -72,7 +72,7 @@ class Watch:
             self._say(
                 "identified",
                 f"{self.name!r}: what its output does to the entropy cannot be told from noise (gain "
-                f"{metrics['gain']:.2g}, standard error {metrics['gain_sd']:.2g} nats per step and unit of output); "
+                f"{metrics['gain']:.2g}, standard error {metrics['gain_sd']:.2g} nats per step and unit of effort); "
                 "cautious gains stay in use. Larger batches make the measurement less noisy",
             )
         if self._lasts("silent", not standard.get("tokens/positive") and not standard.get("tokens/negative"), SILENT):

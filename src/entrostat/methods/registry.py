@@ -78,4 +78,4 @@ def _check(name: str) -> None:
     if name not in _FACTORIES:
         close = difflib.get_close_matches(str(name), _FACTORIES, n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
-        raise ConfigError(f"unknown method {name!r}{hint}: choose from {names()}")
+        raise ConfigError(f"unknown method {name!r}{hint}: choose from {', '.join(names())}")

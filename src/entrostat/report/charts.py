@@ -118,7 +118,10 @@ def controller(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
                 tint: dict[str, Any] = {"color": 0 if key == "gain" else 1} if len(runs) == 1 else {}
                 style = tint | {"hidden": len(runs) > 1 and key != "gain"}
                 inner.append(_line(index, text, *extremes(run.steps, values), **style))
-    learnt = "Gain: nats per step and unit of output. Drift: nats per step without control."
+    learnt = (
+        "Gain: nats per step and unit of effort, a quarter of what the output's limits span. "
+        "Drift: nats per step without control."
+    )
     return [
         _chart("controller", "The controller's output and its parts", "output", series, note),
         _chart("learnt", "What the controller has learnt", "estimate", inner, learnt),
