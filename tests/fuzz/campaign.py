@@ -109,7 +109,7 @@ def configurations(count: int, seed: int = SEED) -> Outcome:
     from entrostat.core.yaml_file import dump
     from entrostat.methods import names
     from entrostat.run.config import load_config
-    from entrostat.run.train import resolve
+    from entrostat.run.resolve import resolve
 
     found = Outcome()
     with tempfile.TemporaryDirectory() as place:

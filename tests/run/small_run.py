@@ -8,7 +8,8 @@ from typing import Any
 
 from entrostat.run.config import load_config
 from entrostat.run.folder import claim
-from entrostat.run.train import Outcome, resolve, train
+from entrostat.run.resolve import resolve
+from entrostat.run.train import Outcome, train
 
 SMALL = (
     "steps=6",

@@ -21,7 +21,8 @@ from entrostat.run import checkpoints
 from entrostat.run.config import load_config
 from entrostat.run.folder import claim
 from entrostat.run.record import Run
-from entrostat.run.train import resolve, train
+from entrostat.run.resolve import resolve
+from entrostat.run.train import train
 
 pytestmark = [pytest.mark.filterwarnings(each) for each in THIRD_PARTY]
 PLAIN = ("eval.problems=0", "trainer.save_steps=2", "trainer.save_total_limit=3")

@@ -10,7 +10,7 @@ from run.small_run import THIRD_PARTY
 from entrostat.errors import ConfigError
 from entrostat.run.arguments import complete
 from entrostat.run.config import load_config
-from entrostat.run.train import resolve
+from entrostat.run.resolve import resolve
 from entrostat.tasks import load_task
 
 pytestmark = [pytest.mark.filterwarnings(each) for each in THIRD_PARTY]

@@ -47,7 +47,8 @@ def command(
     if not (resume or dry_run):
         check_free(folder)  # before the heavy imports
 
-    from entrostat.run.train import resolve, train
+    from entrostat.run.resolve import resolve
+    from entrostat.run.train import train
 
     with own_settings(resume):
         config = resolve(config)

@@ -85,7 +85,8 @@ def _probe(words: list[str], out: Path | None, amplitude: float | None) -> Path:
     folder = out or default_path("probe")
     check_free(folder)
 
-    from entrostat.run.train import resolve, train
+    from entrostat.run.resolve import resolve
+    from entrostat.run.train import train
 
     config, size = probe_overrides(config, steps, amplitude)
     config = resolve(config)

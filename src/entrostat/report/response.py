@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -38,48 +39,16 @@ def response_figure(
     heights = [2.0, 1.0] + ([1.0] if reward else [])
     figure = Figure(figsize=(8, 1.2 + 1.5 * sum(heights)), dpi=110, layout="constrained")
     axes = figure.subplots(len(heights), 1, sharex=True, gridspec_kw={"height_ratios": heights})
-    steps = range(len(measured))
-    axes[0].plot(steps, measured, color=COLORS[0], linewidth=1.2, label="measured")
-    if target:
-        axes[0].plot(steps, target, color="black", linewidth=1.2, linestyle=(0, (2, 2)), label="target")
-    if numbers is not None and target:
-        low, high = ([wanted + side * numbers.band for wanted in target] for side in (-1, 1))
-        axes[0].fill_between(steps, low, high, color="gray", alpha=0.25, linewidth=0, label="settled")
-        if numbers.settling is not None:
-            axes[0].axvline(numbers.settling, color=COLORS[2], linewidth=1.2)
-            axes[0].annotate(
-                f"settled after {numbers.settling}",
-                (numbers.settling, 0.55),
-                xycoords=("data", "axes fraction"),
-                textcoords="offset points",
-                xytext=(4, 0),
-                color=COLORS[2],
-            )
-    axes[0].set_ylabel("policy entropy\n[nats per token]")
-    axes[0].legend(loc="best", frameon=False)
-    axes[1].plot(steps, output, color=COLORS[1], linewidth=1.2)
-    axes[1].axhline(0, color="gray", linewidth=0.8)
-    axes[1].set_ylabel("controller's\noutput")
-    for limit in limits or ():
-        if min(output) <= limit <= max(output):
-            axes[1].axhline(limit, color=COLORS[1], linewidth=0.8, linestyle=":")
+    _entropy(axes[0], measured, target, numbers)
+    _output(axes[1], output, limits or ())
     if reward:
-        axes[2].plot(steps, reward, linewidth=0.6, alpha=0.3, color=COLORS[0])
-        axes[2].plot(steps, smoothed(reward), linewidth=1.4, color=COLORS[0])
+        axes[2].plot(range(len(reward)), reward, linewidth=0.6, alpha=0.3, color=COLORS[0])
+        axes[2].plot(range(len(reward)), smoothed(reward), linewidth=1.4, color=COLORS[0])
         axes[2].set_ylabel("reward")
     for step, words in (events or {}).items():
         for each in axes:
             each.axvline(step, color=COLORS[3], linewidth=0.9, linestyle="--")
-        axes[0].annotate(
-            words,
-            (step, 0.97),
-            xycoords=("data", "axes fraction"),
-            textcoords="offset points",
-            xytext=(3, 0),
-            va="top",
-            fontsize=8,
-            color=COLORS[3],
-        )
+        _beside(axes[0], words, (step, 0.97), xytext=(3, 0), va="top", fontsize=8, color=COLORS[3])
     for each in axes:
         each.grid(alpha=0.25, linewidth=0.6)
         each.spines[["top", "right"]].set_visible(False)
@@ -88,3 +57,34 @@ def response_figure(
     with saving(Path(path)):
         figure.savefig(path)
     return Path(path)
+
+
+def _entropy(axes: Any, measured: Sequence[float], target: Sequence[float], numbers: Response | None) -> None:
+    """The curve and its target, with the band and the step from which the curve stays in it."""
+    steps = range(len(measured))
+    axes.plot(steps, measured, color=COLORS[0], linewidth=1.2, label="measured")
+    if target:
+        axes.plot(steps, target, color="black", linewidth=1.2, linestyle=(0, (2, 2)), label="target")
+    if numbers is not None and target:
+        low, high = ([wanted + side * numbers.band for wanted in target] for side in (-1, 1))
+        axes.fill_between(steps, low, high, color="gray", alpha=0.25, linewidth=0, label="settled")
+        if numbers.settling is not None:
+            axes.axvline(numbers.settling, color=COLORS[2], linewidth=1.2)
+            words = f"settled after {numbers.settling}"
+            _beside(axes, words, (numbers.settling, 0.55), xytext=(4, 0), color=COLORS[2])
+    axes.set_ylabel("policy entropy\n[nats per token]")
+    axes.legend(loc="best", frameon=False)
+
+
+def _output(axes: Any, output: Sequence[float], limits: Sequence[float]) -> None:
+    axes.plot(range(len(output)), output, color=COLORS[1], linewidth=1.2)
+    axes.axhline(0, color="gray", linewidth=0.8)
+    axes.set_ylabel("controller's\noutput")
+    for limit in limits:
+        if min(output) <= limit <= max(output):
+            axes.axhline(limit, color=COLORS[1], linewidth=0.8, linestyle=":")
+
+
+def _beside(axes: Any, words: str, at: tuple[float, float], **style: Any) -> None:
+    """Words beside a step, at a share of the panel's height."""
+    axes.annotate(words, at, xycoords=("data", "axes fraction"), textcoords="offset points", **style)

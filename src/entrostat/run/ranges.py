@@ -180,7 +180,14 @@ def _upper(arguments: Any) -> float:
 
 
 def check(arguments: Any, trainer: Mapping[str, Any]) -> None:
-    """Refuse names that nothing answers to, and what is not installed."""
+    """Refuse what a run decides itself, names that nothing answers to, what is not installed, batches that cannot be."""
+    _check_decided(trainer)
+    _check_integrations(trainer.get("report_to"))
+    _check_installed(arguments, trainer)
+    _check_batches(arguments)
+
+
+def _check_decided(trainer: Mapping[str, Any]) -> None:
     if (strategy := trainer.get("save_strategy", "steps")) != "steps":
         raise ConfigError(
             f"trainer.save_strategy: checkpoints come every trainer.save_steps steps; use 'steps', got {strategy!r}"
@@ -197,7 +204,9 @@ def check(arguments: Any, trainer: Mapping[str, Any]) -> None:
         raise ConfigError("trainer.sync_ref_model: there is no reference policy to synchronize while trainer.beta is 0")
     if (weights := trainer.get("reward_weights")) is not None and len(weights) != 1:
         raise ConfigError(f"trainer.reward_weights: a run has one reward, so one weight; got {len(weights)}")
-    asked = trainer.get("report_to")
+
+
+def _check_integrations(asked: Any) -> None:
     for name in [asked] if isinstance(asked, str) else asked or []:
         if name not in INTEGRATIONS:
             raise ConfigError(
@@ -211,6 +220,9 @@ def check(arguments: Any, trainer: Mapping[str, Any]) -> None:
             raise ConfigError(f"trainer.report_to: {name!r} is not installed: pip install {package}")
         if name == "tensorboard" and find_spec("tensorboard") is None and find_spec("tensorboardX") is None:
             raise ConfigError("trainer.report_to: 'tensorboard' is not installed: pip install tensorboard")
+
+
+def _check_installed(arguments: Any, trainer: Mapping[str, Any]) -> None:
     for key, package in {"use_vllm": "vllm", "use_liger_kernel": "liger_kernel", "deepspeed": "deepspeed"}.items():
         if trainer.get(key) and find_spec(package) is None:
             raise ConfigError(
@@ -219,6 +231,9 @@ def check(arguments: Any, trainer: Mapping[str, Any]) -> None:
     for key in ("use_transformers_continuous_batching", "use_transformers_paged"):
         if trainer.get(key) and arguments.device.type == "cpu":
             raise ConfigError(f"trainer.{key}: its paged attention needs a GPU: leave it out")
+
+
+def _check_batches(arguments: Any) -> None:
     accelerator = arguments.accelerator_config
     if accelerator.dispatch_batches or "num_steps" in (accelerator.gradient_accumulation_kwargs or {}):
         raise ConfigError(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from entrostat.core.config import Named, blame
 from entrostat.errors import ConfigError, DataError
 from entrostat.run import checkpoints, fits
 from entrostat.run.config import RunConfig
@@ -27,7 +26,8 @@ from entrostat.run.folder import (
     write_json,
     write_text,
 )
-from entrostat.tasks.base import Problem
+from entrostat.run.resolve import checked_task
+from entrostat.run.trainer import build_trainer, training_problems
 
 
 class Progress(Protocol):
@@ -48,47 +48,6 @@ class Outcome:
     step: int
     finished: bool
     summary: Mapping[str, Any]
-
-
-def resolve(config: RunConfig) -> RunConfig:
-    """The configuration with every default filled in, everything in it checked.
-
-    Raises:
-        ConfigError: a key or a value is wrong; the message names the dotted key.
-    """
-    from entrostat.core.specification import build_method, with_default_target
-    from entrostat.run.arguments import BUILT_IN, complete, trl_arguments
-    from entrostat.run.quiet import quiet
-
-    options = with_default_target(config.method.name, config.method.options)
-    chain = build_method(config.method.name, options)
-    task = checked_task(config)
-    posed = fits.problems(task, config)
-    vocabulary, context = fits.policy(config.model)
-    if config.model in BUILT_IN:
-        fits.alphabet(posed, config)
-    if vocabulary is not None:
-        fits.target(chain, vocabulary)
-    fits.suppressed(config, vocabulary)
-    with quiet():
-        trainer = complete(config, task)
-        threads = config.threads or (1 if config.model in BUILT_IN else None)  # more threads do not make it faster
-        method = _named(config.method.name, options)
-        resolved = config.model_copy(update={"method": method, "trainer": trainer, "threads": threads})
-        fits.clip(chain, trl_arguments(resolved, Path(CHECKPOINTS)))
-    fits.machine(resolved)
-    fits.length(resolved, context)
-    return resolved
-
-
-def checked_task(config: RunConfig) -> Any:
-    """The task; `ConfigError` where it refuses its options."""
-    from entrostat.tasks import load_task
-
-    try:
-        return load_task(config.task.name, **config.task.options)
-    except (ConfigError, DataError) as error:
-        raise blame("task", config.task.options, error) from error
 
 
 def train(config: RunConfig, folder: Path, progress: Progress, allow: Collection[str] = ()) -> Outcome:
@@ -166,8 +125,6 @@ def _train(
     allow: Collection[str],
     environment: dict[str, Any],
 ) -> Outcome:
-    import torch
-
     from entrostat.core.specification import build_method
     from entrostat.run.arguments import BUILT_IN
     from entrostat.run.callbacks import Evaluate, Record, StopOnSignal
@@ -178,13 +135,7 @@ def _train(
     if config.model in BUILT_IN:
         fits.alphabet(problems, config)
     changed = _changes(config, found, problems, policy, progress, allow)
-    with saving(folder):  # nothing is written before all of this fits together
-        write_text(folder / CONFIG, config.to_yaml())
-        write_json(folder / ENVIRONMENT, environment | {"threads": torch.get_num_threads()})
-        (folder / SUMMARY).unlink(missing_ok=True)
-    if changed:
-        with (folder / CHANGES).open("a") as file:
-            file.write(json.dumps({"step": found.step, "changed": changed}, default=str) + "\n")
+    _write_settings(config, folder, environment, found.step, changed)  # not before all of this fits together
     done = found.step if found.newest else -1
     prompts = MetricsFile(folder / PROMPTS, done) if config.predict.every and config.predict.prompts else None
     metrics = MetricsFile(folder / METRICS, done)
@@ -198,7 +149,7 @@ def _train(
             starting=lambda: trainer is None,
         ):
             trainer = build_trainer(
-                config, folder, policy, task, method, prompts.append if prompts else None, problems, changed
+                config, folder, policy, task, method, problems, prompts.append if prompts else None, changed
             )
             if config.tokens.every and trainer.accelerator.is_main_process:
                 trainer.entropy_control.recorder = _recorder(config, folder, policy, max(done, 0))
@@ -238,6 +189,21 @@ def _changes(
     return changed
 
 
+def _write_settings(
+    config: RunConfig, folder: Path, environment: Mapping[str, Any], step: int, changed: Mapping[str, Any]
+) -> None:
+    """What the run goes by from `step` on; a summary of an earlier end is no longer true."""
+    import torch
+
+    with saving(folder):
+        write_text(folder / CONFIG, config.to_yaml())
+        write_json(folder / ENVIRONMENT, {**environment, "threads": torch.get_num_threads()})
+        (folder / SUMMARY).unlink(missing_ok=True)
+    if changed:
+        with (folder / CHANGES).open("a") as file:
+            file.write(json.dumps({"step": step, "changed": changed}, default=str) + "\n")
+
+
 def _recorder(config: RunConfig, folder: Path, policy: Any, done: int) -> Any:
     from entrostat.attribution import TokenRecorder
 
@@ -261,75 +227,6 @@ def _conclude(config: RunConfig, folder: Path, step: int) -> Outcome:
     summary = identity | summarize(metrics) | {"train_seconds": round(metrics[-1]["elapsed"], 1)}
     write_json(folder / SUMMARY, summary)
     return Outcome(folder, step, True, summary)
-
-
-def training_problems(config: RunConfig, folder: Path, task: Any) -> list[Problem]:
-    """The problems of the whole run, in order; those of a shorter run are their beginning."""
-    from entrostat.run.arguments import prompts_needed, trl_arguments
-
-    needed = prompts_needed(trl_arguments(config, folder / CHECKPOINTS), config.steps)
-    problems: list[Problem] = task.problems("train", min(needed, config.train_problems or needed), config.seed)
-    return problems
-
-
-def build_trainer(
-    config: RunConfig,
-    folder: Path,
-    policy: Any,
-    task: Any,
-    method: Any,
-    on_prompts: Callable[..., None] | None = None,
-    problems: Sequence[Problem] | None = None,
-    changed: Collection[str] = (),
-) -> Any:
-    """TRL's trainer under control, with the prompts of the whole run in the order in which it takes them.
-
-    Args:
-        problems: those of `training_problems`, by default.
-        changed: names of settings that differ from those of the checkpoint to go on from.
-    """
-    from datasets import Dataset
-    from transformers import PrinterCallback
-    from trl import GRPOTrainer, RLOOTrainer
-
-    from entrostat.hosts.trl.prediction import predicted
-    from entrostat.hosts.trl.trainer import controlled
-    from entrostat.run.arguments import prompts_needed, trl_arguments
-    from entrostat.run.exact import exactly_resumable
-    from entrostat.run.identity import identity
-    from entrostat.tasks import score_all
-
-    arguments = trl_arguments(config, folder / CHECKPOINTS)
-    needed = prompts_needed(arguments, config.steps)
-    if problems is None:
-        problems = training_problems(config, folder, task)
-    # One pass over an explicit list, never a second epoch: TRL's sampler would not shuffle it alike after a resume.
-    rows = [index % len(problems) for index in range(needed)]
-
-    def reward(completions: list[str], problem: list[int], log_metric: Any = None, **_: Any) -> list[float]:
-        scored = score_all(task, [problems[index] for index in problem], completions)
-        for reason, count in scored.failed.items() if log_metric else ():
-            log_metric(f"scoring/{reason}", count / len(completions))
-        return scored.values
-
-    reward.__name__ = task.name
-    base: type = GRPOTrainer if config.algorithm == "grpo" else RLOOTrainer
-    if config.predict.every:
-        asked = config.predict
-        base = predicted(base, asked.every, asked.nodes, asked.visited_states, on_prompts)
-    # Under other settings of the method its state is loaded by the run, which knows that they may differ.
-    how: Any = "fresh" if any(name.startswith("method.") for name in changed) else "require"
-    trainer: Any = exactly_resumable(
-        controlled(base, method, resume_state=how), identity(config, problems, policy.model), changed
-    )(
-        model=policy.model,
-        processing_class=policy.tokenizer,
-        reward_funcs=reward,
-        train_dataset=Dataset.from_dict({"prompt": [problems[i].prompt for i in rows], "problem": rows}),
-        args=arguments,
-    )
-    trainer.remove_callback(PrinterCallback)
-    return trainer
 
 
 def _evaluation(config: RunConfig, policy: Any, task: Any, control: Any) -> Callable[[], dict[str, float]]:
@@ -362,8 +259,4 @@ def _evaluation(config: RunConfig, policy: Any, task: Any, control: Any) -> Call
     return run
 
 
-def _named(name: str, options: Mapping[str, Any]) -> Named:
-    return Named.model_validate({"name": name, **options})
-
-
-__all__ = ["Outcome", "Progress", "build_trainer", "resolve", "train", "training_problems"]
+__all__ = ["Outcome", "Progress", "train"]

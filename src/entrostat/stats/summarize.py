@@ -105,8 +105,21 @@ def summarize(batch: TokenBatch, push_BT: Tensor | None = None) -> Summary:
 
 def _sums(batch: TokenBatch, push_BT: Tensor | None) -> Summary:
     """`summarize` in one go."""
-    mask, measured = batch.mask, batch.measured
+    mask = batch.mask
     dtype = sum_dtype(mask.device)
+    outside = ~mask
+    sums: dict[str, Tensor | float] = {
+        name: column.masked_fill(outside, 0).sum(dtype=dtype) for name, column in _columns(batch, push_BT).items()
+    }
+    sums["sequences"] = mask.any(1).sum().to(dtype)
+    if "logp" in batch.stats.available():
+        sums |= _histogram(batch.stats.detach().prob, batch.measured, dtype)
+    return Summary(sums)
+
+
+def _columns(batch: TokenBatch, push_BT: Tensor | None) -> dict[str, Tensor]:
+    """What is summed over the masked tokens, by the name of the sum."""
+    mask, measured = batch.mask, batch.measured
     stats = batch.stats.detach()
     have = stats.available()
     lost = ~batch.advantages_BT.isfinite()
@@ -143,16 +156,13 @@ def _sums(batch: TokenBatch, push_BT: Tensor | None) -> Summary:
         for name, (advantage_up, likely) in QUADRANTS.items():
             inside = (positive if advantage_up else negative) & (centered > 0 if likely else centered < 0)
             columns[f"flow/{name}"] = flow.masked_fill(~inside, 0)
-    outside = ~mask
-    sums: dict[str, Tensor | float] = {
-        name: column.masked_fill(outside, 0).sum(dtype=dtype) for name, column in columns.items()
-    }
-    sums["sequences"] = mask.any(1).sum().to(dtype)
-    if "logp" in have:
-        prob = stats.prob.float().masked_fill(~measured, math.inf)
-        up_to = [(prob <= edge).sum() for edge in PROBABILITY_EDGES]
-        counts = [
-            b - a for a, b in zip([mask.new_zeros((), dtype=torch.long), *up_to], [*up_to, measured.sum()], strict=True)
-        ]
-        sums |= {f"probability/{i}": count.to(dtype) for i, count in enumerate(counts)}
-    return Summary(sums)
+    return columns
+
+
+def _histogram(prob: Tensor, measured: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
+    """How many of the measured tokens lie between neighboring `PROBABILITY_EDGES`."""
+    prob = prob.float().masked_fill(~measured, math.inf)
+    up_to = [(prob <= edge).sum() for edge in PROBABILITY_EDGES]
+    none = measured.new_zeros((), dtype=torch.long)
+    counts = (b - a for a, b in zip([none, *up_to], [*up_to, measured.sum()], strict=True))
+    return {f"probability/{i}": count.to(dtype) for i, count in enumerate(counts)}

@@ -122,6 +122,21 @@ def check_host(config: Any, method: Chain) -> None:
     Raises:
         HostError: naming the setting, its value and what to set instead.
     """
+    actor = config.actor_rollout_ref.actor
+    _check_measured(config)
+    if (config.get("distillation") or {}).get("enabled", False) and needs_loss(method):
+        raise HostError(
+            f"distillation.enabled=True replaces the policy loss that {method.name!r} adds to: leave one of them out"
+        )
+    VERL.check(method)
+    check_replaced(method, _clip_given(actor))
+    _check_sampling(config.actor_rollout_ref.get("rollout") or {})
+    if method.links:  # measuring fights with nothing
+        _check_rivals(actor)
+
+
+def _check_measured(config: Any) -> None:
+    """The forward pass that measures the entropy takes place, and shows the logits."""
     actor, model = config.actor_rollout_ref.actor, config.actor_rollout_ref.model
     correction = config.algorithm.get("rollout_correction") or {}
     if correction.get("bypass_mode", False):
@@ -140,21 +155,20 @@ def check_host(config: Any, method: Chain) -> None:
                 f"model.use_fused_kernels=True with impl_backend={backend!r} and strategy={actor.strategy!r} never shows "
                 "the logits: set fused_kernel_options.impl_backend=torch with FSDP, or use_fused_kernels=False"
             )
-    if (config.get("distillation") or {}).get("enabled", False) and needs_loss(method):
-        raise HostError(
-            f"distillation.enabled=True replaces the policy loss that {method.name!r} adds to: leave one of them out"
-        )
-    VERL.check(method)
-    check_replaced(method, _clip_given(actor))
-    rollout = config.actor_rollout_ref.get("rollout") or {}
+
+
+def _check_sampling(rollout: Any) -> None:
+    """The tokens are sampled from the distribution whose entropy is measured."""
     for name, whole in {"top_p": (1, None), "top_k": (-1, 0, None)}.items():
         if (value := rollout.get(name, whole[0])) not in whole:
             raise HostError(
                 f"actor_rollout_ref.rollout.{name}={value} samples from a part of the distribution, and the entropy is measured "
                 f"of the whole: set actor_rollout_ref.rollout.{name}={whole[0]}, and rollout.temperature for less randomness"
             )
-    if not method.links:
-        return  # measuring fights with nothing
+
+
+def _check_rivals(actor: Any) -> None:
+    """Nothing of verl's own moves the same entropy."""
     if actor.entropy_coeff != 0:
         raise HostError(
             f"actor.entropy_coeff={actor.entropy_coeff} stands beside Entrostat's control: verl's entropy bonus moves the "

@@ -1,0 +1,53 @@
+"""A configuration made whole and checked, before anything is loaded or trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from entrostat.core.config import Named, blame
+from entrostat.errors import ConfigError, DataError
+from entrostat.run import fits
+from entrostat.run.config import RunConfig
+from entrostat.run.folder import CHECKPOINTS
+
+
+def resolve(config: RunConfig) -> RunConfig:
+    """The configuration with every default filled in, everything in it checked.
+
+    Raises:
+        ConfigError: a key or a value is wrong; the message names the dotted key.
+    """
+    from entrostat.core.specification import build_method, with_default_target
+    from entrostat.run.arguments import BUILT_IN, complete, trl_arguments
+    from entrostat.run.quiet import quiet
+
+    options = with_default_target(config.method.name, config.method.options)
+    chain = build_method(config.method.name, options)
+    task = checked_task(config)
+    posed = fits.problems(task, config)
+    vocabulary, context = fits.policy(config.model)
+    if config.model in BUILT_IN:
+        fits.alphabet(posed, config)
+    if vocabulary is not None:
+        fits.target(chain, vocabulary)
+    fits.suppressed(config, vocabulary)
+    with quiet():
+        trainer = complete(config, task)
+        threads = config.threads or (1 if config.model in BUILT_IN else None)  # more threads do not make it faster
+        method = Named.model_validate({"name": config.method.name, **options})
+        resolved = config.model_copy(update={"method": method, "trainer": trainer, "threads": threads})
+        fits.clip(chain, trl_arguments(resolved, Path(CHECKPOINTS)))
+    fits.machine(resolved)
+    fits.length(resolved, context)
+    return resolved
+
+
+def checked_task(config: RunConfig) -> Any:
+    """The task; `ConfigError` where it refuses its options."""
+    from entrostat.tasks import load_task
+
+    try:
+        return load_task(config.task.name, **config.task.options)
+    except (ConfigError, DataError) as error:
+        raise blame("task", config.task.options, error) from error
