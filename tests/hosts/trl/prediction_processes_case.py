@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import torch
-from hosts.trl.processes_case import Prescribed
+from hosts.trl.processes_case import Prescribed, every_third_length
 from hosts.trl.trl_case import trainer
 
 import entrostat as es
@@ -17,13 +17,10 @@ def main(directory: str, batch: int) -> list[dict] | None:
     """Train two steps; the first rank returns its predictions and writes them down."""
     torch.set_num_threads(1)
 
-    def reward(prompts, completions, **_):
-        return [float(len(c) % 3 == 0) for c in completions]
-
     run = trainer(
         Path(directory),
         Prescribed,
-        reward=reward,
+        reward=every_third_length,
         wrap=lambda cls: es.trl.controlled(cls, es.chain(es.flow(target=1.0), es.entropy_bonus(0.01)), predict_every=1),
         per_device_train_batch_size=batch,
         max_completion_length=8,

@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
 from pathlib import Path
 
 import torch
-from hosts.trl.trl_case import PROMPTS, TOKENIZER, trainer, weights
-from trl import GRPOTrainer
+from hosts.trl.trl_case import prescribed, trainer, weights
 
 import entrostat as es
 
+Prescribed = prescribed(lambda prompt, sample: "12+3=456-78*9"[sample : sample + 2 + (sample + prompt) % 4])
 
-class Prescribed(GRPOTrainer):
-    """The i-th completion of a prompt's group is always the same text, of a length of its own."""
 
-    def _generate_single_turn(self, prompt_ids, *_, **__):
-        seen: Counter[str] = Counter()
-        completions = []
-        for prompt in map(TOKENIZER.decode, prompt_ids):
-            i, seen[prompt] = seen[prompt], seen[prompt] + 1
-            text = "12+3=456-78*9"[i : i + 2 + (i + PROMPTS.index(prompt)) % 4]
-            completions.append([*TOKENIZER(text)["input_ids"], TOKENIZER.eos_token_id])
-        return completions, None
+def every_third_length(prompts, completions, **_):
+    """Reward: 1 where the completion's length is a multiple of three."""
+    return [float(len(c) % 3 == 0) for c in completions]
 
 
 def main(directory: str, batch: int, accumulation: int) -> dict | None:
@@ -32,13 +24,10 @@ def main(directory: str, batch: int, accumulation: int) -> dict | None:
     torch.set_num_threads(1)
     rank = int(os.environ.get("RANK", 0))
 
-    def reward(prompts, completions, **_):
-        return [float(len(c) % 3 == 0) for c in completions]
-
     run = trainer(
         Path(directory),
         Prescribed,
-        reward=reward,
+        reward=every_third_length,
         wrap=lambda cls: es.trl.controlled(cls, es.chain(es.flow(target=1.0), es.entropy_bonus(0.01))),
         per_device_train_batch_size=batch,
         gradient_accumulation_steps=accumulation,

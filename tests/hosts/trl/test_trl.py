@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from hosts.trl.trl_case import digits, history, policy, trainer, weights
+from hosts.trl.trl_case import digits, exact_stats, history, policy, trainer, weights
 from trl import GRPOTrainer, RLOOTrainer
 
 import entrostat as es
@@ -68,11 +68,7 @@ def test_measures_the_exact_global_mean_under_accumulation(tmp_path, temperature
         for inputs, state in run.seen[4 * step : 4 * step + 4]:
             model = policy()
             model.load_state_dict(state)
-            ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], 1)
-            attention = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], 1)
-            keep = inputs["completion_ids"].shape[1]
-            logits = model(input_ids=ids, attention_mask=attention).logits[:, -keep - 1 : -1].double()
-            stats = reference_stats(logits, inputs["completion_ids"], temperature)
+            stats = exact_stats(model, inputs, temperature)
             mask = inputs["completion_mask"].bool()
             total += stats.entropy[mask].sum().item()
             count += mask.sum().item()
@@ -404,11 +400,7 @@ def test_a_batch_is_scored_at_the_temperature_it_was_sampled_at(tmp_path, update
     for step, (inputs, state) in enumerate(run.seen):
         model = policy()
         model.load_state_dict(state)
-        ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], 1)
-        attention = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], 1)
-        keep = inputs["completion_ids"].shape[1]
-        logits = model(input_ids=ids, attention_mask=attention).logits[:, -keep - 1 : -1].double()
-        stats = reference_stats(logits, inputs["completion_ids"], expected[step])
+        stats = exact_stats(model, inputs, expected[step])
         mask = inputs["completion_mask"].bool()
         assert history(run, "entropy_control/measured")[step] == pytest.approx(
             stats.entropy[mask].mean().item(), rel=1e-5

@@ -6,11 +6,10 @@ import math
 
 import pytest
 import torch
-from hosts.trl.trl_case import history, policy, trainer, weights
+from hosts.trl.trl_case import exact_stats, history, policy, trainer, weights
 from trl import GRPOTrainer, RLOOTrainer
 
 import entrostat as es
-from entrostat.stats import reference_stats
 
 pytestmark = [pytest.mark.filterwarnings("default")]
 
@@ -34,11 +33,7 @@ def recording(cls):
 def exact_entropy(inputs, state, temperature):
     model = policy()
     model.load_state_dict(state)
-    ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], 1)
-    attention = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], 1)
-    keep = inputs["completion_ids"].shape[1]
-    logits = model(input_ids=ids, attention_mask=attention).logits[:, -keep - 1 : -1].double()
-    stats = reference_stats(logits, inputs["completion_ids"], temperature)
+    stats = exact_stats(model, inputs, temperature)
     return stats.entropy[inputs["completion_mask"].bool()].mean().item()
 
 
@@ -81,11 +76,7 @@ def test_flow_is_written_out_in_the_gradient(tmp_path, cls):
     inputs, state = run.seen[0]
     model = policy()
     model.load_state_dict(state)
-    ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], 1)
-    attention = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], 1)
-    keep = inputs["completion_ids"].shape[1]
-    logits = model(input_ids=ids, attention_mask=attention).logits[:, -keep - 1 : -1]
-    stats, mask = reference_stats(logits, inputs["completion_ids"]), inputs["completion_mask"].float()
+    stats, mask = exact_stats(model, inputs), inputs["completion_mask"].float()
     gain = inputs["advantages"].unsqueeze(1) * stats.detach().centered * mask
     weight = (1 + 0.7 * gain / (gain.square().sum() / mask.sum()).sqrt()).clamp(0, 5)
     token = weight * inputs["advantages"].unsqueeze(1) * stats.logp * mask

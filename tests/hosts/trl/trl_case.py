@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from entrostat.models.tokenizer import char_tokenizer
+from entrostat.stats import reference_stats
+from entrostat.types import TokenStats
 
 PROMPTS = ["1 2>3:", "4 5>9:", "2 7>14:", "3 3>0:", "9 8>1:", "6 2>8:", "5 5>25:", "7 1>6:"]
 TOKENIZER = char_tokenizer()
@@ -37,6 +41,31 @@ def policy(seed: int = 0) -> LlamaForCausalLM:
     with torch.no_grad():  # sharp enough that tokens differ in probability
         model.lm_head.weight.mul_(12)
     return model.to("cuda") if DEVICE == "cuda" else model
+
+
+def exact_stats(model: Any, inputs: dict[str, Any], temperature: float = 1.0) -> TokenStats:
+    """Statistics of a batch's completions under a policy, in fp64, by a forward pass of the test's own."""
+    ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], 1)
+    attention = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], 1)
+    keep = inputs["completion_ids"].shape[1]
+    logits = model(input_ids=ids, attention_mask=attention).logits[:, -keep - 1 : -1].double()
+    return reference_stats(logits, inputs["completion_ids"], temperature)
+
+
+def prescribed(text_of: Callable[[int, int], str]) -> type:
+    """A trainer whose completions are given: `text_of(prompt, sample)`, by the prompt's number and its own in the group."""
+
+    class Prescribed(GRPOTrainer):
+        def _generate_single_turn(self, prompt_ids: Any, *_: Any, **__: Any) -> tuple[Any, None]:
+            seen: Counter[str] = Counter()
+            completions = []
+            for prompt in map(TOKENIZER.decode, prompt_ids):
+                i, seen[prompt] = seen[prompt], seen[prompt] + 1
+                ids = TOKENIZER(text_of(PROMPTS.index(prompt), i))["input_ids"]
+                completions.append([*ids, TOKENIZER.eos_token_id])
+            return completions, None
+
+    return Prescribed
 
 
 def digits(prompts: list[str], completions: list[str], **_: Any) -> list[float]:

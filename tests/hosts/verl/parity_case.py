@@ -14,7 +14,6 @@ import json
 import os
 import sys
 import tempfile
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -66,18 +65,7 @@ def through_trl(name: str) -> dict[str, Any]:
 
     `push`: how far the loss pushes each token's log-probability up, before the mean over tokens.
     """
-    from hosts.trl.trl_case import PROMPTS, TOKENIZER, trainer, watching
-    from trl import GRPOTrainer
-
-    class Prescribed(GRPOTrainer):
-        def _generate_single_turn(self, prompt_ids, *_, **__):
-            seen: Counter[str] = Counter()
-            completions = []
-            for prompt in map(TOKENIZER.decode, prompt_ids):
-                i, seen[prompt] = seen[prompt], seen[prompt] + 1
-                ids = TOKENIZER(completion(PROMPTS.index(prompt), i))["input_ids"]
-                completions.append([*ids, TOKENIZER.eos_token_id])
-            return completions, None
+    from hosts.trl.trl_case import PROMPTS, prescribed, trainer, watching
 
     def reward(prompts, completions, **_):
         return [scored(text) for text in completions]
@@ -85,7 +73,7 @@ def through_trl(name: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         run = trainer(
             Path(folder),
-            watching(Prescribed),
+            watching(prescribed(completion)),
             reward=reward,
             prompts=PROMPTS[:2],
             wrap=lambda cls: es.trl.controlled(cls, method(name)),
