@@ -1,4 +1,4 @@
-"""The long study's scripts, shortened: its queue, what a length's drift is, and starts of a seed's own."""
+"""The long study's scripts, shortened: its queue, a length's drift, starts of a seed's own, rewards that are shared."""
 
 from __future__ import annotations
 
@@ -68,3 +68,14 @@ def test_each_seed_can_have_a_start_and_problems_of_its_own(study, tmp_path, mon
         (game, _, start), (other, _, another) = (players.prepared(name, seed, str(tmp_path)) for seed in (1, 2))
         same = all(torch.equal(*each) for each in zip(start.parameters(), another.parameters(), strict=True))
         assert same != own and torch.equal(game.start_P, other.start_P) != own
+
+
+def test_problems_that_share_a_reward_share_its_advantage(study):
+    training, player = study("training"), study("player")
+    rewards = torch.tensor([[1.0, 0.0, 0.0], [1.0, 1.0, 0.0]])  # two problems, three samples: shares 1, 1/2, 0
+    played = player.Played(*(torch.zeros(6, dtype=torch.long),) * 3, rewards.flatten())
+    setting = replace(training.SETTINGS["three numbers"], per_reward=2, group=3)
+    advantage_B, without = training.advantages_of(played, setting)
+    torch.testing.assert_close(advantage_B.view(2, 3)[0], torch.tensor([1.0, 0.0, -1.0]), atol=1e-3, rtol=0)
+    assert torch.equal(*advantage_B.view(2, 3))
+    assert without == 0

@@ -67,6 +67,8 @@ STUDIED = {
         "bonus-0.1",
     ),
     "three numbers, four updates a batch": ("plain", "clip-higher", "hold-50%", "entropic-50%", "entropic-P-50%"),
+    "three numbers, 16 problems a reward": ("plain", "entropic-50%", "hold-50%"),
+    "three numbers, 64 problems a reward": ("plain", "entropic-50%", "hold-50%"),
     "three numbers, five starts": ("plain", "hold-100%", "hold-75%", "hold-50%", "anneal-linear", "clip_v-1"),
     "four numbers, five starts": ("plain", "hold-75%", "floor-75%", "clip_v-1", "bonus-0.1"),
     "three numbers, 4,000 steps": ("plain", "hold-50%", "hold-30%", "hold-then-decay"),

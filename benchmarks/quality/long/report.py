@@ -1,9 +1,10 @@
-"""The results as README.md, long.png and the table of docs/study.md: `python benchmarks/quality/long/report.py`."""
+"""The results as README.md, long.png, levels.png and the tables of docs/study.md: `python benchmarks/quality/long/report.py`."""
 
 from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 import sys
 from functools import cache
@@ -27,6 +28,17 @@ SHOWN = {
     "anneal-linear": ("hold, 100 to 15 %", "#0072B2", "-."),
 }
 FIVE_STARTS = {"three numbers, five starts": "three numbers", "four numbers, five starts": "four numbers"}
+A_REWARD = {
+    1: "three numbers",
+    16: "three numbers, 16 problems a reward",
+    64: "three numbers, 64 problems a reward",
+}
+LEVELS = {"three numbers": "three numbers", "four numbers": "four numbers, right answers rare"}
+ABOVE = {
+    "greedy": ("greedy", "#6A3D9A", "-", "o"),
+    "16": ("pass@16", "#0072B2", "--", "s"),
+    "1": ("avg at temperature 1", "#D55E00", "-.", "^"),
+}
 LANGUAGE_MODELS = {"tiny": "tiny", "wide": "wide", "smollm2": "SmolLM2"}
 SETTLED = 200
 FROM_TARGET = ("mean", "worst window", "windows within 2 %")
@@ -70,12 +82,16 @@ def score(row: dict[str, Any], name: str, step: int | None = None, split: str = 
     return float(found[name] if name in found else found["pass"][name])
 
 
+def half_width(values: list[float]) -> float:
+    """Half of the 95 % interval of the mean, by Student's t."""
+    return float(student.ppf(0.975, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
+
+
 def interval(values: list[float], digits: int = 3) -> str:
     """Mean and 95 % interval."""
     if len(values) < 2:
         return f"{values[0]:+.{digits}f}"
-    half = float(student.ppf(0.975, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
-    return f"{fmean(values):+.{digits}f} ± {half:.{digits}f}"
+    return f"{fmean(values):+.{digits}f} ± {half_width(values):.{digits}f}"
 
 
 def of_setting(rows: list[dict[str, Any]]) -> str:
@@ -201,6 +217,27 @@ def language_models(policies: dict[str, str]) -> str:
     return table(("policy", "steps", "arm", "seeds", "entropy", "greedy", "avg", "pass@k", "k"), lines)
 
 
+def of_lengths(rows: list[dict[str, Any]]) -> str:
+    """EntroPIC as released at half of the start's entropy, by the problems that share a reward: where it ends, and why."""
+    lines = []
+    for problems, setting in A_REWARD.items():
+        own = [row["windows"] for row in rows if row["setting"] == setting and row["arm"] == "entropic-50%"]
+        plain = [row["windows"]["entropy"][-1] for row in rows if row["setting"] == setting and row["arm"] == PLAIN]
+        ratios, off, outputs = [], [], []
+        for windows in own:
+            entropy, target = windows["entropy"], windows["target"]
+            passed = next(at for at, each in enumerate(entropy) if each < target[at])
+            ratios.append(windows["authority"][passed] / abs(windows["drift"][passed]))
+            third = len(entropy) // 3
+            off.append(fmean(entropy[-third:]) / target[-1] - 1)
+            outputs.append(windows["output"][-1])
+        ends = f"{fmean(windows['entropy'][-1] for windows in own):.2f}"
+        cells = [f"{fmean(ratios):.2f}", f"{fmean(plain):.2f}", ends, f"{fmean(off):+.0%}", f"{fmean(outputs):+.2f}"]
+        lines.append([str(problems), str(len(own)), *cells])
+    header = ("problems a reward", "seeds", "authority over drift", "plain ends at", "EntroPIC at", "error", "output")
+    return table(header, lines)
+
+
 def of_authority() -> str:
     """SmolLM2's drift, and what EntroPIC can do against it, by the length of an answer."""
     lines = [
@@ -250,6 +287,39 @@ def draw(rows: list[dict[str, Any]], window: int, path: Path) -> None:
     figure.savefig(path)
 
 
+def draw_levels(rows: list[dict[str, Any]], path: Path) -> None:
+    """What each held level scores above plain GRPO from the same seed, with 95 % intervals over seeds."""
+    figure = Figure(figsize=(9, 3.6), dpi=150, layout="constrained")
+    for axes, (setting, title) in zip(figure.subplots(1, 2, sharey=True), LEVELS.items(), strict=True):
+        own = [row for row in rows if row["setting"] == setting]
+        held_at = {int(arm[5:-1]): arm for arm in {row["arm"] for row in own} if re.fullmatch(r"hold-\d+%", arm)}
+        levels = sorted(held_at)
+        for at, (name, (label, color, style, marker)) in enumerate(ABOVE.items()):
+            above = [[100 * each for each in above_plain(own, held_at[level], name)] for level in levels]
+            axes.errorbar(
+                [level + at - 1 for level in levels],  # side by side, so that no interval hides another
+                [fmean(each) for each in above],
+                yerr=[half_width(each) for each in above],
+                label=label,
+                color=color,
+                linestyle=style,
+                marker=marker,
+                markersize=5,
+                linewidth=1.8,
+                elinewidth=1,
+                capsize=3,
+            )
+        axes.axhline(0, color="black", linewidth=1)
+        axes.set_title(title, fontsize=10, loc="left")
+        axes.set_xlabel("entropy held, % of the start's")
+        axes.set_xticks(levels)
+        axes.grid(alpha=0.25, linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylabel("points above plain GRPO")
+    figure.axes[0].legend(frameon=False, loc="lower left")
+    figure.savefig(path)
+
+
 def page(record: dict[str, Any]) -> str:
     """The text of README.md."""
     parts = [INTRODUCTION.format(window=record["window"], machine="Machine: " + machine(record["environment"]))]
@@ -275,11 +345,14 @@ def main() -> None:
     (HERE / "README.md").write_text(page(record))
     write_between(STUDY, "tiny", of_policy("tiny")[1])
     write_between(STUDY, "gains", gains(record["runs"], FIVE_STARTS))
+    write_between(STUDY, "EntroPIC on players", of_lengths(record["runs"]))
     write_between(STUDY, "authority of smollm2", of_authority())
     write_between(STUDY, "language models", language_models(LANGUAGE_MODELS))
     three = [row for row in record["runs"] if row["setting"] == "three numbers" and row["arm"] in SHOWN]
     draw(three, record["window"], HERE / "long.png")
-    shutil.copy(HERE / "long.png", HERE.parents[2] / "docs" / "images")
+    draw_levels(record["runs"], HERE / "levels.png")
+    for name in ("long.png", "levels.png"):
+        shutil.copy(HERE / name, HERE.parents[2] / "docs" / "images")
 
 
 if __name__ == "__main__":

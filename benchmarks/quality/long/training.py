@@ -57,6 +57,9 @@ SETTINGS = {
     "three numbers, four updates a batch": Setting(updates=4),
     "three numbers, five starts": Setting(own_start=True),
     "four numbers, five starts": Setting(numbers=4, miss=0.9, train=6000, held_out=400, own_start=True),
+    # Long responses: one reward for 32 and for 128 moves.
+    "three numbers, 16 problems a reward": Setting(problems=16 * 16, per_reward=16),
+    "three numbers, 64 problems a reward": Setting(problems=16 * 64, per_reward=64),
     "three numbers, 4,000 steps": Setting(steps=4000, judged=(500, 1000, 1500, 2000, 2500, 3000, 3500, 4000)),
 }
 
