@@ -77,6 +77,8 @@ def token_loss(surrogate: Surrogate, batch: TokenBatch) -> Tensor:
             loss = torch.where(advantages < 0, bounded, loss)
     if surrogate.stopped_BT is not None:
         loss = torch.where(surrogate.stopped_BT, loss.detach(), loss)
+    if batch.host_weight_BT is not None:
+        loss = loss * batch.host_weight_BT.detach()
     return loss if surrogate.weight_BT is None else loss * surrogate.weight_BT
 
 
@@ -84,8 +86,8 @@ def token_loss(surrogate: Surrogate, batch: TokenBatch) -> Tensor:
 def token_push(surrogate: Surrogate, batch: TokenBatch) -> Tensor:
     """How far the loss pushes each sampled token's log-probability up, -dL/dlogp, before any mean, (B, T); no gradient.
 
-    r A where neither clip has stopped it, times the token's weight; 0 where it was dropped or stopped. For `gspo` r is
-    the sequence's ratio, for `cispo` the capped one. A `form` is differentiated as it is.
+    r A where neither clip has stopped it, times the token's weight and the host's; 0 where it was dropped or stopped. For
+    `gspo` r is the sequence's ratio, for `cispo` the capped one. A `form` is differentiated as it is.
     """
     advantages = surrogate.advantages_BT.masked_fill(~batch.mask, 0)
     change = _change(surrogate, batch)
@@ -109,6 +111,8 @@ def token_push(surrogate: Surrogate, batch: TokenBatch) -> Tensor:
         push = push.masked_fill(surrogate.stopped_BT, 0)
     if surrogate.keep_BT is not None:
         push = push.masked_fill(~surrogate.keep_BT, 0)
+    if batch.host_weight_BT is not None:
+        push = push * batch.host_weight_BT
     return push if surrogate.weight_BT is None else push * surrogate.weight_BT
 
 

@@ -34,6 +34,8 @@ class TokenBatch:
         whole_step: this batch is the whole optimizer step, on all ranks: quantities of scope "step" are of it.
         ids_BT: the completions' token ids, and prompts_B each row's prompt (a text, or its token ids): for records
             (`attribution.TokenRecorder`); no method reads them.
+        host_weight_BT: what the host multiplies each token's loss with beside the method's weight, such as the importance
+            correction of another engine's samples, without gradient; None: 1.
     """
 
     stats: TokenStats
@@ -47,6 +49,7 @@ class TokenBatch:
     whole_step: bool = False
     ids_BT: Tensor | None = None
     prompts_B: Sequence[Any] | None = None
+    host_weight_BT: Tensor | None = None
 
     def __post_init__(self) -> None:
         shape = tuple(self.mask_BT.shape)
@@ -65,6 +68,7 @@ class TokenBatch:
             **self.stats.extra,
             "old_logp_BT": self.old_logp_BT,
             "ids_BT": self.ids_BT,
+            "host_weight_BT": self.host_weight_BT,
         }.items():
             if value is not None and tuple(value.shape[:2]) != shape:
                 raise DataError(f"{name} must have the mask's shape {shape}, got {tuple(value.shape)}")
@@ -130,6 +134,7 @@ class TokenBatch:
             some(self.groups_B),
             None if self.old is None else self.old.map(lambda value: value[rows]),
             some(self.tempered_B),
+            host_weight_BT=some(self.host_weight_BT),
         )
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hosts.trl.trl_case import history, trainer, watching, weights
 from trl import GRPOTrainer, RLOOTrainer
+from trl.experimental.gmpo import GMPOConfig, GMPOTrainer
 
 import entrostat as es
 from entrostat.errors import HostError
@@ -41,9 +42,11 @@ def steps(directory, method, cls=GRPOTrainer, **settings):
 
 
 def per_token(push_BT, mask, mean):
-    """A push under a mean over tokens, or over each sequence's tokens and then over sequences."""
+    """A push under a mean over tokens, or over each sequence's tokens and then over sequences, or over sequences of sums."""
     if mean == "token":
         return push_BT * mask / mask.sum()
+    if mean == "fixed":
+        return push_BT * mask / len(mask)
     return push_BT * mask / mask.sum(1, keepdim=True) / len(mask)
 
 
@@ -54,6 +57,16 @@ LOSSES = {
     "cispo": ({"loss_type": "cispo", "epsilon_high": 1.2}, "token"),
     "sapo": ({"loss_type": "sapo"}, "sequence"),
     "gspo": ({"loss_type": "dapo", "importance_sampling_level": "sequence"}, "token"),
+    "a second clip inside the first": ({"loss_type": "dapo", "delta": 1.1, "epsilon_high": 0.28}, "token"),
+    "cispo of sequences": (
+        {"loss_type": "cispo", "importance_sampling_level": "sequence", "epsilon_high": 1.01},
+        "token",
+    ),
+    "sapo of sequences": ({"loss_type": "sapo", "importance_sampling_level": "sequence"}, "sequence"),
+    "vespo": ({"loss_type": "vespo"}, "token"),
+    "stale rows left out": ({"loss_type": "dapo", "off_policy_mask_threshold": 0.01}, "token"),
+    "rloo": ({"cls": RLOOTrainer, "learning_rate": 1e-2}, "fixed"),
+    "gmpo": ({"cls": GMPOTrainer, "make_config": GMPOConfig}, "sequence"),
 }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from entrostat.core.control import EntropyControl
-from entrostat.hosts.trl.rollouts import ADVANTAGES, GROUPS, REWARDS, TEMPERED
+from entrostat.hosts.trl.rollouts import ADVANTAGES, GROUPS, REWARDS, TEMPERED, old_logp
 from entrostat.methods import Chain
 from entrostat.types import Old, TokenBatch, TokenStats, Want
 
@@ -31,7 +31,7 @@ def batch_of(
         mask = mask * inputs["tool_mask"]
     measured = stats.need("logp").detach()
     own = replace(stats, logp=measured + (logp - logp.detach()))
-    before = inputs.get("old_per_token_logps")
+    before = old_logp(inputs)
     if before is not None:
         before = measured - (logp.detach() - before)
     told = _identity(inputs) if with_tokens else {}
@@ -63,7 +63,7 @@ def _received(inputs: dict[str, Any], old: Iterable[Want]) -> TokenStats | None:
         return None
     named: dict[str, Any] = {want: value for want, value in found.items() if isinstance(want, str)}
     extra = {want: value for want, value in found.items() if not isinstance(want, str)}
-    return TokenStats(**({"logp": inputs.get("old_per_token_logps")} | named), extra=extra)
+    return TokenStats(**({"logp": old_logp(inputs)} | named), extra=extra)
 
 
 def _in_order(wants: Iterable[Want]) -> list[Want]:

@@ -109,18 +109,24 @@ def check_objective(host: Any, loss: Loss, method: Chain, writes: frozenset[str]
 
 
 class Watch(TrainerCallback):
-    """Ends a run whose optimizer steps without a controller step: a loss that control never reached."""
+    """Ends a run in which an optimizer step is not one controller step."""
 
     def __init__(self, trainer: Any) -> None:
         self.trainer = trainer
-        self.seen = 0
+        self.losses = self.steps = 0
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        losses = self.trainer._losses
-        if losses == self.seen:
+        name, losses, steps = type(self.trainer).__name__, self.trainer._losses, self.trainer._controller_steps
+        if losses == self.losses:
             raise HostError(
-                f"{type(self.trainer).__name__} took an optimizer step without calling _compute_loss, so that nothing was "
+                f"{name} took an optimizer step without calling _compute_loss, so that nothing was "
                 "measured and nothing controlled: its compute_loss computes a loss of its own (as Unsloth's does). Move that "
                 "loss into _compute_loss and let it take its log-probabilities from _get_per_token_logps_and_entropies"
             )
-        self.seen = losses
+        if steps - self.steps != 1:
+            raise HostError(
+                f"{name} took one optimizer step in which the controller took {steps - self.steps}: it steps in the "
+                "_compute_loss of a step's last micro-batch, where accelerator.sync_gradients is true. Call _compute_loss once "
+                "for each micro-batch, and leave the accumulation of gradients to transformers' Trainer"
+            )
+        self.losses, self.steps = losses, steps

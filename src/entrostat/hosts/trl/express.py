@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,24 +12,11 @@ from torch import Tensor
 from entrostat.core.host import FIELDS, Host
 from entrostat.errors import HostError
 from entrostat.hosts.trl.loss import Loss, weigh
+from entrostat.hosts.trl.push import Capped, GeometricMean, SoftGate, WholeRow, gamma_of
 from entrostat.hosts.trl.rollouts import ADVANTAGES
 from entrostat.hosts.trl.tempered import one_temperature
 from entrostat.methods.denominators import kept_push, token_factor
-from entrostat.types import Form, Surrogate, TokenBatch
-
-
-@dataclass(frozen=True)
-class SoftGate(Form):
-    """SAPO's loss of a token: -A (4 / tau) sigmoid(tau (r - 1)), tau by the advantage's sign (2511.20347)."""
-
-    positive: float
-    negative: float
-
-    def loss(
-        self, log_ratio_BT: Tensor, advantages_BT: Tensor, eps_low: Any, eps_high: Any, dual_clip: float | None
-    ) -> Tensor:
-        tau = torch.where(advantages_BT > 0, self.positive, self.negative)
-        return -advantages_BT * torch.sigmoid(tau * (log_ratio_BT.exp() - 1)) * 4 / tau
+from entrostat.types import Surrogate, TokenBatch
 
 
 def host_of(trainer: Any, loss: Loss) -> Host:
@@ -78,22 +65,30 @@ def objective_of(trainer: Any, loss: Loss, batch: TokenBatch, inputs: dict[str, 
     args = trainer.args
     low, high = loss.range(trainer.epsilon_low, trainer.epsilon_high)
     plain = Surrogate("ppo", batch.advantages_BT, eps_low=low, eps_high=high, mean=loss.mean)
+    free = replace(plain, eps_low=1.0, eps_high=math.inf)
+    sequence = getattr(trainer, "importance_sampling_level", "token") == "sequence"
     if loss.name == "rloo":
-        # One ratio of the whole sequence; the method sees which rows the clip has stopped.
         logps = (batch.stats.need("logp").detach() * batch.mask).sum(1)
-        ratio, advantages = (logps - inputs["old_logps"]).exp(), batch.advantages_BT[:, 0]
-        stopped = torch.where(advantages > 0, ratio > 1 + high, ratio < 1 - low)
-        return replace(plain, eps_low=1.0, eps_high=math.inf, stopped_BT=stopped.unsqueeze(1).expand_as(batch.mask))
+        return replace(plain, form=WholeRow((logps - inputs["old_logps"]).exp().unsqueeze(1)))
     if loss.clip == "upper":
-        return replace(plain, objective="cispo", eps_low=1.0)
+        plain = replace(plain, objective="cispo", eps_low=1.0)
+        return replace(plain, objective="gspo", form=Capped()) if sequence else plain
     if loss.name == "sapo":
         gates = SoftGate(args.sapo_temperature_pos, args.sapo_temperature_neg)
-        return replace(plain, eps_low=1.0, eps_high=math.inf, form=gates)
+        return replace(free, objective="gspo" if sequence else "ppo", form=gates)
+    if loss.name == "vespo":
+        return replace(free, form=gamma_of(trainer, batch.stats.need("logp").detach(), batch.mask, inputs))
+    if loss.name == "gmpo":
+        return replace(plain, form=GeometricMean(batch.mask.sum(1, keepdim=True)))
     if loss.clip in ("none", "unknown"):
-        return replace(plain, eps_low=1.0, eps_high=math.inf)
-    if getattr(trainer, "importance_sampling_level", "token") == "sequence":
+        return free
+    if sequence:
         plain = replace(plain, objective="gspo")
-    return replace(plain, dual_clip=getattr(args, "delta", None))
+    delta = getattr(args, "delta", None)
+    if delta is not None and delta < 1 + high:
+        # It bounds what positive advantages push, and of negative ones the wider of the two bounds is in force.
+        return replace(plain, eps_high=delta - 1, dual_clip=1 + high)
+    return replace(plain, dual_clip=delta)
 
 
 def express(
@@ -161,7 +156,8 @@ def _carry(trainer: Any, loss: Loss, changed: Surrogate, batch: TokenBatch, inpu
     if hasattr(trainer.args, "delta"):
         trainer.args.delta = None
     inputs["advantages"] = torch.ones_like(batch.advantages_BT[:, 0])
-    return kept_push(changed, batch) / batch.ratio.detach()
+    # TRL goes on to multiply by its own weight.
+    return kept_push(changed, replace(batch, host_weight_BT=None)) / batch.ratio.detach()
 
 
 def _quotient(changed_BT: Tensor, own_BT: Tensor, mask: Tensor, loss: Loss) -> Tensor:

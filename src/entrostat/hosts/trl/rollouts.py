@@ -15,7 +15,15 @@ REWARDS = "entrostat_rewards"
 GROUPS = "entrostat_groups"
 ADVANTAGES = "entrostat_advantages"
 TEMPERED = "entrostat_tempered"
-"""Keys of what travels with TRL's batch, row by row; `ADVANTAGES` only where each token has its own."""
+OLD_LOGP = "entrostat_old_logp"
+"""Keys of what travels with TRL's batch, row by row; `ADVANTAGES` only where each token has its own, `OLD_LOGP`
+where TRL keeps no more than sums over rows (RLOO)."""
+
+
+def old_logp(inputs: dict[str, Any]) -> Tensor | None:
+    """The sampling policy's log-probabilities, (B, T); None where they are the current ones."""
+    found: Tensor | None = inputs.get("old_per_token_logps", inputs.get(OLD_LOGP))
+    return found
 
 
 def identify(host: Any, output: dict[str, Any]) -> None:

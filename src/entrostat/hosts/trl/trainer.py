@@ -9,7 +9,7 @@ depends on the policy through them.
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -30,8 +30,9 @@ from entrostat.hosts.trl.batch import batch_of, current_wants, old_wants, sent
 from entrostat.hosts.trl.checks import Watch, check_adapter, check_class, check_objective, check_settings
 from entrostat.hosts.trl.express import express, host_of, objective_of, restore, restoring
 from entrostat.hosts.trl.loss import Loss, loss_of
+from entrostat.hosts.trl.push import host_weight
 from entrostat.hosts.trl.rhythm import aligned, fresh, spread
-from entrostat.hosts.trl.rollouts import REWARDS, TEMPERED, identify, own_rows, score
+from entrostat.hosts.trl.rollouts import OLD_LOGP, REWARDS, TEMPERED, identify, own_rows, score
 from entrostat.hosts.trl.sampling import Sampling, sample_at, sampling_of
 from entrostat.hosts.trl.tempered import rows_at, tempered_rows
 
@@ -130,10 +131,11 @@ class _Controlled:
         self._measured_gradient = any(name.startswith("terms/") for name in writes)
         self._capture: _Capture | None = None
         self._sampled: _Sampled | None = None
+        self._first_pass: Tensor | None = None
         self._reward_sums: Tensor | None = None
         self._factor = 1.0
         self._tempered: Tensor | None = None
-        self._losses = 0
+        self._losses = self._controller_steps = 0
         host.add_callback(Watch(self))
 
     # -- the forward pass and the loss ---------------------------------------------------------------------------------
@@ -160,6 +162,7 @@ class _Controlled:
             assert capture.batch is not None
             loss = loss + spread(host, term, capture.batch, capture.inputs)
         if host.accelerator.sync_gradients:
+            self._controller_steps += 1
             for name, value in self.entropy_control.step(fresh=fresh(host)).items():
                 host._metrics["train"][name].append(value)
         return loss
@@ -170,9 +173,12 @@ class _Controlled:
         forward = super()._get_per_token_logps_and_entropies  # type: ignore[misc]
         capture, sampled = self._capture, self._sampled
         arguments = (model, input_ids, attention_mask, logits_to_keep, *args)
-        if capture is not None and not capture.applied:
+        factor = self._factor
+        if capture is not None:
             # A batch is scored at the temperature at which it was sampled, which may be some updates ago.
             factor = float(capture.inputs[_TEMPERATURE][0]) if _TEMPERATURE in capture.inputs else 1.0
+        # Without a gradient it is a pass beside the loss, of a reference or of the old policy.
+        if capture is not None and torch.is_grad_enabled() and not self._is_second(capture):
             want = current_wants(self.entropy_control)
             found, stats = self._heard(forward, arguments, kwargs, want, factor, self._measured_gradient)
             if (recording := getattr(self, "_recording", None)) is not None:
@@ -180,9 +186,23 @@ class _Controlled:
             return (self._control(capture, stats, found[0]), *found[1:])
         if sampled is not None and sampled.stats is None:
             found, sampled.stats = self._heard(forward, arguments, kwargs, sampled.want, self._factor, False)
-            return found
-        with head.at_temperature(self, self._factor):
-            return forward(*arguments, **kwargs)
+        else:
+            with head.at_temperature(self, factor):
+                found = forward(*arguments, **kwargs)
+        if self._first_pass is None:
+            self._first_pass = found[0]
+        return found
+
+    def _is_second(self, capture: _Capture) -> bool:
+        """Whether this loss has taken its log-probabilities already; where the method acts, `HostError` then."""
+        if capture.applied and self.entropy_control.method.writes:
+            raise HostError(
+                f"{type(self).__name__} computes one loss from two calls of _get_per_token_logps_and_entropies with a "
+                f"gradient: {self.entropy_control.method.name!r} acts through the first alone, and which tokens the second "
+                "scores it cannot tell. Take all log-probabilities of the loss from one call, and put others under "
+                "torch.no_grad()"
+            )
+        return capture.applied
 
     def _heard(
         self, forward: Any, arguments: Any, kwargs: Any, want: frozenset[Want], factor: float, gradient: bool
@@ -207,6 +227,7 @@ class _Controlled:
         """Apply the method to this micro-batch: weights, clip range and terms; returns the log-probabilities."""
         inputs = capture.inputs
         batch = batch_of(inputs, stats, logp, self._old_want, self.entropy_control.records_tokens)
+        batch = replace(batch, host_weight_BT=host_weight(self, self._loss, logp, batch.mask_BT, inputs))
         plain = objective_of(self, self._loss, batch, inputs)
         changed = self.entropy_control.apply(plain, batch)
         capture.applied, capture.terms, capture.batch = True, changed.terms, batch
@@ -244,6 +265,7 @@ class _Controlled:
         self._tempered = tempered_rows(host, self.entropy_control, len(inputs)) if training else None
         asked = self._old_want | method.of_rollouts if training else frozenset()
         self._sampled = sampled = _Sampled(asked | {"logp", "entropy"}) if asked else None
+        self._first_pass = None
         try:
             output: dict[str, Any] = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
             # Then the first pass was the old policy's.
@@ -253,7 +275,9 @@ class _Controlled:
                 if method.of_rollouts:
                     self._score_again(output)
         finally:
-            self._sampled = None
+            self._sampled, first, self._first_pass = None, self._first_pass, None
+        if "old_logps" in output and first is not None:  # RLOO sums them over each row
+            output[OLD_LOGP] = first
         if self._tempered is not None:
             output[TEMPERED] = self._tempered
         if method.sets_temperature:

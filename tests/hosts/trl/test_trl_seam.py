@@ -1,0 +1,89 @@
+"""Subclasses that call the seam otherwise than TRL does: the pass of the loss is the one that is controlled, once a step."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hosts.trl.trl_case import history, trainer, watching, weights
+from trl import GRPOTrainer, RLOOTrainer
+
+import entrostat as es
+from entrostat.errors import HostError
+
+pytestmark = [pytest.mark.filterwarnings("default")]
+
+FLOW = es.chain(es.methods.Flow(0.7, scope="micro"))
+
+
+def trained(directory, cls, method, **settings):
+    run = trainer(directory, cls, wrap=lambda base: es.trl.controlled(base, method), **settings)
+    run.train()
+    return run
+
+
+def scored(run, inputs):
+    """Log-probabilities of a micro-batch, as a subclass would ask for them."""
+    ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], 1)
+    mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], 1)
+    return run._get_per_token_logps_and_entropies(run.model, ids, mask, inputs["completion_ids"].size(1))[0]
+
+
+class Before(GRPOTrainer):
+    """Scores its batch without a gradient first, as one does for a reference or for the old policy."""
+
+    def _compute_loss(self, model, inputs):
+        with torch.no_grad():
+            scored(self, inputs)
+        return super()._compute_loss(model, inputs)
+
+
+class Again(GRPOTrainer):
+    """Scores its batch twice with a gradient."""
+
+    def _compute_loss(self, model, inputs):
+        return super()._compute_loss(model, inputs) + 0 * scored(self, inputs).sum()
+
+
+class Averaged(GRPOTrainer):
+    """Computes each loss twice."""
+
+    def compute_loss(self, model, inputs, **options):
+        return (self._compute_loss(model, inputs) + self._compute_loss(model, inputs)) / 2
+
+
+@pytest.mark.parametrize("method", [FLOW, es.entropy_bonus(coef=0.3)], ids=["flow", "bonus"])
+def test_a_pass_without_gradient_is_not_the_loss(tmp_path, method):
+    plain = trained(tmp_path / "plain", GRPOTrainer, method)
+    run = trained(tmp_path / "before", Before, method)
+    assert torch.equal(weights(run.model), weights(plain.model))
+
+
+def test_a_loss_from_two_passes_is_refused_before_the_first_step(tmp_path):
+    with pytest.raises(HostError, match="'flow' acts through the first alone"):
+        trained(tmp_path / "flow", Again, FLOW)
+    run = trained(tmp_path / "observe", Again, es.observe())
+    assert len(history(run, "entropy_control/measured")) == 3
+
+
+def test_two_controller_steps_in_one_optimizer_step_are_refused(tmp_path):
+    with pytest.raises(
+        HostError, match=r"took one optimizer step in which the controller took 2: .*Call _compute_loss once"
+    ):
+        trained(tmp_path, Averaged, es.hold(0.5))
+
+
+def test_rloo_sees_the_ratios_of_its_tokens(tmp_path):
+    """RLOO keeps sums of log-probabilities alone; without its tokens' own a stale batch would pass for a fresh one."""
+    run = trainer(
+        tmp_path,
+        watching(RLOOTrainer),
+        wrap=lambda base: es.trl.controlled(base, es.observe()),
+        num_iterations=2,
+        max_steps=2,
+    )
+    seen, apply = [], run.entropy_control.apply
+    run.entropy_control.apply = lambda surrogate, batch: (seen.append(batch), apply(surrogate, batch))[1]
+    run.train()
+    first, second = ((batch.ratio - 1)[batch.mask].abs().max() for batch in seen)
+    assert first < 1e-5 < 0.05 < second
+    assert len(history(run, "entropy_control/sampling_gap")) == 1  # of the batch that this policy sampled
