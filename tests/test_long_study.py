@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,7 +14,19 @@ import pytest
 import torch
 
 LONG = Path(__file__).parents[1] / "benchmarks" / "quality" / "long"
-MODULES = ("run", "results", "studies", "wide", "players", "player", "training", "game", "authority_smollm2", "common")
+MODULES = (
+    "run",
+    "results",
+    "studies",
+    "wide",
+    "players",
+    "player",
+    "training",
+    "game",
+    "authority_smollm2",
+    "common",
+    "gain_likelihood",
+)
 
 
 @pytest.fixture
@@ -79,3 +92,16 @@ def test_problems_that_share_a_reward_share_its_advantage(study):
     torch.testing.assert_close(advantage_B.view(2, 3)[0], torch.tensor([1.0, 0.0, -1.0]), atol=1e-3, rtol=0)
     assert torch.equal(*advantage_B.view(2, 3))
     assert without == 0
+
+
+def test_the_gain_of_a_run_is_found_by_its_likelihood(study, monkeypatch):
+    fits = study("gain_likelihood")
+    monkeypatch.setattr(fits, "GAINS", [0.002, 0.01, 0.05])
+    draw, level, lagged, measured, acted = random.Random(0).gauss, 1.0, 0.0, [], []
+    for _ in range(300):
+        measured.append(level + draw(0.0, 0.02))
+        acted.append(lagged)
+        lagged = 0.86 * lagged + 0.14 * (2.0 if measured[-1] > 1 else -2.0)
+        level += draw(0.0, 0.003) - 0.01 * lagged
+    found = fits.fitted(measured, acted)
+    assert found["gain"] == found["low"] == found["high"] == 0.01
