@@ -4,9 +4,10 @@ The plant is the controller's own (docs/theory.md), its level a random walk:
 
     a[t] = beta a[t-1] + (1 - beta) effort[t-2],    H[t] = H[t-1] + d - g a[t] + wander,    measured[t] = H[t] + noise
 
-An effort found on one batch acts on the next, and shows in the one after it. Of each stretch of steps, the likelihood of its measurements is taken at several gains g, each with the wander, the noise and the
-wander of the drift d that suit it best. All of a stretch speaks at once, where the controller hears one batch after another.
-Rows go into `gain_likelihood.json`; an interval holds the gains whose log-likelihood is within 2 of the best.
+An effort found on one batch acts on the next, and shows in the one after it. Of each stretch of steps, the likelihood of its
+measurements is taken at several gains g, each with the wander, the noise and the wander of the drift d that suit it best. All
+of a stretch speaks at once, where the controller hears one batch after another. Rows go into `gain_likelihood.json`; an
+interval holds the gains whose log-likelihood is within 2 of the best.
 """
 
 from __future__ import annotations
