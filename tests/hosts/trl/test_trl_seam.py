@@ -87,3 +87,15 @@ def test_rloo_sees_the_ratios_of_its_tokens(tmp_path):
     first, second = ((batch.ratio - 1)[batch.mask].abs().max() for batch in seen)
     assert first < 1e-5 < 0.05 < second
     assert len(history(run, "entropy_control/sampling_gap")) == 1  # of the batch that this policy sampled
+
+
+def test_the_hosts_weight_is_in_push_and_loss_alike():
+    logp = torch.tensor([[-1.0, -2.0]], requires_grad=True)
+    batch = es.TokenBatch(
+        es.TokenStats(logp=logp), torch.tensor([2.0]), torch.ones(1, 2), host_weight_BT=torch.tensor([[0.5, 0.0]])
+    )
+    es.methods.loss(es.methods.ppo(batch), batch).backward()
+    push = es.methods.token_push(es.methods.ppo(batch), batch)
+    assert push.tolist() == [[1.0, 0.0]]
+    assert torch.equal(-logp.grad * 2, push)  # a mean over two tokens
+    assert torch.equal(batch.rows(slice(0, 1)).host_weight_BT, batch.host_weight_BT)
