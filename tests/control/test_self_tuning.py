@@ -45,7 +45,8 @@ def plant(
         state = controller.step(state, level + rng.gauss(0, noise), standard_error=told)
         output = before.output if delay else state.output
         lowering = -output if controller.action == "raise" else output
-        push = drift - gain * lowering + rng.gauss(0, wander)
+        now = gain(step / steps) if callable(gain) else gain
+        push = drift - now * lowering + rng.gauss(0, wander)
         velocity += (1 - momentum) / (1 - momentum**step) * (push - velocity)  # as Adam corrects its first moment
         levels.append(level)
         states.append(state)
@@ -142,6 +143,18 @@ def test_a_gain_that_grows_under_noise_is_found_in_a_quiet_loop():
         worst.append(math.sqrt(sum(each**2 for each in apart[600:]) / 400))
         assert math.sqrt(sum(each**2 for each in apart[100:500]) / 400) < 0.06
     assert statistics.median(worst) < 0.15 and max(worst) < 0.2, worst
+
+
+def test_a_gain_that_grows_slowly_while_nothing_else_happens_is_followed():
+    """Tenfold in 6,000 steps: the estimate fell behind to a fifth, and the loop answered each batch too strongly."""
+    believed = []
+    for seed in range(6):
+        controller = SelfTuning(0.75 * START, settling=30, action="lower")
+        courses = {"gain": lambda share: 0.005 * 10**share * START, "drift": -0.003 * START, "momentum": 0.86}
+        _, states = plant(controller, 6_000, **courses, noise=0.01 * START, seed=seed)
+        believed += [state.gain / (0.005 * 10 ** (step / 6_000) * START) for step, state in enumerate(states) if step % 500 == 499]
+    assert 0.7 < statistics.median(believed) < 1.4
+    assert min(believed) > 0.3, believed
 
 
 @pytest.mark.parametrize("share", [0.2, 1.0, 3.0])

@@ -47,7 +47,10 @@ _OWN_SHARE = 0.75  # of the settling time asked for is the loop's own: the rest 
 _SHORTEST_SETTLING = (
     16.0  # steps that haste leaves the loop: with AdamW's momentum it only overshoots if it is asked for less
 )
-SHORTEST_MEMORY = 2.0  # measurements within which a change is followed; the longest is the settling time
+SHORTEST_MEMORY = 2.0  # measurements within which a change is followed
+# Settling times; a filter that takes level and drift to wander more than they do takes the noise that the loop fed back for
+# an effect, and the gain of a quiet loop comes out too large.
+_LONGEST_MEMORY = 3.0
 _CAUTION = 1.5  # standard errors of the gain that the feedback reckons with
 _LEAST_GAIN = 0.1  # of the prior gain: below it the feedback would answer noise with all it has
 _KNOWN, _UNKNOWN = 2.0, 1.0  # standard errors by which a gain stands out of the noise, and within which it does not
@@ -243,7 +246,8 @@ class SelfTuning:
             return wandered(first_estimate(state, measured, standard_error, memory))
         if not (measured != state.measured if fresh is None else fresh):
             return state
-        return wandered(corrected(state, measured, standard_error, state.steps, (SHORTEST_MEMORY, self.settling)))
+        memory = SHORTEST_MEMORY, _LONGEST_MEMORY * self.settling
+        return wandered(corrected(state, measured, standard_error, state.steps, memory))
 
     def _predicted(self, now: SelfTuningState, effort: float, step: int) -> SelfTuningState:
         return predicted(now, effort, self._felt(step))
