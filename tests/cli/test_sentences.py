@@ -155,6 +155,10 @@ pytestmark = [pytest.mark.filterwarnings(each) for each in THIRD_PARTY]
         ),
         ("trainer.delta=1.1", "trainer.delta: bounds the importance ratio above the clip at 1 + epsilon = 1.2"),
         ("trainer.reward_weights=[.nan]", "trainer.reward_weights: must be a finite number, got nan"),
+        (
+            "{method: psr, trainer: {scale_rewards: batch}}",
+            "trainer.scale_rewards='batch' would have no effect: 'psr' builds its advantages from the raw rewards",
+        ),
         ("trainer.torch_compile_backend=nonsense", "trainer.torch_compile_backend: torch has no compiler 'nonsense'"),
         ("trainer.torch_compile_mode=nonsense", "trainer.torch_compile_mode: TRL has no 'nonsense'"),
         ("trainer.torch_compile=true", "trainer.torch_compile: on a CPU the compiler takes longer than the steps"),

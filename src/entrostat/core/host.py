@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from entrostat.control.knob import OpenLoop
-from entrostat.errors import HostError
+from entrostat.errors import ConfigError, HostError
 from entrostat.types import Old, Statistic
 
 if TYPE_CHECKING:
     from entrostat.methods.base import Link
     from entrostat.methods.chain import Chain
+    from entrostat.methods.record import Division
 
 STAGES = ("reward", "loss", "sampling")
 FIELDS = (
@@ -127,6 +128,26 @@ def check_replaced(method: Chain, given: Mapping[str, tuple[str, float]]) -> Non
                 raise HostError(
                     f"{setting} would have no effect: {link.name!r} sets that end of the clip range itself{to}. Leave {setting} "
                     "out, or give the method the same value"
+                )
+
+
+def check_ignored(method: Chain, given: Mapping[str, Division | None]) -> None:
+    """Refuse settings of the host's advantages beside a method that builds its own.
+
+    Args:
+        given: the host's setting and its value -> the division that it asks for (`Card.own_advantages`), None where it asks
+            for something else; those alone that somebody has set.
+
+    Raises:
+        ConfigError: naming the setting, the method, and the way out.
+    """
+    for own in (link.record.own_advantages for link in method.links):
+        for setting, asked in given.items():
+            if own is not None and (asked is None or asked != own):
+                name = setting.partition("=")[0]
+                raise ConfigError(
+                    f"{setting} would have no effect: {method.name!r} builds its advantages from the raw rewards, in place of "
+                    f"those that it goes into. Leave {name} at its default, or take a method that keeps the host's advantages"
                 )
 
 

@@ -32,6 +32,7 @@ class AsymGRPO(Link):
         "asym_grpo",
         effect="either",
         writes=("advantages",),
+        own_advantages="other",
         notes=("large exponents blow up where one of many is right",),
         bounds={"b_pos": "[0, inf)", "b_neg": "[0, inf)"},
         source=Source(

@@ -52,6 +52,7 @@ class Description:
     stages: tuple[str, ...]
     writes: tuple[str, ...]
     needs: tuple[str, ...]
+    own_advantages: str | None
     state: str
     metrics: Mapping[str, str]
     notes: tuple[str, ...]
@@ -89,6 +90,7 @@ def described(name: str) -> Description:
         stages=tuple(stage for stage in ("reward", "loss", "sampling") if stage in chain.stages) or ("none",),
         writes=tuple(sorted(chain.writes)),
         needs=tuple(dict.fromkeys(needs)),
+        own_advantages=next((each for link in own if (each := link.record.own_advantages)), None),
         state=_state(own),
         metrics={k: v for each in [published, *(link.record for link in own)] for k, v in each.metrics.items()},
         notes=tuple(dict.fromkeys([*published.notes, *(note for link in own for note in link.record.notes)])),

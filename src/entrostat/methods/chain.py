@@ -13,6 +13,7 @@ from entrostat.control.base import check_measured
 from entrostat.errors import ConfigError, StateError
 from entrostat.methods.authority import change_mean, change_names, change_sums
 from entrostat.methods.base import Link, outputs
+from entrostat.methods.conflicts import check_links
 from entrostat.methods.record import Source, Stage
 from entrostat.methods.scopes import threshold
 from entrostat.types import Rollouts, Summary, Surrogate, TokenBatch, Totals, Want
@@ -33,28 +34,7 @@ class Chain:
     source: Source | None = None
 
     def __post_init__(self) -> None:
-        owner: dict[str, str] = {}
-        controlled: list[str] = []
-        names: set[str] = set()
-        for link in self.links:
-            if not isinstance(link, Link):
-                raise ConfigError(f"a chain is made of methods, got {link!r}")
-            for field in sorted(link.writes):
-                if field in owner:
-                    raise ConfigError(
-                        f"{owner[field]!r} and {link.name!r} both write {field!r}: one of them would undo the other. "
-                        "Leave one out"
-                    )
-                owner[field] = link.name
-            if link.name in names:
-                raise ConfigError(f"{link.name!r} is in the chain twice: its metrics would be one. Leave one out")
-            names.add(link.name)
-            controlled += [f"{link.name}.{knob}" for knob in link.feedback]
-        if len(controlled) > 1:
-            raise ConfigError(
-                f"{controlled[0]} and {controlled[1]} are both moved by the measured entropy: two controllers on one signal "
-                "fight. Give one of them a number or a schedule"
-            )
+        check_links(self.links)
 
     # -- what it is ----------------------------------------------------------------------------------------------------
 
@@ -278,7 +258,7 @@ def chain(*methods: Link | Chain, name: str | None = None, source: Source | None
     """Compose methods, first to last. Chains among them are taken apart into their links.
 
     Raises:
-        ConfigError: nothing to compose; two links that write the same field of the objective (the message names both), two
+        ConfigError: nothing to compose; two links of which one would undo the other (the message names both), two
             controllers.
     """
     if not methods:

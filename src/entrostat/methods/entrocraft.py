@@ -34,7 +34,10 @@ class Bands(Link):
     card: ClassVar[Card] = Card(
         "entrocraft",
         writes=("advantages",),
-        notes=("throws samples away outside the band; a narrow band chatters between its sides",),
+        notes=(
+            "throws samples away outside the band; a narrow band chatters between its sides",
+            "the host's settings of advantages (scaling, a KL penalty inside the reward) act inside the band alone",
+        ),
     )
 
     def __post_init__(self) -> None:

@@ -23,6 +23,17 @@ EFFECTS = {
     "none": "none",
 }
 
+OWN_ADVANTAGES = {
+    division: f"It builds its advantages from the raw rewards, {how}, in place of the host's: settings of those have no effect "
+    "([TRL](../trl.md#methods-with-advantages-of-their-own), [verl](../verl.md#what-is-refused))."
+    for division, how in {
+        "group": "divided by the standard deviation of each group",
+        "none": "not divided by a standard deviation",
+        "other": "divided as its formula says",
+    }.items()
+}
+"""By `Card.own_advantages`; pages that are written by hand have the same sentence."""
+
 
 def page(name: str) -> str:
     """The page of one method as Markdown."""
@@ -38,6 +49,7 @@ def page(name: str) -> str:
         "",
         f"Effect on the entropy: {EFFECTS[about.effect]}. Acts in the {' and '.join(about.stages)} stage. It needs "
         f"{', '.join(needs) or 'nothing beyond log-probabilities and entropies'}. State: {about.state}.",
+        *(["", OWN_ADVANTAGES[about.own_advantages]] if about.own_advantages else []),
         "",
         "```python",
         f"method = es.{name}({needed})",

@@ -34,6 +34,7 @@ class PassAtK(Link):
         "pass_at_k",
         effect="raises",
         writes=("advantages",),
+        own_advantages="other",
         notes=("on easy prompts wrong samples count next to nothing", "verl's grpo_passk is another estimator"),
         bounds={"k": "[1, inf)"},
         source=Source("2508.10751", "Eqs. 14 and 15; RUCAIBox/Passk_Training calc_adv", "k 4"),

@@ -35,6 +35,7 @@ class QuantileAdvantage(Link):
         "qae",
         effect="either",
         writes=("advantages",),
+        own_advantages="group",
         bounds={"quantile": "(0, 1)"},
         source=Source("2509.22611", "Eq. 4; junkangwu/QAE", "K 0.4, torch.quantile's linear interpolation, eps 1e-6"),
     )

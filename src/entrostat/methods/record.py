@@ -12,6 +12,7 @@ from entrostat.types import Statistic, Want
 
 Stage: TypeAlias = Literal["reward", "loss", "sampling"]
 Need: TypeAlias = Literal["rewards", "groups", "stale"]
+Division: TypeAlias = Literal["group", "none", "other"]
 Effects: TypeAlias = Literal["raises", "lowers", "holds", "either", "none"]
 
 
@@ -47,6 +48,9 @@ class Card:
         of_rollouts: statistics whose sums over each completion `score` reads.
         writes: what it changes: fields of `Surrogate`; "terms/NAME"; in the reward stage "advantages" or "rows"; when
             sampling "temperature" or "group_temperatures". Two links that write one field cannot be chained.
+        own_advantages: of a method that builds advantages from raw rewards, in place of the host's, so that the host's settings
+            of them have no effect: what they are divided by, the standard deviation of the "group", nothing ("none") or
+            something "other". None: it starts from the host's.
         terms: what its terms are made of, see `Term.of`.
         needs: "rewards" and "groups" in the batch of the loss stage; "stale" where it does nothing while ratios are 1.
         knobs: field -> what a larger value does to the entropy. Such a field may be a number, a schedule or a controller.
@@ -66,6 +70,7 @@ class Card:
     want: tuple[Want, ...] = ()
     of_rollouts: tuple[Want, ...] = ()
     writes: tuple[str, ...] = ()
+    own_advantages: Division | None = None
     terms: tuple[str | Statistic, ...] = ()
     needs: tuple[Need, ...] = ()
     knobs: Mapping[str, Action] = field(default_factory=dict)

@@ -44,6 +44,7 @@ class RewardAdvantages(AuthorityLink):
         "reward_advantages",
         want=REQUIRES,
         writes=("advantages_BT", "keep_BT"),
+        own_advantages="none",
         needs=("rewards",),
         knobs={"positive": "lower", "negative": "raise"},
         bounds={"positive": "[0, inf)", "negative": "[0, inf)"},

@@ -50,6 +50,7 @@ class Scope(Link):
         },
         notes=(
             "the formula is of a loss that averages over sequences (`grpo`); under a mean over tokens long successes count more",
+            "the host's settings of advantages (scaling, a KL penalty inside the reward) do not act on the groups at T",
             "with fewer than 1 / alpha groups in a batch, one group is a larger share of the samples; its weight stays alpha",
         ),
         source=Source(

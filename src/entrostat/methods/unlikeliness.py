@@ -33,6 +33,7 @@ class Unlikeliness(Link):
         effect="raises",
         of_rollouts=("logp",),
         writes=("advantages",),
+        own_advantages="group",
         knobs={"beta": "raise"},
         notes=("biases the reward", "the mean log-probability depends on the length of a completion"),
         bounds={"beta": "[0, 1]"},

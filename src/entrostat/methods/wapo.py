@@ -33,6 +33,7 @@ class Wapo(Link):
         "wapo",
         effect="either",
         writes=("advantages", "weight_BT", "eps_low", "eps_high"),
+        own_advantages="none",
         notes=(
             "successes lower the entropy, but wrong samples push nothing: with steps smaller than GRPO's, it falls more slowly",
         ),

@@ -88,11 +88,13 @@ def target(method: Any, size: int) -> None:
         raise ConfigError(f"method.target: {error}") from error
 
 
-def clip(method: Any, arguments: Any) -> None:
-    """`ConfigError` where method and trainer are given different ends of one clip range."""
-    from entrostat.core.host import check_replaced
+def settings(method: Any, arguments: Any) -> None:
+    """`ConfigError` where the trainer is given what the method replaces: an end of its clip range, or its advantages."""
+    from entrostat.core.host import check_ignored, check_replaced
+    from entrostat.hosts.trl.advantages import advantages_given
     from entrostat.hosts.trl.loss import LOSSES, clip_given
 
+    check_ignored(method, advantages_given(arguments, "trainer."))
     loss = LOSSES[getattr(arguments, "loss_type", "rloo")]
     try:
         check_replaced(method, clip_given(arguments, loss, "trainer."))

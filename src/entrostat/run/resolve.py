@@ -37,7 +37,7 @@ def resolve(config: RunConfig) -> RunConfig:
         threads = config.threads or (1 if config.model in BUILT_IN else None)  # more threads do not make it faster
         method = Named.model_validate({"name": config.method.name, **options})
         resolved = config.model_copy(update={"method": method, "trainer": trainer, "threads": threads})
-        fits.clip(chain, trl_arguments(resolved, Path(CHECKPOINTS)))
+        fits.settings(chain, trl_arguments(resolved, Path(CHECKPOINTS)))
     fits.machine(resolved)
     fits.length(resolved, context)
     return resolved

@@ -10,10 +10,11 @@ from omegaconf import OmegaConf
 pytest.importorskip("trl", reason="the table has TRL's columns")
 
 import entrostat as es
-from entrostat.errors import HostError
+from entrostat.errors import ConfigError, HostError
 from entrostat.hosts.capabilities import COLUMNS, REASONS, table
 from entrostat.hosts.verl.settings import check_host
 from entrostat.methods import names
+from entrostat.methods.cards import example
 
 PAGE = Path(__file__).parents[3] / "docs" / "capabilities.md"
 
@@ -32,9 +33,11 @@ def test_every_method_and_every_reason_is_there():
         assert f"\n{number}. " in text
 
 
-def config(clip: dict[str, float] | None = None, **rollout: float) -> object:
+def config(clip: dict[str, float] | None = None, algorithm: dict[str, bool] | None = None, **rollout: float) -> object:
     actor = {"strategy": "fsdp2", "entropy_coeff": 0, "policy_loss": {"loss_mode": "vanilla"}, **(clip or {})}
-    return OmegaConf.create({"actor_rollout_ref": {"actor": actor, "model": {}, "rollout": rollout}, "algorithm": {}})
+    return OmegaConf.create(
+        {"actor_rollout_ref": {"actor": actor, "model": {}, "rollout": rollout}, "algorithm": algorithm or {}}
+    )
 
 
 @pytest.mark.parametrize("rollout", [{"top_p": 0.9}, {"top_k": 20}])
@@ -60,3 +63,17 @@ def test_two_ends_of_one_clip_are_refused():
     check_host(config({"clip_ratio_high": 0.3}), es.flow(0.3))
     with pytest.raises(HostError, match=r"clip_ratio_high=0\.3 would have no effect: 'clip_range' sets .* to 0\.28"):
         check_host(config({"clip_ratio_high": 0.3}), es.clip_higher(0.28))
+
+
+@pytest.mark.parametrize(
+    ("setting", "refused", "kept"),
+    [("use_kl_in_reward=True", "psr", "flow"), ("norm_adv_by_std_in_grpo=False", "qae", "psr")],
+)
+def test_settings_of_advantages_that_are_replaced_are_refused(setting, refused, kept):
+    name, _, value = setting.partition("=")
+    settings = config(algorithm={name: value == "True"})
+    check_host(settings, example(kept))
+    with pytest.raises(
+        ConfigError, match=rf"^algorithm\.{setting} would have no effect: '{refused}' builds its advantages"
+    ):
+        check_host(settings, example(refused))

@@ -10,8 +10,9 @@ import trl
 from transformers import TrainerCallback
 
 from entrostat.control.knob import is_feedback
-from entrostat.core.host import check_replaced
+from entrostat.core.host import check_ignored, check_replaced
 from entrostat.errors import HostError
+from entrostat.hosts.trl.advantages import advantages_given
 from entrostat.hosts.trl.loss import Loss, check_loss, clip_given
 from entrostat.methods import Chain
 
@@ -84,6 +85,12 @@ def check_settings(args: Any, acts: bool) -> None:
             "TRL's liger_kernel_config={'fused_linear_cross_entropy': True} stands beside Entrostat's control: "
             f"{blind}. Leave it out"
         )
+
+
+def check_arguments(args: Any, method: Chain) -> None:
+    """Refuse TRL's own entropy options beside a method that acts, and what the method would leave without effect."""
+    check_settings(args, acts=bool(method.writes))
+    check_ignored(method, advantages_given(args))
 
 
 def check_adapter(host: Any) -> None:

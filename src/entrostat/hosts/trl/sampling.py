@@ -165,6 +165,7 @@ def sampling_of(host: Any) -> Sampling:
     """What a constructed trainer samples from; `HostError` where that cannot be scored exactly."""
     options = _options(host)
     check_options(options)
+    _check_one_each(getattr(host.args, "generation_kwargs", None) or {})
     top_p, min_p = float(_or(options.get("top_p"), 1.0)), float(_or(options.get("min_p"), 0.0))
     if getattr(host, "use_vllm", False):
         _check_vllm(options, top_p, min_p)
@@ -195,6 +196,16 @@ def _check_vllm(options: Mapping[str, Any], top_p: float, min_p: float) -> None:
         value = options.get(name)
         if value not in (None, neutral):
             raise HostError(f"generation_kwargs={{{name!r}: {value!r}}} under use_vllm: {why}. Leave {name} out")
+
+
+def _check_one_each(given: Mapping[str, Any]) -> None:
+    """`HostError` where generation would answer each row several times, for which TRL has no place."""
+    value = given.get("num_return_sequences")
+    if value not in (None, 1):
+        raise HostError(
+            f"generation_kwargs={{'num_return_sequences': {value!r}}}: TRL repeats each prompt num_generations times itself, and "
+            "counts on one completion of each row. Leave num_return_sequences out, and set num_generations"
+        )
 
 
 def check_options(options: Mapping[str, Any]) -> None:

@@ -27,7 +27,7 @@ except ImportError as error:
 
 from entrostat.hosts.trl import head
 from entrostat.hosts.trl.batch import batch_of, current_wants, old_wants, sent
-from entrostat.hosts.trl.checks import Watch, check_adapter, check_class, check_objective, check_settings
+from entrostat.hosts.trl.checks import Watch, check_adapter, check_arguments, check_class, check_objective
 from entrostat.hosts.trl.express import express, host_of, objective_of, restore, restoring
 from entrostat.hosts.trl.loss import Loss, loss_of
 from entrostat.hosts.trl.push import host_weight
@@ -63,6 +63,7 @@ def controlled(
     Raises:
         HostError: the class lacks the seam, or TRL's has moved; on construction, where this trainer's loss, sampling or adapter
             cannot be served, and where TRL's own entropy options are on beside a method that acts.
+        ConfigError: on construction, where a setting of TRL's advantages is given that the method leaves without effect.
     """
     check_class(trainer_class)
     if not isinstance(method, Chain | Link):
@@ -114,11 +115,11 @@ class _Controlled:
         writes = method.writes
         bound = inspect.signature(super().__init__).bind_partial(*args, **kwargs)
         if (config := bound.arguments.get("args")) is not None:
-            check_settings(config, acts=bool(writes))
+            check_arguments(config, method)
         head.install()
         super().__init__(*args, **kwargs)
         host: Any = self
-        check_settings(host.args, acts=bool(writes))
+        check_arguments(host.args, method)
         check_adapter(host)
         self._sampling: Sampling = sampling_of(host)
         self._loss: Loss = loss_of(host)

@@ -15,12 +15,13 @@ from typing import Any, Literal
 
 from entrostat.attribution.tokens import check_sizes
 from entrostat.core.config import did_you_mean
-from entrostat.core.host import Host, check_replaced
+from entrostat.core.host import Host, check_ignored, check_replaced
 from entrostat.core.specification import build_method
 from entrostat.diagnosis.alerts import Alerts
 from entrostat.errors import ConfigError, HostError
 from entrostat.hosts.verl.batch import needs_loss
 from entrostat.methods import Chain
+from entrostat.methods.record import Division
 from entrostat.types import STATISTICS
 
 VERL = Host(
@@ -116,11 +117,22 @@ def _clip_given(actor: Any) -> dict[str, tuple[str, float]]:
     }
 
 
+def _advantages_given(algorithm: Any) -> dict[str, Division | None]:
+    """The settings of advantages that are not verl's defaults, as `check_ignored` takes them; an estimator must be named."""
+    given: dict[str, Division | None] = {}
+    if algorithm.get("use_kl_in_reward", False):
+        given["algorithm.use_kl_in_reward=True"] = None
+    if not algorithm.get("norm_adv_by_std_in_grpo", True):
+        given["algorithm.norm_adv_by_std_in_grpo=False"] = "none"
+    return given
+
+
 def check_host(config: Any, method: Chain) -> None:
     """Refuse settings of verl that control cannot work beside, before anything is started.
 
     Raises:
         HostError: naming the setting, its value and what to set instead.
+        ConfigError: the same of a setting that the method would leave without effect.
     """
     actor = config.actor_rollout_ref.actor
     _check_measured(config)
@@ -130,6 +142,7 @@ def check_host(config: Any, method: Chain) -> None:
         )
     VERL.check(method)
     check_replaced(method, _clip_given(actor))
+    check_ignored(method, _advantages_given(config.algorithm))
     _check_sampling(config.actor_rollout_ref.get("rollout") or {})
     if method.links:  # measuring fights with nothing
         _check_rivals(actor)
