@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import shlex
 from pathlib import Path
@@ -43,6 +44,14 @@ def test_a_missing_package_is_said_before_a_folder_is_made(
     assert call(command, "--out", str(tmp_path / "out")) == 1
     assert "this needs trl, which is not installed: pip install 'entrostat[train]'" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_probe_prints_json_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = ("--prompts", "4", "--completions", "4", "--methods", "observe")
+    assert call("probe", *small, "--json") == 0
+    assert list(json.loads(capsys.readouterr().out)["methods"]) == ["observe"]
+    assert call("probe", *small, "--json", "numbers.json") == 2
+    assert "--json: prints, and takes no file" in capsys.readouterr().err
 
 
 def test_probe_suggests_a_method(capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,16 +27,18 @@ def test_a_simulated_run_gives_its_plant_and_gains_that_hold(
 ) -> None:
     run = simulated(tmp_path / "a", "method.target=0.22", "method.kp=20", "steps=300", "plant.gain=0.004")
     capsys.readouterr()
-    numbers, chart = tmp_path / "tuning.json", tmp_path / "map.png"
-    assert call("tune", run, "--settling", "150", "--json", str(numbers), "--map", str(chart)) == 0
+    chart = tmp_path / "map.png"
+    assert call("tune", run, "--settling", "150", "--json", "--map", str(chart)) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert any(note.startswith("columns:") for note in found["notes"])
+    assert call("tune", run, "--settling", "150") == 0
     printed = capsys.readouterr().out
-    found = json.loads(numbers.read_text())
     assert found["gain_known"] and found["plant"]["gain"] == pytest.approx(0.004, rel=0.3)
     assert found["gains"]["settling"] <= 150 and found["margin"] > 5
     assert matplotlib.image.imread(chart).std() > 0
     # The YAML is what train and simulate take; a run with these gains settles as promised.
     pasted = tmp_path / "pasted.yaml"
-    pasted.write_text(printed[printed.index("method:") : printed.index("map:")])
+    pasted.write_text(printed[printed.index("method:") :])
     assert yaml.safe_load(pasted.read_text())["method"]["target"] == 0.22
     quiet = ("plant.gain=0.004", "plant.noise=0", "plant.wander=0", "plant.drift=0", "steps=600")
     again = simulated(tmp_path / "b", str(pasted), *quiet)
@@ -100,11 +102,14 @@ def test_a_log_alone_says_which_way_its_output_acts(tmp_path: Path, capsys: pyte
     assert "name: hold" in capsys.readouterr().out
 
 
-def test_entropic_s_gains_are_for_its_reading_of_the_integral(tmp_path: Path) -> None:
-    numbers = tmp_path / "t.json"
+def test_entropic_s_gains_are_for_its_reading_of_the_integral(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     method = "method={name: entropic, target: 0.22, kp: 20, ki: 0.4}"
-    assert call("tune", simulated(tmp_path / "a", method, "steps=300"), "--json", str(numbers)) == 0
-    assert json.loads(numbers.read_text())["gains"]["loop"]["integral_read"] == "before"
+    run = simulated(tmp_path / "a", method, "steps=300")
+    capsys.readouterr()
+    assert call("tune", run, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["gains"]["loop"]["integral_read"] == "before"
 
 
 @pytest.mark.parametrize(
@@ -113,6 +118,7 @@ def test_entropic_s_gains_are_for_its_reading_of_the_integral(tmp_path: Path) ->
         ((), "give one run folder"),
         (("a", "b"), "give one run folder"),
         (("a", "--amplitude", "1"), "belong to --probe"),
+        (("a", "--json", "numbers.json"), "--json: prints, and takes no file, got 'numbers.json': write --json >"),
         (("--probe", "steps=5"), "a probe needs at least"),
         (("--probe", "method=observe"), "has no knob"),
         (("--probe", "--amplitude", "-1"), "--amplitude must be"),

@@ -24,7 +24,7 @@ EXAMPLES = {
     "env": ("entrostat env",),
     "methods": ("entrostat methods", "entrostat methods hold"),
     "models": ("entrostat models",),
-    "probe": ("entrostat probe", "entrostat probe --methods hold,flow,clip_b --json probe.json"),
+    "probe": ("entrostat probe", "entrostat probe --methods hold,flow,clip_b --json"),
     "report": ("entrostat report runs/first", "entrostat report runs/a runs/b --out both.html"),
     "simulate": (
         "entrostat simulate method.target=0.2",

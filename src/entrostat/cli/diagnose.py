@@ -20,7 +20,7 @@ def command(
     paths: Annotated[
         list[Path], typer.Argument(metavar="PATH...", help="Run folders or logs: TRL, verl, W&B, TensorBoard, CSV, ...")
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print findings and notes as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print findings and notes as JSON instead.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 for warnings too.")] = False,
     plots: Annotated[bool, typer.Option("--plots/--no-plots", help="Draw the column behind each finding.")] = True,
     column: Annotated[
@@ -47,9 +47,9 @@ def command(
             typer.echo(f"error: {shown(str(error))}", err=True)
             failed = True
     if as_json:
-        import json
+        from entrostat.run.folder import as_json as written
 
-        typer.echo(json.dumps([_record(run, findings) for run, findings in found], indent=2))
+        typer.echo(written([_record(run, findings) for run, findings in found]))
     else:
         from rich.console import Console
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import itertools
 import os
 import pkgutil
 import re
@@ -71,6 +72,7 @@ def main(arguments: list[str] | None = None) -> None:
     words = sys.argv[1:] if arguments is None else arguments
     try:
         _no_empty_words(words)
+        _no_file_for_json(words)
         app([word for word in words if word != "--debug"])
     except EntrostatError as error:
         if "--debug" in words:
@@ -108,6 +110,13 @@ def _no_empty_words(words: list[str]) -> None:
         if not word.strip() or (word.startswith("--") and word.endswith("=")):
             name = word.rstrip("=") if word.strip() else before
             raise ConfigError(f"{name or 'the first word'}: its value is empty: give one, or leave it out")
+
+
+def _no_file_for_json(words: list[str]) -> None:
+    """Refuse `probe --json FILE` and `tune RUN --json FILE`, where the file would be taken for a run."""
+    for before, word in itertools.pairwise(words):
+        if before == "--json" and word.endswith(".json") and words[0] in ("probe", "tune") and not os.path.exists(word):
+            raise ConfigError(f"--json: prints, and takes no file, got {word!r}: write --json > {word}")
 
 
 def _say(text: str) -> None:

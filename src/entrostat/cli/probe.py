@@ -17,7 +17,7 @@ def command(
     seed: Annotated[int, typer.Option(min=0, help="Of the prompts and the sampling.")] = 0,
     batch: Annotated[Path | None, typer.Option(help="A batch that was saved, in place of a model and a task.")] = None,
     save: Annotated[Path | None, typer.Option(help="Keep the batch's numbers in this file.")] = None,
-    json_out: Annotated[Path | None, typer.Option("--json", help="Write everything shown, and more, as JSON.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything, and more, as JSON instead.")] = False,
 ) -> None:
     """Sample one batch and look at it through every method: entropy, who moves it, authority over drift, tokens touched."""
     from rich.console import Console
@@ -25,7 +25,7 @@ def command(
     from entrostat.methods import names
     from entrostat.methods.cards import example
     from entrostat.methods.registry import source
-    from entrostat.run.folder import write_json
+    from entrostat.run.folder import as_json as written
     from entrostat.run.probe import load_batch, probe, sample_batch, save_batch, statistics_of
 
     chosen = [name.strip() for name in methods.split(",")] if methods else names()
@@ -45,8 +45,9 @@ def command(
     if save is not None:
         save_batch(looked_at, save)
     record = probe(looked_at, chosen).record
-    if json_out is not None:
-        write_json(json_out, record)
+    if as_json:
+        typer.echo(written(record))
+        return
     console = Console(soft_wrap=True)
     _batch(console, record)
     console.print(_methods(record))

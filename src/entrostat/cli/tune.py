@@ -35,7 +35,7 @@ def command(
     entropy: Annotated[str | None, typer.Option(help="Column of the entropy.")] = None,
     output: Annotated[str | None, typer.Option(help="Column of the controller's output.")] = None,
     chart: Annotated[Path | None, typer.Option("--map", help="Draw the stability map into this picture.")] = None,
-    json_out: Annotated[Path | None, typer.Option("--json", help="Write the numbers into this file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON instead.")] = False,
 ) -> None:
     """Say which gains hold the entropy: identify what an output does to it, and print gains for a settling time.
 
@@ -48,7 +48,7 @@ def command(
 
     words = words or []
     if probe:
-        path = _probe(words, out, amplitude)
+        path = _probe(words, out, amplitude, quiet=as_json)
     elif len(words) != 1:
         raise ConfigError(f"give one run folder or log to tune from, or --probe; got {words or 'nothing'}")
     elif amplitude is not None or out is not None:
@@ -58,22 +58,25 @@ def command(
     log = read_log(path, entropy, output, delay)
     found = tune(log, settling, delay=1 if delay is None else delay, momentum=momentum, damping=damping)
     console = make_console()
-    console.print(_table(found))
-    for line in _verdicts(found):
-        console.print(line, highlight=False, markup=False)
-    if json_out is not None:
-        from entrostat.run.folder import write_json
+    if as_json:
+        from entrostat.run.folder import as_json as written
 
-        write_json(json_out, found.record)
+        typer.echo(written(found.record | {"notes": _verdicts(found)}))
+    else:
+        console.print(_table(found))
+        for line in _verdicts(found):
+            console.print(line, highlight=False, markup=False)
     if found.gains is None:
         raise typer.Exit(1)
-    console.print(f"\n{found.yaml}", highlight=False, markup=False)
+    if not as_json:
+        console.print(f"\n{found.yaml}", highlight=False, markup=False)
     if chart is not None:
         _draw(found, chart)
-        console.print(f"\nmap: {chart}", highlight=False, markup=False)
+        if not as_json:
+            console.print(f"\nmap: {chart}", highlight=False, markup=False)
 
 
-def _probe(words: list[str], out: Path | None, amplitude: float | None) -> Path:
+def _probe(words: list[str], out: Path | None, amplitude: float | None, quiet: bool) -> Path:
     """Run the probe; its folder."""
     from entrostat.cli._progress import progress_for
     from entrostat.cli._settings import for_new_run
@@ -90,7 +93,7 @@ def _probe(words: list[str], out: Path | None, amplitude: float | None) -> Path:
 
     config, size = probe_overrides(config, steps, amplitude)
     config = resolve(config)
-    with claim(folder), progress_for(config) as progress:
+    with claim(folder), progress_for(config, quiet) as progress:
         progress.note(f"probe: {steps} steps with the output at 0, then at {size:g}, then as far down")
         outcome = train(config, folder, progress)
     if not outcome.finished:

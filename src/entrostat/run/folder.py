@@ -113,7 +113,12 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write a JSON file whole or not at all; numbers that JSON lacks become null."""
-    write_text(path, json.dumps(_plain(values), indent=2, allow_nan=False) + "\n")
+    write_text(path, as_json(values) + "\n")
+
+
+def as_json(values: Any) -> str:
+    """As indented JSON; numbers that JSON lacks become null."""
+    return json.dumps(_plain(values), indent=2, allow_nan=False)
 
 
 class MetricsFile:
