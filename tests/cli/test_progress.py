@@ -72,6 +72,23 @@ def test_the_closing_table_fits_a_terminal() -> None:
         assert part in text
 
 
+def closing_rows(*evals: dict[str, float]) -> str:
+    console = Console(file=io.StringIO(), width=80)
+    with console.capture() as captured:
+        console.print(closing_table({str(i): {"steps": 1, "eval": {"end": each}} for i, each in enumerate(evals)}))
+    return captured.get()
+
+
+def test_an_average_that_is_pass_at_1_is_listed_once() -> None:
+    same = {"avg@8": 0.1 + 0.2, "pass@1": 0.3, "pass@8": 0.6, "t0.6/avg@8": 0.4, "t0.6/pass@1": 0.4}
+    text = closing_rows(same, same)
+    assert "avg@8" not in text and text.count("held-out pass@1,") == text.count("held-out t0.6/pass@1,") == 1
+    partial = {"avg@8": 0.5, "pass@1": 0.3}
+    assert "held-out avg@8," in closing_rows(same, partial) and "held-out avg@8," in closing_rows({"avg@8": 0.3})
+    line = facts({"eval/avg@8": 0.3, "eval/pass@1": 0.3, "eval/pass@8": 0.6})["held-out"]
+    assert line == "pass@1 0.30, pass@8 0.60"
+
+
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (75, "1:15"), (3671, "1:01:11")])
 def test_time_left(seconds: float, text: str) -> None:
     assert clock(seconds) == text

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from entrostat.cli._text import shown
+from entrostat.run.summary import shown_once
 
 # What `eval/always` and its like are called in words: shares of the problems.
 TRIES = {"always": "solved in every try", "sometimes": "solved in some tries", "never": "solved in no try"}
@@ -21,13 +22,18 @@ def closing_table(summaries: Mapping[str, Mapping[str, Any]]) -> Table:
     table.add_column("")
     for name in summaries:
         table.add_column(Text(shown(name)), justify="right", no_wrap=True)
-    columns = [_facts(summary) for summary in summaries.values()]
+    evals = [summary.get("eval", {}).get(end, {}) for summary in summaries.values() for end in ("start", "end")]
+    scores = shown_once(evals)
+    columns = [
+        _facts(summary, start, end)
+        for summary, start, end in zip(summaries.values(), scores[::2], scores[1::2], strict=True)
+    ]
     for heading in dict.fromkeys(heading for column in columns for heading in column):
         table.add_row(Text(shown(heading)), *(Text(column.get(heading, "-")) for column in columns))
     return table
 
 
-def _facts(summary: Mapping[str, Any]) -> dict[str, str]:
+def _facts(summary: Mapping[str, Any], start: Mapping[str, Any], end: Mapping[str, Any]) -> dict[str, str]:
     entropy, reward = summary.get("entropy", {}), summary.get("reward", {})
     shown = {
         "entropy, start -> end [nats]": _arrow(entropy.get("start"), entropy.get("end"), 3),
@@ -39,7 +45,6 @@ def _facts(summary: Mapping[str, Any]) -> dict[str, str]:
     shown["reward, start -> end"] = _arrow(reward.get("start"), reward.get("end"), 2)
     if groups := summary.get("groups_without_spread"):
         shown["groups whose rewards agree, start -> end"] = _arrow(groups["start"], groups["end"], 2)
-    start, end = (summary.get("eval", {}).get(key, {}) for key in ("start", "end"))
     for name in end:
         if name != "step":
             kind = (

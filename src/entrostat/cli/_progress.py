@@ -18,6 +18,7 @@ from rich.text import Text
 from entrostat.cli._closing import closing_table
 from entrostat.cli._text import console as make_console
 from entrostat.cli._text import shown
+from entrostat.run.summary import shown_once
 
 if TYPE_CHECKING:
     from entrostat.run.config import RunConfig
@@ -139,7 +140,8 @@ def facts(metrics: Mapping[str, Any]) -> dict[str, str]:
     if (reward := metrics.get("reward")) is not None:
         shown["reward"] = f"{reward:.2f}"
     scores = ("eval/greedy", "eval/avg@", "eval/pass@")
-    held_out = [f"{name[5:]} {value:.2f}" for name, value in metrics.items() if name.startswith(scores)]
+    (judged,) = shown_once([{name: value for name, value in metrics.items() if name.startswith(scores)}])
+    held_out = [f"{name[5:]} {value:.2f}" for name, value in judged.items()]
     if held_out:
         shown["held-out"] = ", ".join(held_out)
     return shown

@@ -116,6 +116,7 @@ def _table(record: dict[str, Any]) -> Any:
     from rich.table import Table
 
     from entrostat.cli._text import shown
+    from entrostat.run.summary import shown_once
 
     arms = record["arms"]
     table = Table(
@@ -126,7 +127,8 @@ def _table(record: dict[str, Any]) -> Any:
     table.add_column("")
     for name, arm in arms.items():
         table.add_column(f"{shown(name)} ({len(arm['seeds'])})", justify="right")
-    for key in dict.fromkeys(key for arm in arms.values() for key in arm["numbers"]):
+    means = [{key: each["mean"] for key, each in arm["numbers"].items()} for arm in arms.values()]
+    for key in dict.fromkeys(key for each in shown_once(means) for key in each):
         table.add_row(shown(key), *(_cell(arm["numbers"].get(key)) for arm in arms.values()))
         if any(key in arm["beside the first"] for arm in arms.values()):
             table.add_row("  Δ", *(_cell(arm["beside the first"].get(key), "+") for arm in arms.values()), style="dim")

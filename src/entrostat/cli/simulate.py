@@ -43,33 +43,53 @@ def command(
     found = simulate(asked)
     console = make_console()
     console.print(_table(found))
-    _write(found, place)
+    drawn = _write(found, place)
     console.print(
         shown(f"{'figure' if place.suffix in PICTURES else 'folder'}: {place}"), highlight=False, markup=False
     )
+    if not drawn:
+        console.print("no figure: matplotlib is not installed: pip install 'entrostat[train]'")
 
 
 def _check_place(place: Path) -> None:
     """Refuse before the simulation what would be lost after it: a folder in use, a picture that nothing can draw."""
-    import entrostat.report.response  # noqa: F401, matplotlib is asked for here
     from entrostat.run.folder import check_free
 
-    if place.suffix not in PICTURES:
+    if place.suffix in PICTURES:
+        import entrostat.report.response  # noqa: F401  # a picture cannot do without matplotlib
+    else:
         check_free(place)
 
 
-def _write(found: Simulation, place: Path) -> None:
+def _write(found: Simulation, place: Path) -> bool:
+    """Write the files; whether the figure is among them, which a folder can do without."""
     import json
 
-    from entrostat.report.response import response_figure
     from entrostat.run.folder import CONFIG, METRICS, saving, write_json, write_text
 
     alone = place.suffix in PICTURES
     with saving(place):
         (place.parent if alone else place).mkdir(parents=True, exist_ok=True)
+    drawn = _drawn(found, place if alone else place / FIGURE)
+    if alone:
+        return drawn
+    from entrostat.core.yaml_file import dump
+
+    write_text(place / CONFIG, dump(found.config.model_dump()))
+    write_text(place / METRICS, "".join(json.dumps(row) + "\n" for row in found.rows))
+    write_json(place / NUMBERS, found.record)
+    return drawn
+
+
+def _drawn(found: Simulation, path: Path) -> bool:
+    try:
+        from entrostat.report.response import response_figure
+    except ModuleNotFoundError:
+        return False
+
     trace = found.trace
     response_figure(
-        place if alone else place / FIGURE,
+        path,
         trace.measured,
         trace.target,
         trace.output,
@@ -78,13 +98,7 @@ def _write(found: Simulation, place: Path) -> None:
         events={each["at"]: _words(each) for each in found.config.events},
         reward=trace.reward,
     )
-    if alone:
-        return
-    from entrostat.core.yaml_file import dump
-
-    write_text(place / CONFIG, dump(found.config.model_dump()))
-    write_text(place / METRICS, "".join(json.dumps(row) + "\n" for row in found.rows))
-    write_json(place / NUMBERS, found.record)
+    return True
 
 
 def _table(found: Simulation) -> Any:

@@ -46,6 +46,8 @@ def command(
     from entrostat.lab.tune import tune
     from entrostat.logs.stretch import read_log
 
+    if chart is not None:
+        import entrostat.report.stability  # noqa: F401  # asks for matplotlib before a probe trains
     words = words or []
     if probe:
         path = _probe(words, out, amplitude, quiet=as_json)

@@ -209,6 +209,7 @@ def solved(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
             )
             rewards.append(_line(index, name, *extremes(run.steps[here], trend(values[here], _WINDOW))))
         keys = [key for key in run.others if key.startswith("eval/") and _is_share(run[key]) and _judged(key)]
+        keys.sort(key=lambda key: "avg@" in key)  # where an average is pass@1, that is its name
         keys = [key for i, key in enumerate(keys) if not any(_same(run[key], run[other]) for other in keys[:i])]
         for place, key in enumerate(keys):
             own: dict[str, Any] = {"color": place} if len(runs) == 1 else {}

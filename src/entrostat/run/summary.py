@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -63,3 +64,18 @@ def evaluation(metrics: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]
     if not rows:
         return {}
     return {"start": {"step": rows[0][0], **rows[0][1]}, "end": {"step": rows[-1][0], **rows[-1][1]}}
+
+
+def shown_once(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Scores side by side without `avg@k` where it is `pass@1`, as everywhere that answers are right or wrong.
+
+    Only for showing: with partial scores in any row both stay in all.
+    """
+    names = {name for row in rows for name in row if re.fullmatch(r"(.*/)?avg@\d+", name)}
+    pairs = {name: name.rpartition("avg@")[0] + "pass@1" for name in names}
+    twins = {
+        name
+        for name, single in pairs.items()
+        if all(single in row and math.isclose(row[name], row[single], rel_tol=1e-9) for row in rows if name in row)
+    }
+    return [{key: value for key, value in row.items() if key not in twins} for row in rows]
