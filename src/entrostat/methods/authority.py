@@ -41,9 +41,9 @@ def change_sums(name: str, surrogate: Surrogate, batch: TokenBatch, push_BT: Ten
     """The first-order change of entropy by what the tokens' pushes and the terms do, as sums that add over micro-batches.
 
     A mean over sequences gives each row one vote (GRPO 2402.03300, Eq. 3), whatever the sizes of the micro-batches: what it
-    weighs is added up row by row under `name/rows`. A term with a mean over each micro-batch gives each of those one vote: its
-    means are added up under `name/batches`. All else weighs tokens alike and is added up under `name`. `change_mean` puts them
-    together.
+    weighs is added up row by row under `name/rows`. A mean over each micro-batch, of the loss (TRL's bnpo) or of a term, gives
+    each of those one vote: its means are added up under `name/batches`. All else weighs tokens alike and is added up under
+    `name`. `change_mean` puts them together.
 
     A term that is made of another statistic than entropy and importance ratio is left out: its effect is not known.
 
@@ -57,6 +57,8 @@ def change_sums(name: str, surrogate: Surrogate, batch: TokenBatch, push_BT: Ten
     batches = torch.zeros_like(rows)
     if mean_of(surrogate) == "sequence":
         tokens, rows = rows, (flow_BT.sum(1, dtype=dtype) / batch.mask.sum(1).clamp_min(1)).sum()
+    elif mean_of(surrogate) == "batch":
+        tokens, batches = batches, tokens / batch.mask.sum().clamp_min(1)
     for term in surrogate.terms:
         if isinstance(term.of, Statistic):
             continue
@@ -70,12 +72,11 @@ def change_sums(name: str, surrogate: Surrogate, batch: TokenBatch, push_BT: Ten
 
 def change_mean(name: str, summary: Summary) -> float:
     """The change of mean entropy per unit of step at the logits [nats], from the sums of a step; NaN without tokens."""
-    rows, batches = summary.get(name + _ROWS), summary.get(name + _BATCHES)
-    return (
-        summary.mean(name)
-        + (rows / summary.get("sequences") if rows else 0.0)
-        + (batches / summary.get("batches") if batches else 0.0)
-    )
+    if not summary.tokens:
+        return math.nan
+    parts = {"tokens": name, "sequences": name + _ROWS, "batches": name + _BATCHES}
+    sums = {of: value for of, part in parts.items() if (value := summary.get(part))}
+    return sum((value / summary.divisor(of) for of, value in sums.items()), 0.0)
 
 
 def predicted_change(surrogate: Surrogate, batch: TokenBatch, push_BT: Tensor | None = None) -> float:

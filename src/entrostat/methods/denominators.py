@@ -26,7 +26,7 @@ def kept_factor(changed: Surrogate, batch: TokenBatch) -> Tensor | None:
         factor = factor * batch.mask.sum(1, keepdim=True) / kept.sum(1, keepdim=True).clamp_min(1)
         # A row without a kept token leaves the mean over rows.
         return factor * batch.mask.any(1).sum() / kept.any(1).sum().clamp_min(1)
-    if mean == "token":
+    if mean in ("token", "batch"):
         return factor * batch.mask.sum() / kept.sum().clamp_min(1)
     return factor
 
@@ -64,6 +64,6 @@ def kept_advantages(changed: Rollouts, mean: Mean) -> Tensor:
     if keep_B is None:
         return advantages
     lengths = changed.lengths_B.double()
-    share = (lengths * keep_B).sum() / lengths.sum() if mean == "token" else keep_B.double().mean()
+    share = (lengths * keep_B).sum() / lengths.sum() if mean in ("token", "batch") else keep_B.double().mean()
     factor_B = (keep_B / share.clamp_min(1e-9)).to(advantages.dtype)
     return advantages * (factor_B if advantages.dim() == 1 else factor_B.unsqueeze(1))

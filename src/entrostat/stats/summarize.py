@@ -20,6 +20,9 @@ _SAME = 1e-3  # log ratios of an unchanged policy, whatever the rounding of two 
 PROBABILITY_EDGES = (0.05, 0.2, 0.5, 0.8, 0.95, 0.99, 0.999)
 """Edges of the histogram of the sampled tokens' probabilities; bin i holds edges[i-1] < p <= edges[i]."""
 
+DIVISORS = ("tokens", "sequences", "batches")
+"""Fields of `types.Divisors`."""
+
 QUADRANTS = {
     "positive_likely": (True, True),
     "positive_unlikely": (True, False),
@@ -45,6 +48,7 @@ def summary_names(want: Iterable[Want]) -> tuple[str, ...]:
         "tokens/not_finite",
         "sequences",
         "batches",
+        *(f"divisor/{of}" for of in DIVISORS),
     ]
     if "entropy" in have:
         names += ["entropy", "entropy_sq", "entropy/positive", "entropy/negative", *CLUSTER_SUMS]
@@ -69,7 +73,7 @@ def summarize(batch: TokenBatch, push_BT: Tensor | None = None) -> Summary:
     """Additive sums over the masked tokens of one micro-batch, as 0-dimensional tensors.
 
     Always: `tokens`, `sequences`, `batches` (1, or 0 without tokens), `tokens/not_finite` (whose advantage is no finite number:
-    for the other sums it is 0), and where the statistics allow:
+    for the other sums it is 0), `divisor/...` of a batch that has `divisors`, and where the statistics allow:
 
     * entropy: `entropy`, `entropy_sq` over the `tokens/measured`, those sampled from the policy, and over their sequences or
       prompts those of `stats.clusters`; split by the sign of the advantage `entropy/positive`, `tokens/positive`,
@@ -93,6 +97,9 @@ def summarize(batch: TokenBatch, push_BT: Tensor | None = None) -> Summary:
     size = max(_POSITIONS // max(length, 1), 1)
     dtype = sum_dtype(batch.mask_BT.device)
     total = Summary({"batches": batch.mask.any().to(dtype)})
+    if batch.divisors is not None:
+        own = {f"divisor/{of}": getattr(batch.divisors, of) for of in DIVISORS}
+        total = total + Summary({n: torch.as_tensor(v, dtype=dtype, device=batch.mask.device) for n, v in own.items()})
     if batch.stats.entropy is not None:
         total = total + Summary(cluster_sums(batch.stats.entropy, batch.measured, batch.groups_B, dtype))
     if count <= size or batch.mask_BT.device.type != "cpu":

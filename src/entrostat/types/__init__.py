@@ -4,7 +4,7 @@ Dimension suffixes: B sequences (rows), T completion tokens (columns), V vocabul
 and entropies are in nats.
 """
 
-from entrostat.types.batches import LARGEST_LOG_RATIO, Rollouts, TokenBatch
+from entrostat.types.batches import LARGEST_LOG_RATIO, Divisors, Rollouts, TokenBatch
 from entrostat.types.objective import Form, Mean, Objective, Surrogate, Term, TermOf, term_value
 from entrostat.types.statistics import (
     STATISTICS,
@@ -27,6 +27,7 @@ __all__ = [
     "LARGEST_LOG_RATIO",
     "STATISTICS",
     "Clamped",
+    "Divisors",
     "Form",
     "LogpAt",
     "Mean",

@@ -18,6 +18,19 @@ LARGEST_LOG_RATIO = 20.0
 
 
 @dataclass(frozen=True)
+class Divisors:
+    """What a micro-batch adds to the numbers by which the host's means of an optimizer step divide.
+
+    Attributes:
+        tokens, sequences, batches: of a mean over tokens, over sequences, over micro-batches.
+    """
+
+    tokens: Tensor | float
+    sequences: Tensor | float
+    batches: Tensor | float = 1.0
+
+
+@dataclass(frozen=True)
 class TokenBatch:
     """What a method sees of one micro-batch.
 
@@ -36,6 +49,7 @@ class TokenBatch:
             (`attribution.TokenRecorder`); no method reads them.
         host_weight_BT: what the host multiplies each token's loss with beside the method's weight, such as the importance
             correction of another engine's samples, without gradient; None: 1.
+        divisors: where the host's means divide by other numbers than its masked tokens, its sequences that have one and 1.
     """
 
     stats: TokenStats
@@ -50,6 +64,7 @@ class TokenBatch:
     ids_BT: Tensor | None = None
     prompts_B: Sequence[Any] | None = None
     host_weight_BT: Tensor | None = None
+    divisors: Divisors | None = None
 
     def __post_init__(self) -> None:
         shape = tuple(self.mask_BT.shape)

@@ -93,8 +93,9 @@ class Form:
 
 Objective = Literal["ppo", "grpo", "cispo", "gspo"]
 
-Mean: TypeAlias = Literal["sequence", "token", "fixed"]
-"""A mean: over each sequence's tokens first, over the batch's tokens, or by a number that no dropped token changes."""
+Mean: TypeAlias = Literal["sequence", "token", "batch", "fixed"]
+"""A mean: over each sequence's tokens first, over the step's tokens, over those of each micro-batch first, or by a number that no
+dropped token changes."""
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,10 @@ class Summary:
         """The number of masked tokens that were sampled from the policy itself; see `TokenBatch.tempered_B`."""
         return self.get("tokens/measured") if "tokens/measured" in self.values else self.tokens
 
+    def divisor(self, of: str) -> float:
+        """What the host's mean over "tokens", "sequences" or "batches" divides by: their number, or `TokenBatch.divisors`."""
+        return self.get(f"divisor/{of}") or self.get(of)
+
     def mean(self, name: str) -> float:
         """A sum divided by the number of tokens that it is of; NaN where there are none."""
         count = self.measured if name in MEASURED else self.tokens

@@ -63,7 +63,7 @@ LOSSES = {
     loss.name: loss
     for loss in (
         Loss("grpo", "ratio", "sequence"),
-        Loss("bnpo", "ratio", "token"),
+        Loss("bnpo", "ratio", "batch"),
         Loss("dapo", "ratio", "token"),
         Loss("dr_grpo", "ratio", "fixed"),
         Loss("luspo", "ratio", "fixed"),

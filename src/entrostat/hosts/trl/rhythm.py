@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from entrostat.types import Term, TokenBatch
+from entrostat.types import Divisors, Term, TokenBatch
 
 
 def aligned(host: Any) -> bool:
@@ -23,14 +23,25 @@ def fresh(host: Any) -> bool:
     return whole or (getattr(host, "_step", 0) // over) % passes == 0
 
 
+def divisors(host: Any, batch: TokenBatch, inputs: dict[str, Any]) -> Divisors:
+    """What a micro-batch adds to the numbers by which TRL's means divide.
+
+    TRL's means over sequences count those without a token, and its means over tokens divide by a micro-batch's even share of the
+    whole generation's tokens.
+    """
+    tokens = batch.mask.sum()
+    if "num_items_in_batch" in inputs:
+        shares = host.accelerator.num_processes * host.args.steps_per_generation
+        tokens = inputs["num_items_in_batch"].clamp(min=1.0) / shares
+    return Divisors(tokens, float(len(batch.mask)))
+
+
 def spread(host: Any, term: Term, batch: TokenBatch, inputs: dict[str, Any]) -> Tensor:
     """A term's share of the optimizer step's mean in this micro-batch on this process."""
     accumulation = host.current_gradient_accumulation_steps
     if term.over == "step" and "num_items_in_batch" in inputs:
         # As TRL's own token mean: the step's tokens over all processes, whose gradients are averaged.
-        tokens = inputs["num_items_in_batch"].clamp(min=1.0) / host.accelerator.num_processes
-        tokens = tokens * accumulation / host.args.steps_per_generation
-        return term.sum(batch) / tokens
+        return term.sum(batch) / (divisors(host, batch, inputs).tokens * accumulation)
     return term.loss(batch) / (accumulation if _scales_itself(host) else 1)
 
 

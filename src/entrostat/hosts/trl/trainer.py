@@ -31,7 +31,7 @@ from entrostat.hosts.trl.checks import Watch, check_adapter, check_arguments, ch
 from entrostat.hosts.trl.express import express, host_of, objective_of, restore, restoring
 from entrostat.hosts.trl.loss import Loss, loss_of
 from entrostat.hosts.trl.push import host_weight
-from entrostat.hosts.trl.rhythm import aligned, fresh, spread
+from entrostat.hosts.trl.rhythm import aligned, divisors, fresh, spread
 from entrostat.hosts.trl.rollouts import OLD_LOGP, REWARDS, TEMPERED, identify, own_rows, score
 from entrostat.hosts.trl.sampling import Sampling, sample_at, sampling_of
 from entrostat.hosts.trl.tempered import rows_at, tempered_rows
@@ -228,7 +228,8 @@ class _Controlled:
         """Apply the method to this micro-batch: weights, clip range and terms; returns the log-probabilities."""
         inputs = capture.inputs
         batch = batch_of(inputs, stats, logp, self._old_want, self.entropy_control.records_tokens)
-        batch = replace(batch, host_weight_BT=host_weight(self, self._loss, logp, batch.mask_BT, inputs))
+        weight = host_weight(self, self._loss, logp, batch.mask_BT, inputs)
+        batch = replace(batch, host_weight_BT=weight, divisors=divisors(self, batch, inputs))
         plain = objective_of(self, self._loss, batch, inputs)
         changed = self.entropy_control.apply(plain, batch)
         capture.applied, capture.terms, capture.batch = True, changed.terms, batch
