@@ -100,6 +100,17 @@ def test_tokens_are_shown_with_placeholders(folder: Path) -> None:
     assert texts[str(HOSTILE.index("\ud800"))] == "⟨U+D800⟩"
 
 
+def test_settings_are_shown_as_a_configuration_has_them(folder: Path) -> None:
+    written = "train_problems: null\neval: {ks: [1, 8], splits: [eval], every: 0}\n"
+    written += "trainer: {bf16: false, use_cpu: true, learning_rate: 1.0e-06, top: [], warmup: 0.5, kwargs: {}}\n"
+    (folder / "config.yaml").write_text(written)
+    shown = content_of([folder])["runs"][0]["config"]
+    assert shown["train_problems"] == "not set" and shown["eval.ks"] == "[1, 8]" and shown["eval.splits"] == "[eval]"
+    assert shown["trainer.bf16"] == "false" and shown["trainer.use_cpu"] == "true" and shown["trainer.top"] == "none"
+    assert shown["trainer.learning_rate"] == "1e-06" and shown["trainer.kwargs"] == "none"
+    assert not re.search(r"None|True|False|'|\(", " ".join(shown.values()))
+
+
 def test_several_runs_and_folders_of_runs(folder: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_run(tmp_path / "both" / name, steps=20, records=1)
