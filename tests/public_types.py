@@ -118,4 +118,7 @@ refuse(es.wapo)  # type: ignore[arg-type]
 # Targets in words, and the import that comes to mind first, are no errors.
 es.hold(target="0.75 * initial")
 es.flow(target="initial")
+es.PI(target="0.75 * initial")
+es.P(target="initial")
+es.Step(target="initial")
 refuse(controlled)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from entrostat.control.base import Action, check_measured
 from entrostat.control.numbers import flag, number
-from entrostat.control.targets import Band, Target, aim, as_target
+from entrostat.control.targets import Band, TargetLike, aim, as_target
 from entrostat.errors import ConfigError
 
 
@@ -33,14 +33,15 @@ class Doubling:
     Inside a `Band` the output stays.
 
     Args:
-        target: entropy to hold [nats per token]: a number, `Initial()`, a schedule, or a `Band`.
+        target: entropy to hold [nats per token]: a number, a fraction of the start (`Initial(0.75)`, or in words
+            "0.75 * initial"), a schedule, or a `Band`.
         start: output before the first measurement.
         smallest, largest: sizes of the output, both above zero.
         both_signs: whether it may change its sign; if not, it stays between `smallest` and `largest`.
         action: what a larger output does to the entropy; the method that owns the actuator sets it.
     """
 
-    target: Target
+    target: TargetLike
     start: float = 0.01
     smallest: float = 1e-4
     largest: float = 1.0

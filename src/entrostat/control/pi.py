@@ -10,7 +10,7 @@ from typing import Literal
 
 from entrostat.control.base import Action, check_limits, check_measured
 from entrostat.control.numbers import flag, number
-from entrostat.control.targets import Target, aim, as_target
+from entrostat.control.targets import TargetLike, aim, as_target
 from entrostat.errors import ConfigError
 
 
@@ -43,7 +43,8 @@ class PI:
     Error and slope are negated where the actuator raises the entropy.
 
     Args:
-        target: entropy to hold [nats per token]: a number, `Initial()`, a schedule over optimizer steps, or a `Band`.
+        target: entropy to hold [nats per token]: a number, a fraction of the start (`Initial(0.75)`, or in words
+            "0.75 * initial"), a schedule over optimizer steps, or a `Band`.
         kp: proportional gain [output per nat].
         ki: integral gain [output per nat and step].
         limits: lowest and highest output.
@@ -62,7 +63,7 @@ class PI:
         ConfigError: a gain that is negative or not finite, limits out of order, a negative target.
     """
 
-    target: Target
+    target: TargetLike
     kp: float = 1.0
     ki: float = 0.01
     limits: tuple[float, float] = (-1.0, 1.0)
@@ -135,7 +136,7 @@ class PI:
 
 
 def P(
-    target: Target,
+    target: TargetLike,
     kp: float = 1.0,
     limits: tuple[float, float] = (-1.0, 1.0),
     action: Action | None = None,

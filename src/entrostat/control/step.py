@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from entrostat.control.base import Action, check_limits, check_measured
 from entrostat.control.numbers import flag, number
-from entrostat.control.targets import Band, Target, aim, as_target
+from entrostat.control.targets import Band, TargetLike, aim, as_target
 from entrostat.errors import ConfigError
 
 
@@ -37,7 +37,8 @@ class Step:
     Inside a `Band` the level stays.
 
     Args:
-        target: entropy to hold [nats per token]: a number, `Initial()`, a schedule, or a `Band`.
+        target: entropy to hold [nats per token]: a number, a fraction of the start (`Initial(0.75)`, or in words
+            "0.75 * initial"), a schedule, or a `Band`.
         delta: how far the level moves each optimizer step.
         limits: lowest and highest level.
         start: level before the first measurement.
@@ -47,7 +48,7 @@ class Step:
         action: what a larger output does to the entropy; the method that owns the actuator sets it.
     """
 
-    target: Target
+    target: TargetLike
     delta: float = 1e-4
     limits: tuple[float, float] = (0.0, 5e-3)
     start: float = 0.0

@@ -64,7 +64,7 @@ class Aim:
     initial: float
 
 
-def aim(target: Target, step: int, measured: float, initial: float = 0.0) -> Aim:
+def aim(target: TargetLike, step: int, measured: float, initial: float = 0.0) -> Aim:
     """What a target asks of the controller that has measured an entropy at an optimizer step.
 
     Args:
@@ -76,6 +76,8 @@ def aim(target: Target, step: int, measured: float, initial: float = 0.0) -> Aim
     Raises:
         ConfigError: the target is below zero at this step, or the edges of a band cross.
     """
+    if isinstance(target, str):  # a controller has made it an `Initial`; its field's type does not say so
+        target = as_target(target)
     if step == 0:
         initial = measured
     elif step < _averaged_over(target):
