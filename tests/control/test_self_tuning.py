@@ -304,7 +304,7 @@ def test_one_wild_measurement_moves_neither_drift_nor_gain():
     assert wild.level == pytest.approx(usual.level, rel=0.01)
     assert wild.drift == pytest.approx(states[-1].drift, abs=0.1 * abs(states[-1].drift) + 1e-5)
     assert wild.gain == pytest.approx(states[-1].gain, rel=0.05)
-    assert states[-1].noise < wild.noise < 1.6 * states[-1].noise  # were they all as wild, it would be noise
+    assert states[-1].noise < wild.noise < 1.8 * states[-1].noise  # were they all as wild, it would be noise
 
 
 def test_noise_that_grows_is_found_out():
@@ -462,25 +462,28 @@ def test_an_effect_of_the_wrong_sign_takes_the_output_back_to_neutral(seed):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_at_a_limit_in_vain_the_output_goes_back_until_its_effect_shows(seed):
-    """At full output the entropy rests 4 % below its target, at none 50 % below: it must not be let go for long."""
+    """At full output the entropy rests 10 % below its target, far below at none: it must not be let go for long."""
     rng = random.Random(seed)
     controller = SelfTuning(1.0, limits=(-1.0, 1.0), action="raise")
     level, velocity, state, levels, away = 1.0, 0.0, controller.init(), [], 0
     for step in range(1, 2001):
         before = state
         state = controller.step(state, level + rng.gauss(0, 0.02), standard_error=0.02)
-        push = 0.023 * before.output - 0.025 + 0.05 * (1 - level)
+        push = 0.023 * before.output - 0.025 + 0.02 * (1 - level)
         velocity += 0.14 / (1 - 0.86**step) * (push - velocity)
         level += velocity + rng.gauss(0, 0.002)
         levels.append(level)
         away += state.neutral > 0
     assert 0 < away < 30
-    assert min(levels[200:]) > 0.8 and sum(levels[200:]) / 1800 == pytest.approx(0.96, abs=0.01)
+    assert min(levels[200:]) > 0.8 and sum(levels[200:]) / 1800 == pytest.approx(0.9, abs=0.01)
 
 
 @pytest.mark.parametrize(("factor", "at"), [(10.0, 1), (10.0, 1000), (0.1, 1000)])
 def test_a_gain_that_changes_tenfold_is_followed(factor, at):
-    """Over a thousand steps, or at once. One that falls leaves a slower loop, and shows only once the loop has to move."""
+    """Over a thousand steps, or at once. One that falls leaves a slower loop, and shows only once the loop has to move.
+
+    One that grows in a thousand steps is believed too small for long; what counts is that the loop does not swing.
+    """
     rng, start = random.Random(0), 0.01 if factor > 1 else 0.03
     controller = SelfTuning(0.75, settling=30, action="lower")
     level, velocity, state, levels = 1.0, 0.0, controller.init(), []
@@ -494,4 +497,5 @@ def test_a_gain_that_changes_tenfold_is_followed(factor, at):
         levels.append(level)
     late = [abs(level - 0.75) for level in levels[2000:]]
     assert max(late) < 0.04 and sum(levels[2000:]) / 500 == pytest.approx(0.75, abs=0.004)
-    assert factor < 1 or 0.4 < state.gain / (start * factor) < 2.5
+    assert factor < 1 or (0.4 if at == 1 else 0.2) < state.gain / (start * factor) < 2.5
+    assert math.sqrt(sum(each**2 for each in late) / 500) < 0.008  # 0.01 is one measurement's noise

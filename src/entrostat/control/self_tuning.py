@@ -246,8 +246,8 @@ class SelfTuning:
             return wandered(first_estimate(state, measured, standard_error, memory))
         if not (measured != state.measured if fresh is None else fresh):
             return state
-        memory = SHORTEST_MEMORY, _LONGEST_MEMORY * self.settling
-        return wandered(corrected(state, measured, standard_error, state.steps, memory))
+        memories = SHORTEST_MEMORY, _LONGEST_MEMORY * self.settling
+        return wandered(corrected(state, measured, standard_error, state.steps, memories))
 
     def _predicted(self, now: SelfTuningState, effort: float, step: int) -> SelfTuningState:
         return predicted(now, effort, self._felt(step))
