@@ -111,6 +111,16 @@ def test_settings_are_shown_as_a_configuration_has_them(folder: Path) -> None:
     assert not re.search(r"None|True|False|'|\(", " ".join(shown.values()))
 
 
+def test_a_mean_of_25_steps_has_25(tmp_path: Path) -> None:
+    names = []
+    for rows in (24, 25):
+        log = tmp_path / f"{rows}.jsonl"
+        log.write_text("".join(json.dumps({"step": i, "entropy": 0.5, "reward": 0.1 * i}) + "\n" for i in range(rows)))
+        (chart,) = (each for each in content_of([log])["charts"] if each["title"] == "Reward")
+        names.append(chart["series"][-1]["name"])
+    assert names == ["trend", "mean of 25 steps"]
+
+
 def test_several_runs_and_folders_of_runs(folder: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_run(tmp_path / "both" / name, steps=20, records=1)

@@ -198,7 +198,7 @@ def solved(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
         values = run["reward"]
         here = np.isfinite(values)
         if here.any():
-            name = label if len(runs) > 1 else "mean of 25 steps"
+            name = label if len(runs) > 1 else f"mean of {_WINDOW} steps" if here.sum() >= _WINDOW else "trend"
             rewards.append(
                 _line(
                     index,

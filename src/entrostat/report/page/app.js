@@ -44,7 +44,7 @@ function verdict(content) {
   const host = document.getElementById("verdict"), list = el("div", { class: "findings" });
   for (const [index, run] of content.runs.entries()) {
     if (!run.findings.length) {
-      const [kind, badge, title] = run.judged ? ["fine", "nothing found", "No rule found a fault"] : ["remark", "too few rows", "Too little to judge"];
+      const [kind, badge, title] = run.judged ? [run.too_few ? "remark" : "fine", "nothing found", run.too_few ? "The rules that could look found no fault" : "No rule found a fault"] : ["remark", "too few rows", "Too little to judge"];
       const text = "None of the signatures of failure shows in the columns that this log has. That is no proof of health: a log without reward, length or gradient hides much.";
       list.append(el("article", { class: "card finding" }, el("div", { class: "title" }, el("span", { class: `badge ${kind}` }, badge),
         el("h3", {}, content.runs.length > 1 ? run.label : title)),

@@ -300,7 +300,7 @@ class TokenView {
     const largest = Math.max(...top.map((t) => Math.abs(t.flow)), 1e-12);
     const rows = top.map((t) => {
       const meter = el("span", { class: "meter", "aria-hidden": "true" });
-      meter.style.width = Math.round(Math.abs(t.flow) / largest * 180) + "px";
+      meter.style.width = `calc(${(Math.abs(t.flow) / largest).toFixed(3)} * var(--meter))`;
       meter.style.background = t.flow > 0 ? "var(--raises)" : "var(--lowers)";
       return [el("span", { class: "piece" }, JSON.stringify(t.text)), number(t.id), number(t.count), el("span", {}, `${signed(t.flow)} `, meter), t.flow > 0 ? "raises" : "lowers"];
     });
