@@ -13,6 +13,9 @@ from entrostat.report.figure import COLORS, smoothed, whole_steps
 from entrostat.run.folder import saving
 
 
+_GROUND = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.0}  # words stay legible on a curve
+
+
 def response_figure(
     path: str | Path,
     measured: Sequence[float],
@@ -48,7 +51,7 @@ def response_figure(
     for step, words in (events or {}).items():
         for each in axes:
             each.axvline(step, color=COLORS[3], linewidth=0.9, linestyle="--")
-        _beside(axes[0], words, (step, 0.97), xytext=(3, 0), va="top", fontsize=8, color=COLORS[3])
+        _beside(axes[0], words, (step, 0.97), xytext=(3, 0), va="top", fontsize=8, color="#333333")
     for each in axes:
         each.grid(alpha=0.25, linewidth=0.6)
         each.spines[["top", "right"]].set_visible(False)
@@ -71,7 +74,7 @@ def _entropy(axes: Any, measured: Sequence[float], target: Sequence[float], numb
         if numbers.settling is not None:
             axes.axvline(numbers.settling, color=COLORS[2], linewidth=1.2)
             words = f"settled after {numbers.settling}"
-            _beside(axes, words, (numbers.settling, 0.55), xytext=(4, 0), color=COLORS[2])
+            _beside(axes, words, (numbers.settling, 0.88), xytext=(4, 0), color=COLORS[2])
     axes.set_ylabel("policy entropy\n[nats per token]")
     axes.legend(loc="best", frameon=False)
 
@@ -87,4 +90,4 @@ def _output(axes: Any, output: Sequence[float], limits: Sequence[float]) -> None
 
 def _beside(axes: Any, words: str, at: tuple[float, float], **style: Any) -> None:
     """Words beside a step, at a share of the panel's height."""
-    axes.annotate(words, at, xycoords=("data", "axes fraction"), textcoords="offset points", **style)
+    axes.annotate(words, at, xycoords=("data", "axes fraction"), textcoords="offset points", bbox=_GROUND, **style)
