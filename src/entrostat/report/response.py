@@ -12,7 +12,6 @@ from entrostat.control.response import Response
 from entrostat.report.figure import COLORS, smoothed, whole_steps
 from entrostat.run.folder import saving
 
-
 _GROUND = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.0}  # words stay legible on a curve
 
 
