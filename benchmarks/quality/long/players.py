@@ -2,7 +2,8 @@
 
 Every arm from the same start, or from one start for each seed, over a thousand steps and more, judged exactly on held-out
 problems. Resumable: rows that are in `results.json` are not run again. Runs of one seed come before those of the next, so that
-what is there is balanced.
+what is there is balanced. A start is warmed up where its file is missing, and on another CPU it is another policy: rows from
+another start are not mixed with.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import json
 import sys
 import time
 import warnings
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import lru_cache
 from pathlib import Path
@@ -74,6 +76,8 @@ STUDIED = {
     "three numbers, 4,000 steps": ("plain", "hold-50%", "hold-30%", "hold-then-decay"),
 }
 WINDOW = 50
+SAME_START = 5e-4
+"""Two starts whose exact scores are no further apart are one policy, but for rounding."""
 CURVES = {
     "entropy": "entropy_control/measured",
     "target": "entropy_control/target",
@@ -129,6 +133,27 @@ def one(name: str, arm: str, seed: int, folder: str) -> dict[str, Any]:
     return {"setting": name, "arm": arm, "seed": seed, "steps": setting.steps} | kept
 
 
+def of_another_start(
+    rows: Sequence[Mapping[str, Any]],
+    wanted: Collection[tuple[str, str, int]],
+    scores: Mapping[tuple[str, int], Mapping[str, Any]],
+) -> list[str]:
+    """What stays in the results beside `wanted` and began at another start than theirs, which scores `scores[setting, seed]`."""
+    found = []
+    for row in rows:
+        name, seed = row["setting"], row["seed"]
+        asked = {other for setting, _, other in wanted if setting == name}
+        if (name, row["arm"], seed) in wanted or not asked or (SETTINGS[name].own_start and seed not in asked):
+            continue
+        there, here = (
+            row["judged"]["0"]["held_out"]["pass"],
+            scores[name, seed if SETTINGS[name].own_start else min(asked)]["pass"],
+        )
+        if max(abs(there[str(k)] - share) for k, share in here.items()) > SAME_START:
+            found.append(f"{name}, {row['arm']}, seed {seed}")
+    return found
+
+
 def means(values: list[float]) -> list[float]:
     """Mean over every window of `WINDOW` steps."""
     return [round(fmean(values[at : at + WINDOW]), 5) for at in range(0, len(values), WINDOW)]
@@ -154,8 +179,16 @@ def main() -> None:
         for arm in STUDIED[name]
         if (not options.arms or arm in options.arms) and (name, arm, seed) not in there
     ]
+    scores = {}
     for name, seed in dict.fromkeys((name, seed) for name, _, seed in wanted):
-        prepared(name, seed, str(options.runs))  # before several processes ask for it
+        _, held_out, start = prepared(name, seed, str(options.runs))  # before several processes ask for it
+        scores[name, seed] = judge(start, held_out)
+    if other := of_another_start(record["runs"], wanted, scores):
+        raise SystemExit(
+            f"{options.out} holds runs from another start than the one in {options.runs}: {'; '.join(other[:5])}"
+            f"{f' and {len(other) - 5} more' if len(other) > 5 else ''}. Compare runs of one start alone: run all arms of the "
+            "setting with --again, or name another file with --out."
+        )
     commit = environment()["git"]
     with ProcessPoolExecutor(options.workers) as pool:
         waiting = [pool.submit(one, *each, str(options.runs)) for each in wanted]
