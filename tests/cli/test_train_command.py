@@ -47,7 +47,7 @@ def test_a_run_from_start_to_figure_and_no_second_one_over_it(
     printed = capsys.readouterr().out
     for part in (
         "step 2/2  entropy 0.",
-        "held-out avg@2",
+        "held-out pass@1",
         f"run folder: {out}",
         "held-out solved in every try",
         f"next: entrostat diagnose {out}; entrostat report {out}",
