@@ -110,24 +110,26 @@ def test_the_gain_of_a_run_is_found_by_its_likelihood(study, monkeypatch):
 
 def test_players_of_two_starts_are_not_mixed(study):
     """A start that was warmed up on another CPU is another policy: 0.579 solved greedily there, 0.621 here."""
-    of_another_start = study("players").of_another_start
+    players = study("players")
+    of_another_start = players.of_another_start
     there, here = ({"held_out": {"greedy": 0.5, "pass": {"1": share, "16": 0.9}}} for share in (0.205, 0.213))
     rows = [
         {"setting": setting, "arm": "plain", "seed": seed, "judged": {"0": there if seed == 1 else here}}
         for setting in ("three numbers", "three numbers, five starts")
         for seed in (1, 2)
     ]
-    now = {"pass": {1: 0.213, 16: 0.9}}
+
+    def now(wanted):
+        return {players.start_of(setting, seed): {"pass": {1: 0.213, 16: 0.9}} for setting, _, seed in wanted}
+
     one, own = (
         [(setting, "hold-75%", seed) for seed in (1, 2)] for setting in ("three numbers", "three numbers, five starts")
     )
-    assert of_another_start(rows, one, {each[::2]: now for each in one}) == ["three numbers, plain, seed 1"]
-    assert of_another_start(rows, own, {each[::2]: now for each in own}) == [
-        "three numbers, five starts, plain, seed 1"
-    ]
-    assert of_another_start(rows, own[1:], {each[::2]: now for each in own}) == []
+    assert of_another_start(rows, one, now(one)) == ["three numbers, plain, seed 1"]
+    assert of_another_start(rows, own, now(own)) == ["three numbers, five starts, plain, seed 1"]
+    assert of_another_start(rows, own[1:], now(own[1:])) == []
     again = [*own, ("three numbers, five starts", "plain", 1)]
-    assert of_another_start(rows, again, {each[::2]: now for each in own}) == []
+    assert of_another_start(rows, again, now(again)) == []
 
 
 def test_the_players_that_are_compared_began_at_one_start(study):
@@ -136,7 +138,5 @@ def test_the_players_that_are_compared_began_at_one_start(study):
     players = study("players")
     scores = {}
     for row in rows:
-        scores.setdefault((row["setting"], row["seed"]), row["judged"]["0"]["held_out"])
-    for setting in {row["setting"] for row in rows}:
-        seeds = {row["seed"] for row in rows if row["setting"] == setting}
-        assert players.of_another_start(rows, [(setting, "none", seed) for seed in seeds], scores) == []
+        scores.setdefault(players.start_of(row["setting"], row["seed"]), row["judged"]["0"]["held_out"])
+    assert players.of_another_start(rows, [], scores) == []

@@ -90,9 +90,14 @@ CURVES = {
 }
 
 
+def start_of(name: str, seed: int) -> tuple[str, int]:
+    """Which start a run begins at: that of its setting, 0, or of its seed."""
+    return name, seed if SETTINGS[name].own_start else 0
+
+
 def prepared(name: str, seed: int, folder: str) -> tuple[Game, Game, Player]:
-    """Training and held-out problems, and the start of a run, kept as a file: those of the setting, or of its seed."""
-    return _drawn(name, seed if SETTINGS[name].own_start else 0, folder)
+    """Training and held-out problems, and the start of a run, kept as a file."""
+    return _drawn(*start_of(name, seed), folder)
 
 
 @lru_cache(maxsize=2)
@@ -138,19 +143,16 @@ def of_another_start(
     wanted: Collection[tuple[str, str, int]],
     scores: Mapping[tuple[str, int], Mapping[str, Any]],
 ) -> list[str]:
-    """What stays in the results beside `wanted` and began at another start than theirs, which scores `scores[setting, seed]`."""
+    """What stays in the results beside `wanted` and began at another start than theirs; `scores` are by start."""
     found = []
     for row in rows:
-        name, seed = row["setting"], row["seed"]
-        asked = {other for setting, _, other in wanted if setting == name}
-        if (name, row["arm"], seed) in wanted or not asked or (SETTINGS[name].own_start and seed not in asked):
+        name, arm, seed = row["setting"], row["arm"], row["seed"]
+        here = scores.get(start_of(name, seed))
+        if here is None or (name, arm, seed) in wanted:
             continue
-        there, here = (
-            row["judged"]["0"]["held_out"]["pass"],
-            scores[name, seed if SETTINGS[name].own_start else min(asked)]["pass"],
-        )
-        if max(abs(there[str(k)] - share) for k, share in here.items()) > SAME_START:
-            found.append(f"{name}, {row['arm']}, seed {seed}")
+        there = row["judged"]["0"]["held_out"]["pass"]
+        if max(abs(there[str(k)] - share) for k, share in here["pass"].items()) > SAME_START:
+            found.append(f"{name}, {arm}, seed {seed}")
     return found
 
 
@@ -180,9 +182,9 @@ def main() -> None:
         if (not options.arms or arm in options.arms) and (name, arm, seed) not in there
     ]
     scores = {}
-    for name, seed in dict.fromkeys((name, seed) for name, _, seed in wanted):
-        _, held_out, start = prepared(name, seed, str(options.runs))  # before several processes ask for it
-        scores[name, seed] = judge(start, held_out)
+    for name, drawn in dict.fromkeys(start_of(name, seed) for name, _, seed in wanted):
+        _, held_out, start = _drawn(name, drawn, str(options.runs))  # before several processes ask for it
+        scores[name, drawn] = judge(start, held_out)
     if other := of_another_start(record["runs"], wanted, scores):
         raise SystemExit(
             f"{options.out} holds runs from another start than the one in {options.runs}: {'; '.join(other[:5])}"
