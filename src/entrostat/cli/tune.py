@@ -59,23 +59,22 @@ def command(
         path = Path(words[0])
     log = read_log(path, entropy, output, delay)
     found = tune(log, settling, delay=1 if delay is None else delay, momentum=momentum, damping=damping)
-    console = make_console()
+    notes = _verdicts(found)
     if as_json:
         from entrostat.run.folder import as_json as written
 
-        typer.echo(written(found.record | {"notes": _verdicts(found)}))
-    else:
-        console.print(_table(found))
-        for line in _verdicts(found):
-            console.print(line, highlight=False, markup=False)
+        typer.echo(written(found.record | {"notes": notes}))
+    console = make_console()
+    console.quiet = as_json
+    console.print(_table(found))
+    for line in notes:
+        console.print(line, highlight=False, markup=False)
     if found.gains is None:
         raise typer.Exit(1)
-    if not as_json:
-        console.print(f"\n{found.yaml}", highlight=False, markup=False)
+    console.print(f"\n{found.yaml}", highlight=False, markup=False)
     if chart is not None:
         _draw(found, chart)
-        if not as_json:
-            console.print(f"\nmap: {chart}", highlight=False, markup=False)
+        console.print(f"\nmap: {chart}", highlight=False, markup=False)
 
 
 def _probe(words: list[str], out: Path | None, amplitude: float | None, quiet: bool) -> Path:

@@ -47,9 +47,7 @@ PRIOR_UNFORESEEN_SD = 0.004  # per step: of what the first-order theory does not
 PRIOR_NOISE_SD = 0.03  # of one measurement
 MOST_NOISE_SD = 0.1  # of the first one, whatever is said of it
 GAIN_SD = 0.3  # standard error at which the gain comes to rest, as a share of it
-LEAST_LEARNT = (
-    0.005  # share of the gain's variance that a measurement must remove to teach of it; at the longest memory
-)
+LEAST_LEARNT = 0.005  # share of its variance that a measurement must remove to teach of the gain; at the longest memory
 OUTLIER, CONFIRMED = 5.0, 3.0  # standard deviations of an innovation that is none, and of the next that says it was
 _LEAST_NOISE = 1e-3  # standard deviation, in proportion to the first measurement
 _CLIP = 4.0  # an innovation counts for at most so many standard deviations in what it says of noise and memory

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from entrostat.control.knob import OpenLoop
 from entrostat.errors import ConfigError, HostError
@@ -131,23 +131,23 @@ def check_replaced(method: Chain, given: Mapping[str, tuple[str, float]]) -> Non
                 )
 
 
-def check_ignored(method: Chain, given: Mapping[str, Division | None]) -> None:
+def check_ignored(method: Chain, given: Mapping[str, tuple[Any, Division | None]]) -> None:
     """Refuse settings of the host's advantages beside a method that builds its own.
 
     Args:
-        given: the host's setting and its value -> the division that it asks for (`Card.own_advantages`), None where it asks
+        given: the host's setting -> its value, and the division that it asks for (`Card.own_advantages`), None where it asks
             for something else; those alone that somebody has set.
 
     Raises:
         ConfigError: naming the setting, the method, and the way out.
     """
     for own in (link.record.own_advantages for link in method.links):
-        for setting, asked in given.items():
-            if own is not None and (asked is None or asked != own):
-                name = setting.partition("=")[0]
+        for setting, (value, asked) in given.items():
+            if own is not None and asked != own:
                 raise ConfigError(
-                    f"{setting} would have no effect: {method.name!r} builds its advantages from the raw rewards, in place of "
-                    f"those that it goes into. Leave {name} at its default, or take a method that keeps the host's advantages"
+                    f"{setting}={value!r} would have no effect: {method.name!r} builds its advantages from the raw rewards, in "
+                    f"place of those that it goes into. Leave {setting} at its default, or take a method that keeps the host's "
+                    "advantages"
                 )
 
 

@@ -11,13 +11,10 @@ from entrostat.logs.console import STEP
 from entrostat.logs.names import QUANTITIES, bare, near, role_of
 from entrostat.logs.records import SUM, UNKNOWN, Column, Note, Run
 from entrostat.logs.remarks import CORE, interval_of, notes_of
+from entrostat.logs.source import Source
 
 if TYPE_CHECKING:
-    from entrostat.logs.source import Source
     from entrostat.logs.table import Table
-
-CONFIG, METRICS = "config.yaml", "metrics.jsonl"
-"""What a run folder holds."""
 
 _TRAINED = frozenset({*CORE, "kl", "length", "evaluation", "reward_std", "no_spread"})
 """Quantities of which a log of training holds at least one."""
@@ -64,8 +61,6 @@ def from_rows(rows: Iterable[Mapping[str, Any]], name: str = "run", every: bool 
     Raises:
         DataError: they hold nothing of a training run.
     """
-    from entrostat.logs.source import Source
-
     source = Source(name, "rows", lambda: ((dict(row), "") for row in rows))
     return _runs_of(source, Path(name), {}, every)
 

@@ -9,7 +9,9 @@ from typing import Any
 from entrostat.logs.console import Row
 from entrostat.logs.records import Note
 
-CONFIG, METRICS, STATE = "config.yaml", "metrics.jsonl", "trainer_state.json"
+CONFIG, METRICS = "config.yaml", "metrics.jsonl"
+"""What a run folder holds."""
+STATE = "trainer_state.json"
 HEAD = 1 << 16  # characters by which a file is told
 LARGEST = 1 << 30
 WANTED = "give what the trainer logs its metrics to, such as trainer_state.json, metrics.jsonl, a CSV or its console's output"

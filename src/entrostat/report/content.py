@@ -14,8 +14,8 @@ from entrostat.diagnosis import diagnose
 from entrostat.diagnosis.findings import FEWEST, too_few
 from entrostat.errors import ConfigError, DataError
 from entrostat.logs import Run, read
-from entrostat.logs.read import CONFIG
 from entrostat.logs.records import KINDS
+from entrostat.logs.source import CONFIG
 from entrostat.report.charts import charts_of, plane
 from entrostat.report.tokens import COLUMNS, TokenSample, chosen, read_tokens
 from entrostat.report.visible import one_line

@@ -26,8 +26,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from entrostat.errors import ConfigError, DataError, SaveError
-from entrostat.logs.read import CONFIG as CONFIG
-from entrostat.logs.read import METRICS as METRICS
+from entrostat.logs.source import CONFIG as CONFIG
+from entrostat.logs.source import METRICS as METRICS
 
 ENVIRONMENT, SUMMARY = "env.json", "summary.json"
 PROMPTS = "prompts.jsonl"  # each prompt's contribution to the predicted change of entropy, where asked for

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hosts.trl.trl_case import TOKENIZER, history, trainer, weights
+from hosts.trl.trl_case import SHAPE, history, trainer, weights
 from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
 from trl import GRPOTrainer, RLOOTrainer
 
@@ -16,23 +16,14 @@ pytestmark = [pytest.mark.filterwarnings("default")]
 def experts():
     torch.manual_seed(0)
     config = Qwen3MoeConfig(
-        vocab_size=len(TOKENIZER),
-        hidden_size=24,
-        intermediate_size=32,
+        **SHAPE,
         moe_intermediate_size=16,
         num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
         head_dim=12,
         num_experts=4,
         num_experts_per_tok=2,
         output_router_logits=True,
         router_aux_loss_coef=0.5,
-        max_position_embeddings=64,
-        pad_token_id=TOKENIZER.pad_token_id,
-        eos_token_id=TOKENIZER.eos_token_id,
-        bos_token_id=None,
-        tie_word_embeddings=False,
     )
     return Qwen3MoeForCausalLM(config)
 

@@ -22,22 +22,24 @@ TOKENIZER = char_tokenizer()
 TOKENIZER.model_input_names = ["input_ids", "attention_mask"]  # transformers 4 would send token_type_ids to generate
 
 
+SHAPE = {
+    "vocab_size": len(TOKENIZER),
+    "hidden_size": 24,
+    "intermediate_size": 32,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "pad_token_id": TOKENIZER.pad_token_id,
+    "eos_token_id": TOKENIZER.eos_token_id,
+    "bos_token_id": None,
+    "tie_word_embeddings": False,
+}
+"""Settings of a small model of any family."""
+
+
 def policy(seed: int = 0) -> LlamaForCausalLM:
     torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=len(TOKENIZER),
-        hidden_size=24,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        max_position_embeddings=64,
-        pad_token_id=TOKENIZER.pad_token_id,
-        eos_token_id=TOKENIZER.eos_token_id,
-        bos_token_id=None,
-        tie_word_embeddings=False,
-    )
-    model = LlamaForCausalLM(config)
+    model = LlamaForCausalLM(LlamaConfig(**SHAPE, num_hidden_layers=1))
     with torch.no_grad():  # sharp enough that tokens differ in probability
         model.lm_head.weight.mul_(12)
     return model.to("cuda") if DEVICE == "cuda" else model

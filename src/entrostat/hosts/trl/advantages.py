@@ -13,7 +13,7 @@ _COMMON = ("scale_rewards", "multi_objective_aggregation", "normalize_advantages
 _DIVISIONS: dict[Any, Division] = {"group": "group", "none": "none"}
 
 
-def advantages_given(args: Any, where: str = "TRL's ") -> dict[str, Division | None]:
+def advantages_given(args: Any, where: str = "TRL's ") -> dict[str, tuple[Any, Division | None]]:
     """The settings of advantages that are neither TRL's defaults nor off; see `core.host.check_ignored`.
 
     `beta` is one of them for RLOO alone, whose KL penalty is inside the reward; GRPO's is in the loss.
@@ -22,7 +22,7 @@ def advantages_given(args: Any, where: str = "TRL's ") -> dict[str, Division | N
     names = (*_COMMON, "beta") if isinstance(args, RLOOConfig) else _COMMON
     own = {name: getattr(args, name) for name in names if name in plain and getattr(args, name) != plain[name]}
     return {
-        f"{where}{name}={value!r}": _DIVISIONS.get(value) if name == "scale_rewards" else None
+        f"{where}{name}": (value, _DIVISIONS.get(value) if name == "scale_rewards" else None)
         for name, value in own.items()
         if value
     }

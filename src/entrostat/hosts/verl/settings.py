@@ -117,13 +117,13 @@ def _clip_given(actor: Any) -> dict[str, tuple[str, float]]:
     }
 
 
-def _advantages_given(algorithm: Any) -> dict[str, Division | None]:
+def _advantages_given(algorithm: Any) -> dict[str, tuple[Any, Division | None]]:
     """The settings of advantages that are not verl's defaults, as `check_ignored` takes them; an estimator must be named."""
-    given: dict[str, Division | None] = {}
+    given: dict[str, tuple[Any, Division | None]] = {}
     if algorithm.get("use_kl_in_reward", False):
-        given["algorithm.use_kl_in_reward=True"] = None
+        given["algorithm.use_kl_in_reward"] = True, None
     if not algorithm.get("norm_adv_by_std_in_grpo", True):
-        given["algorithm.norm_adv_by_std_in_grpo=False"] = "none"
+        given["algorithm.norm_adv_by_std_in_grpo"] = False, "none"
     return given
 
 
