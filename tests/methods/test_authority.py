@@ -20,7 +20,8 @@ from entrostat.control import PI, SelfTuning, Step
 from entrostat.core.control import EntropyControl
 from entrostat.methods import Chain
 from entrostat.stats import policy_entropy, token_stats
-from entrostat.types import TokenBatch, TokenStats
+from entrostat.stats.summarize import summarize
+from entrostat.types import Divisors, TokenBatch, TokenStats
 
 KEYS = ("predicted", "uncontrolled", "authority_low", "authority_high", "authority")
 
@@ -355,3 +356,24 @@ def test_a_controlled_bonus_says_what_it_commands() -> None:
     assert metrics["entropy_control/authority_low"] < metrics["entropy_control/uncontrolled"]
     assert control.state[0].knobs["coef"].unit > 0
     assert "baseline" not in es.entropy_bonus(0.01).requires
+
+
+@pytest.mark.parametrize(("name", "times"), [("entropy_bonus", 4.0), ("flow", 1.0)])
+def test_a_loss_that_divides_by_more_leaves_a_term_more_to_say(name: str, times: float) -> None:
+    """A loss of a quarter of the size: what scales with it has the effect that it had, and a term four times as much."""
+    control = SelfTuning(0.3, limits=(-0.5, 0.5))
+    chain = es.chain(es.methods.Flow(control) if name == "flow" else es.entropy_bonus(control))
+    batch = data(0).batch(chain.requires)
+    batch = dataclasses.replace(batch, stats=batch.stats.detach())
+    plain, tokens = es.ppo(batch), float(batch.mask.sum())
+    fixed = dataclasses.replace(batch, divisors=Divisors(tokens, float(len(batch.mask)), fixed=4 * tokens))
+    widths, drifts = [], []
+    for mean, each in (("token", batch), ("fixed", fixed), ("fixed", batch)):
+        sums = chain.account(dataclasses.replace(plain, mean=mean), each, chain.init())[1]
+        totals = chain.totals(summarize(each), sums)
+        (knob,) = chain.links[0].feedback
+        widths.append(chain.links[0].effect(knob, totals.of(0)).width)
+        drifts.append(chain.report(totals, chain.init())["uncontrolled"])
+    assert widths[1] == pytest.approx(times * widths[0], rel=1e-6)
+    assert drifts[1] == pytest.approx(drifts[0] / 4, rel=1e-6)
+    assert (widths[2], drifts[2]) == (widths[0], drifts[0])  # where the divisor is not known

@@ -28,12 +28,13 @@ _UNLIMITED = 1e9
 REQUIRES = ("logp", "entropy", "baseline")
 
 
-_ROWS, _BATCHES = "/rows", "/batches"
+_PARTS = {"": "tokens", "/rows": "sequences", "/batches": "batches", "/fixed": "fixed"}
+"""Ends of the names of `change_sums` -> what each is divided by (`Summary.divisor`)."""
 
 
 def change_names(names: Iterable[str]) -> tuple[str, ...]:
-    """The sums that `change_sums` makes under these names, three of each."""
-    return tuple(full for name in names for full in (name, name + _ROWS, name + _BATCHES))
+    """The sums that `change_sums` makes under these names, one of each part."""
+    return tuple(name + part for name in names for part in _PARTS)
 
 
 @torch.no_grad()
@@ -42,8 +43,9 @@ def change_sums(name: str, surrogate: Surrogate, batch: TokenBatch, push_BT: Ten
 
     A mean over sequences gives each row one vote (GRPO 2402.03300, Eq. 3), whatever the sizes of the micro-batches: what it
     weighs is added up row by row under `name/rows`. A mean over each micro-batch, of the loss (TRL's bnpo) or of a term, gives
-    each of those one vote: its means are added up under `name/batches`. All else weighs tokens alike and is added up under
-    `name`. `change_mean` puts them together.
+    each of those one vote: its means are added up under `name/batches`. What a loss divides by a number that no token changes
+    (Dr. GRPO 2503.20783) is added up under `name/fixed`, apart from its terms, which are means. All else weighs tokens alike
+    and is added up under `name`. `change_mean` puts them together.
 
     A term that is made of another statistic than entropy and importance ratio is left out: its effect is not known.
 
@@ -53,29 +55,31 @@ def change_sums(name: str, surrogate: Surrogate, batch: TokenBatch, push_BT: Ten
     dtype = sum_dtype(batch.mask.device)
     centered = batch.stats.detach().centered
     flow_BT = -(kept_push(surrogate, batch, push_BT) * centered).masked_fill(~batch.mask, 0)
-    tokens, rows = flow_BT.sum(dtype=dtype), torch.zeros((), dtype=dtype, device=flow_BT.device)
-    batches = torch.zeros_like(rows)
-    if mean_of(surrogate) == "sequence":
-        tokens, rows = rows, (flow_BT.sum(1, dtype=dtype) / batch.mask.sum(1).clamp_min(1)).sum()
-    elif mean_of(surrogate) == "batch":
-        tokens, batches = batches, tokens / batch.mask.sum().clamp_min(1)
+    flow, none = flow_BT.sum(dtype=dtype), torch.zeros((), dtype=dtype, device=flow_BT.device)
+    sums = dict.fromkeys(_PARTS.values(), none)
+    mean = mean_of(surrogate)
+    if mean == "sequence":
+        sums["sequences"] = (flow_BT.sum(1, dtype=dtype) / batch.mask.sum(1).clamp_min(1)).sum()
+    elif mean == "batch":
+        sums["batches"] = flow / batch.mask.sum().clamp_min(1)
+    else:
+        sums["fixed" if mean == "fixed" else "tokens"] = flow
     for term in surrogate.terms:
         if isinstance(term.of, Statistic):
             continue
         change, count = _of_term(term, batch, centered)
         if term.over == "micro":
-            batches = batches + change / count.clamp_min(1)
+            sums["batches"] = sums["batches"] + change / count.clamp_min(1)
         else:
-            tokens = tokens + change
-    return {name: tokens, name + _ROWS: rows, name + _BATCHES: batches}
+            sums["tokens"] = sums["tokens"] + change
+    return {name + part: sums[of] for part, of in _PARTS.items()}
 
 
 def change_mean(name: str, summary: Summary) -> float:
     """The change of mean entropy per unit of step at the logits [nats], from the sums of a step; NaN without tokens."""
     if not summary.tokens:
         return math.nan
-    parts = {"tokens": name, "sequences": name + _ROWS, "batches": name + _BATCHES}
-    sums = {of: value for of, part in parts.items() if (value := summary.get(part))}
+    sums = {of: value for part, of in _PARTS.items() if (value := summary.get(name + part))}
     return sum((value / summary.divisor(of) for of, value in sums.items()), 0.0)
 
 
@@ -157,7 +161,8 @@ class AuthorityLink(Link):
 
 
 def effect(summary: Summary, controller: Any) -> Effect | None:
-    """The effect of this controller's output on the batch, in units of the root mean square of its tokens' A D.
+    """The effect of this controller's output on the batch, in units of the root mean square of its tokens' A D as a mean over
+    tokens weighs them; a loss that divides by another number weighs them by that.
 
     That makes it a pure number: an optimizer that divides by the size of its gradients keeps to it more nearly than to the
     change itself (docs/self_tuning.md). None where `measure` was not asked for it, where advantages that are
@@ -167,7 +172,7 @@ def effect(summary: Summary, controller: Any) -> Effect | None:
         return None
     outputs = grid(controller.limits)
     names = ["low", *(f"effect/{index}" for index in range(1, len(outputs) - 1)), "high", "acting"]
-    size = math.sqrt(summary.mean("flow_sq"))
+    size = math.sqrt(summary.mean("flow_sq")) * summary.tokens / summary.divisor("fixed")
     means = [change_mean(name, summary) for name in names]
     if not size and any(means):
         return None

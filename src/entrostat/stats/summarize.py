@@ -20,7 +20,7 @@ _SAME = 1e-3  # log ratios of an unchanged policy, whatever the rounding of two 
 PROBABILITY_EDGES = (0.05, 0.2, 0.5, 0.8, 0.95, 0.99, 0.999)
 """Edges of the histogram of the sampled tokens' probabilities; bin i holds edges[i-1] < p <= edges[i]."""
 
-DIVISORS = ("tokens", "sequences", "batches")
+DIVISORS = ("tokens", "sequences", "batches", "fixed")
 """Fields of `types.Divisors`."""
 
 QUADRANTS = {

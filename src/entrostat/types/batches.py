@@ -23,11 +23,14 @@ class Divisors:
 
     Attributes:
         tokens, sequences, batches: of a mean over tokens, over sequences, over micro-batches.
+        fixed: of a mean by a number that no token changes; 0 where it is not known, or the loss has no such mean. What is
+            predicted then takes it for a mean over tokens.
     """
 
     tokens: Tensor | float
     sequences: Tensor | float
     batches: Tensor | float = 1.0
+    fixed: Tensor | float = 0.0
 
 
 @dataclass(frozen=True)

@@ -62,8 +62,11 @@ class Summary:
         return self.get("tokens/measured") if "tokens/measured" in self.values else self.tokens
 
     def divisor(self, of: str) -> float:
-        """What the host's mean over "tokens", "sequences" or "batches" divides by: their number, or `TokenBatch.divisors`."""
-        return self.get(f"divisor/{of}") or self.get(of)
+        """What the host's mean over "tokens", "sequences" or "batches" divides by: their number, or `TokenBatch.divisors`.
+
+        Of a "fixed" one where that is not known: the number of tokens.
+        """
+        return self.get(f"divisor/{of}") or self.get("tokens" if of == "fixed" else of)
 
     def mean(self, name: str) -> float:
         """A sum divided by the number of tokens that it is of; NaN where there are none."""

@@ -27,7 +27,7 @@ def test_predicted_is_what_the_backward_pass_does(tmp_path, name, method):
 def test_ranks_agree_on_it(tmp_path):
     on_ranks(2, main, str(tmp_path), variables={"ACCELERATE_USE_CPU": "true"})
     first, second = (json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in range(2))
-    assert first.keys() == second.keys() and len(first) == 6
+    assert first.keys() == second.keys() and len(first) == 15
     for name, one in first.items():
         other = second[name]
         assert (one["state"], one["steps"]) == (other["state"], 2), name

@@ -54,18 +54,18 @@ def exact_stats(model: Any, inputs: dict[str, Any], temperature: float = 1.0) ->
     return reference_stats(logits, inputs["completion_ids"], temperature)
 
 
-def prescribed(text_of: Callable[[int, int], str]) -> type:
+def prescribed(text_of: Callable[[int, int], str], base: type = GRPOTrainer) -> type:
     """A trainer whose completions are given: `text_of(prompt, sample)`, by the prompt's number and its own in the group."""
 
-    class Prescribed(GRPOTrainer):
-        def _generate_single_turn(self, prompt_ids: Any, *_: Any, **__: Any) -> tuple[Any, None]:
+    class Prescribed(base):
+        def _generate_single_turn(self, prompt_ids: Any, *_: Any, **__: Any) -> Any:
             seen: Counter[str] = Counter()
             completions = []
             for prompt in map(TOKENIZER.decode, prompt_ids):
                 i, seen[prompt] = seen[prompt], seen[prompt] + 1
                 ids = TOKENIZER(text_of(PROMPTS.index(prompt), i))["input_ids"]
                 completions.append([*ids, TOKENIZER.eos_token_id])
-            return completions, None
+            return completions if issubclass(base, RLOOTrainer) else (completions, None)
 
     return Prescribed
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from entrostat.hosts.trl.loss import Loss
 from entrostat.types import Divisors, Term, TokenBatch
 
 
@@ -23,26 +24,34 @@ def fresh(host: Any) -> bool:
     return whole or (getattr(host, "_step", 0) // over) % passes == 0
 
 
-def divisors(host: Any, batch: TokenBatch, inputs: dict[str, Any]) -> Divisors:
+def divisors(host: Any, loss: Loss, batch: TokenBatch, inputs: dict[str, Any]) -> Divisors:
     """What a micro-batch adds to the numbers by which TRL's means divide.
 
     TRL's means over sequences count those without a token, and its means over tokens divide by a micro-batch's even share of the
-    whole generation's tokens.
+    whole generation's tokens. `luspo` and RLOO are sums over each sequence's tokens; `dr_grpo` divides them by the longest
+    completion that is allowed.
     """
-    tokens = batch.mask.sum()
+    tokens = batch.mask.sum().clamp(min=1)
     if "num_items_in_batch" in inputs:
         shares = host.accelerator.num_processes * host.args.steps_per_generation
         tokens = inputs["num_items_in_batch"].clamp(min=1.0) / shares
-    return Divisors(tokens, float(len(batch.mask)))
+    rows = fixed = float(len(batch.mask))
+    if loss.name == "dr_grpo":
+        fixed *= host.max_completion_length
+    return Divisors(tokens, rows, fixed=fixed if loss.name in ("dr_grpo", "luspo", "rloo") else 0.0)
 
 
-def spread(host: Any, term: Term, batch: TokenBatch, inputs: dict[str, Any]) -> Tensor:
-    """A term's share of the optimizer step's mean in this micro-batch on this process."""
-    accumulation = host.current_gradient_accumulation_steps
-    if term.over == "step" and "num_items_in_batch" in inputs:
-        # As TRL's own token mean: the step's tokens over all processes, whose gradients are averaged.
-        return term.sum(batch) / (divisors(host, batch, inputs).tokens * accumulation)
-    return term.loss(batch) / (accumulation if _scales_itself(host) else 1)
+def count_tokens(host: Any, output: dict[str, Any]) -> None:
+    """Write down how many tokens a generation has over all processes: GRPO's trainer does it, RLOO's does not."""
+    if "num_items_in_batch" not in output:
+        output["num_items_in_batch"] = host.accelerator.gather(output["completion_mask"].sum()).sum()
+
+
+def spread(host: Any, term: Term, batch: TokenBatch) -> Tensor:
+    """A term's share of the optimizer step's mean in this micro-batch on this process, of whose batch `divisors` is known."""
+    # As TRL's own token mean: the step's tokens over all processes, whose gradients are averaged.
+    mean = term.sum(batch) / batch.divisors.tokens if batch.divisors and term.over == "step" else term.loss(batch)
+    return mean / (host.current_gradient_accumulation_steps if _scales_itself(host) else 1)
 
 
 def _scales_itself(host: Any) -> bool:

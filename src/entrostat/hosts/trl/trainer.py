@@ -31,7 +31,7 @@ from entrostat.hosts.trl.checks import Watch, check_adapter, check_arguments, ch
 from entrostat.hosts.trl.express import express, host_of, objective_of, restore, restoring
 from entrostat.hosts.trl.loss import Loss, loss_of
 from entrostat.hosts.trl.push import host_weight
-from entrostat.hosts.trl.rhythm import aligned, divisors, fresh, spread
+from entrostat.hosts.trl.rhythm import aligned, count_tokens, divisors, fresh, spread
 from entrostat.hosts.trl.rollouts import OLD_LOGP, REWARDS, TEMPERED, identify, own_rows, score
 from entrostat.hosts.trl.sampling import Sampling, sample_at, sampling_of
 from entrostat.hosts.trl.tempered import rows_at, tempered_rows
@@ -161,7 +161,7 @@ class _Controlled:
         self._losses += 1
         for term in capture.terms:
             assert capture.batch is not None
-            loss = loss + spread(host, term, capture.batch, capture.inputs)
+            loss = loss + spread(host, term, capture.batch)
         if host.accelerator.sync_gradients:
             self._controller_steps += 1
             for name, value in self.entropy_control.step(fresh=fresh(host)).items():
@@ -229,7 +229,7 @@ class _Controlled:
         inputs = capture.inputs
         batch = batch_of(inputs, stats, logp, self._old_want, self.entropy_control.records_tokens)
         weight = host_weight(self, self._loss, logp, batch.mask_BT, inputs)
-        batch = replace(batch, host_weight_BT=weight, divisors=divisors(self, batch, inputs))
+        batch = replace(batch, host_weight_BT=weight, divisors=divisors(self, self._loss, batch, inputs))
         plain = objective_of(self, self._loss, batch, inputs)
         changed = self.entropy_control.apply(plain, batch)
         capture.applied, capture.terms, capture.batch = True, changed.terms, batch
@@ -288,6 +288,7 @@ class _Controlled:
         if not training:
             return output
         identify(host, output)
+        count_tokens(host, output)
         stats = sampled.stats if sampled is not None else None
         if self._reward_sums is not None:
             if "reward" in method.stages:
