@@ -77,6 +77,8 @@ def token_loss(surrogate: Surrogate, batch: TokenBatch) -> Tensor:
             loss = torch.where(advantages < 0, bounded, loss)
     if surrogate.stopped_BT is not None:
         loss = torch.where(surrogate.stopped_BT, loss.detach(), loss)
+    if batch.stale_B is not None:
+        loss = loss.masked_fill(batch.stale_B.unsqueeze(1) & (advantages < 0), 0)
     if batch.host_weight_BT is not None:
         loss = loss * batch.host_weight_BT.detach()
     return loss if surrogate.weight_BT is None else loss * surrogate.weight_BT
@@ -109,6 +111,8 @@ def token_push(surrogate: Surrogate, batch: TokenBatch) -> Tensor:
         push = push.masked_fill(change.abs() >= LARGEST_LOG_RATIO, 0)
     if surrogate.stopped_BT is not None:
         push = push.masked_fill(surrogate.stopped_BT, 0)
+    if batch.stale_B is not None:
+        push = push.masked_fill(batch.stale_B.unsqueeze(1) & (advantages < 0), 0)
     if surrogate.keep_BT is not None:
         push = push.masked_fill(~surrogate.keep_BT, 0)
     if batch.host_weight_BT is not None:

@@ -52,6 +52,8 @@ class TokenBatch:
             (`attribution.TokenRecorder`); no method reads them.
         host_weight_BT: what the host multiplies each token's loss with beside the method's weight, such as the importance
             correction of another engine's samples, without gradient; None: 1.
+        stale_B: rows of which the host leaves out the tokens of negative advantage, because the policy has moved away from them
+            (DeepSeek-V3.2 2512.02556); None: no row.
         divisors: where the host's means divide by other numbers than its masked tokens, its sequences that have one and 1.
     """
 
@@ -67,6 +69,7 @@ class TokenBatch:
     ids_BT: Tensor | None = None
     prompts_B: Sequence[Any] | None = None
     host_weight_BT: Tensor | None = None
+    stale_B: Tensor | None = None
     divisors: Divisors | None = None
 
     def __post_init__(self) -> None:
@@ -90,7 +93,7 @@ class TokenBatch:
         }.items():
             if value is not None and tuple(value.shape[:2]) != shape:
                 raise DataError(f"{name} must have the mask's shape {shape}, got {tuple(value.shape)}")
-        by_row = {"rewards_B": self.rewards_B, "groups_B": self.groups_B, "tempered_B": self.tempered_B}
+        by_row = {name: getattr(self, name) for name in ("rewards_B", "groups_B", "tempered_B", "stale_B")}
         for name, value in by_row.items():
             if value is not None and tuple(value.shape) != shape[:1]:
                 raise DataError(f"{name} must have shape ({shape[0]},), got {tuple(value.shape)}")
@@ -153,6 +156,7 @@ class TokenBatch:
             None if self.old is None else self.old.map(lambda value: value[rows]),
             some(self.tempered_B),
             host_weight_BT=some(self.host_weight_BT),
+            stale_B=some(self.stale_B),
         )
 
 

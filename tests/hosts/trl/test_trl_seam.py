@@ -99,3 +99,14 @@ def test_the_hosts_weight_is_in_push_and_loss_alike():
     assert push.tolist() == [[1.0, 0.0]]
     assert torch.equal(-logp.grad * 2, push)  # a mean over two tokens
     assert torch.equal(batch.rows(slice(0, 1)).host_weight_BT, batch.host_weight_BT)
+
+
+def test_stale_rows_are_out_of_push_and_loss_alike():
+    logp = torch.full((3, 2), -1.0, requires_grad=True)
+    stale = torch.tensor([True, True, False])
+    batch = es.TokenBatch(es.TokenStats(logp=logp), torch.tensor([2.0, -2.0, -2.0]), torch.ones(3, 2), stale_B=stale)
+    es.methods.loss(es.methods.ppo(batch), batch).backward()
+    push = es.methods.token_push(es.methods.ppo(batch), batch)
+    assert push.tolist() == [[2.0, 2.0], [0.0, 0.0], [-2.0, -2.0]]
+    torch.testing.assert_close(-logp.grad * 6, push)
+    assert torch.equal(batch.rows(slice(1, 3)).stale_B, stale[1:])

@@ -7,13 +7,14 @@ from typing import ClassVar
 
 import pytest
 import torch
-from hosts.trl.trl_case import history, trainer, watching, weights
+from hosts.trl.trl_case import PROMPTS, history, trainer, watching, weights
 from trl import GRPOTrainer, RLOOTrainer
 from trl.experimental.gmpo import GMPOConfig, GMPOTrainer
 
 import entrostat as es
 from entrostat.errors import HostError
 from entrostat.methods.base import Link
+from entrostat.methods.denominators import kept_push
 from entrostat.methods.objectives import token_push
 from entrostat.methods.record import Card
 from entrostat.types import Form, Nucleus, Old
@@ -83,6 +84,21 @@ def test_the_method_sees_and_weights_the_push_of_the_loss(tmp_path, name, method
     expected = per_token(token_push(changed, batch), batch.mask, mean)
     if name in ("dapo", "grpo"):
         assert (expected[batch.mask & (batch.advantages_BT != 0)] == 0).any()  # the clip has stopped some
+    torch.testing.assert_close(push * batch.mask, expected, rtol=2e-3, atol=1e-6)
+
+
+def test_stale_rows_are_left_out_by_the_advantages_that_they_train_on(tmp_path):
+    def by_prompt(prompts, **_):
+        return [float(PROMPTS.index(p) > 3) for p in prompts]
+
+    settings = {"off_policy_mask_threshold": 1e-3, "learning_rate": 1e-3}
+    run, seen = steps(tmp_path, es.w_reinforce(), reward=by_prompt, **settings)
+    (batch, changed), push = seen[1], run.pushes[1]
+    # The groups are all right or all wrong, so the host has no advantages.
+    assert (batch.advantages_BT == 0).all()
+    assert ((changed.advantages_BT < 0) & batch.mask & batch.stale_B.unsqueeze(1)).any()
+    expected = per_token(kept_push(changed, batch), batch.mask, "token")
+    assert (expected != 0).any()
     torch.testing.assert_close(push * batch.mask, expected, rtol=2e-3, atol=1e-6)
 
 

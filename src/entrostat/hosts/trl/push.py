@@ -6,14 +6,15 @@ Methods and the account of the flow see the push of the very loss that TRL compu
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from entrostat.hosts.trl.loss import Loss
-from entrostat.types import Form
+from entrostat.hosts.trl.rhythm import divisors
+from entrostat.types import Form, TokenBatch
 
 
 @dataclass(frozen=True)
@@ -117,28 +118,38 @@ def gamma_of(trainer: Any, logp_BT: Tensor, mask: Tensor, inputs: dict[str, Any]
     )
 
 
-def host_weight(trainer: Any, loss: Loss, logp_BT: Tensor, mask: Tensor, inputs: dict[str, Any]) -> Tensor | None:
-    """What TRL multiplies each token's loss with beside its own clipped ratio, (B, T); None where that is nothing.
+def as_weighed(trainer: Any, loss: Loss, batch: TokenBatch, logp_BT: Tensor, inputs: dict[str, Any]) -> TokenBatch:
+    """The batch with what TRL's loss multiplies its tokens by, and divides their sum by, beside their own clipped ratios."""
+    return replace(
+        batch,
+        host_weight_BT=_host_weight(trainer, loss, batch.mask_BT, inputs),
+        stale_B=_stale_rows(trainer, loss, logp_BT, batch.mask_BT, inputs),
+        divisors=divisors(trainer, loss, batch, inputs),
+    )
 
-    vLLM's importance correction; DeepSeek-V3.2's mask of stale rows.
-    """
-    logp = logp_BT.detach()
-    if loss.name in ("rloo", "gmpo", "own"):
+
+def _host_weight(trainer: Any, loss: Loss, mask: Tensor, inputs: dict[str, Any]) -> Tensor | None:
+    """vLLM's importance correction, by which TRL multiplies each token's loss, (B, T); None where it does not."""
+    if loss.name in ("rloo", "gmpo", "vespo", "own"):
         return None
-    weight: Tensor | None = None
     corrected = getattr(trainer, "use_vllm", False) and getattr(trainer, "vllm_importance_sampling_correction", False)
-    if corrected and loss.name != "vespo" and "importance_sampling_ratio" in inputs:
-        weight = inputs["importance_sampling_ratio"]
+    if not corrected or "importance_sampling_ratio" not in inputs:
+        return None
+    ratio: Tensor = inputs["importance_sampling_ratio"]
+    return ratio.expand(mask.shape)
+
+
+def _stale_rows(trainer: Any, loss: Loss, logp_BT: Tensor, mask: Tensor, inputs: dict[str, Any]) -> Tensor | None:
+    """DeepSeek-V3.2's mask: the rows that TRL leaves out where their advantage is negative, (B,); None where it masks none."""
     threshold = getattr(trainer, "off_policy_mask_threshold", None)
-    if threshold is not None:
-        old = inputs.get("old_per_token_logps", logp)
-        advantages = inputs["advantages"]
-        kept = trainer.get_off_policy_mask(
-            advantages=advantages if advantages.dim() == 2 else advantages.unsqueeze(1),
-            per_token_logps=logp,
-            sampling_per_token_logps=inputs.get("sampling_per_token_logps", old),
-            mask=mask,
-            off_policy_threshold=threshold,
-        ).to(logp.dtype)
-        weight = kept if weight is None else weight * kept
-    return None if weight is None else weight.expand(mask.shape)
+    if threshold is None or loss.name in ("rloo", "gmpo", "own"):
+        return None
+    logp = logp_BT.detach()
+    kept: Tensor = trainer.get_off_policy_mask(
+        advantages=-torch.ones_like(logp[:, :1]),
+        per_token_logps=logp,
+        sampling_per_token_logps=inputs.get("sampling_per_token_logps", inputs.get("old_per_token_logps", logp)),
+        mask=mask,
+        off_policy_threshold=threshold,
+    )
+    return ~kept.bool().squeeze(1)

@@ -9,7 +9,7 @@ depends on the policy through them.
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -30,8 +30,8 @@ from entrostat.hosts.trl.batch import batch_of, current_wants, old_wants, sent
 from entrostat.hosts.trl.checks import Watch, check_adapter, check_arguments, check_class, check_objective
 from entrostat.hosts.trl.express import express, host_of, objective_of, restore, restoring
 from entrostat.hosts.trl.loss import Loss, loss_of
-from entrostat.hosts.trl.push import host_weight
-from entrostat.hosts.trl.rhythm import aligned, count_tokens, divisors, fresh, spread
+from entrostat.hosts.trl.push import as_weighed
+from entrostat.hosts.trl.rhythm import aligned, count_tokens, fresh, spread
 from entrostat.hosts.trl.rollouts import OLD_LOGP, REWARDS, TEMPERED, identify, own_rows, score
 from entrostat.hosts.trl.sampling import Sampling, sample_at, sampling_of
 from entrostat.hosts.trl.tempered import rows_at, tempered_rows
@@ -228,8 +228,7 @@ class _Controlled:
         """Apply the method to this micro-batch: weights, clip range and terms; returns the log-probabilities."""
         inputs = capture.inputs
         batch = batch_of(inputs, stats, logp, self._old_want, self.entropy_control.records_tokens)
-        weight = host_weight(self, self._loss, logp, batch.mask_BT, inputs)
-        batch = replace(batch, host_weight_BT=weight, divisors=divisors(self, self._loss, batch, inputs))
+        batch = as_weighed(self, self._loss, batch, logp, inputs)
         plain = objective_of(self, self._loss, batch, inputs)
         changed = self.entropy_control.apply(plain, batch)
         capture.applied, capture.terms, capture.batch = True, changed.terms, batch
