@@ -102,6 +102,9 @@ def test_unequal_micro_batches_count_as_the_loss_counts_them(method: Chain, obje
     parts = [whole.rows(short), whole.rows(~short)]
     sizes = [(int(part.mask_BT.sum()), len(part.mask_BT)) for part in parts]
     assert sizes[0][0] / sizes[0][1] < 0.7 * sizes[1][0] / sizes[1][1] and sizes[0][1] != sizes[1][1]
+    parts.append(
+        whole.rows(short).replace(mask_BT=torch.zeros_like(whole.mask_BT[short]))
+    )  # it has no token, and no vote
     control = EntropyControl(method)
     for seed in (0, 1):
         apply(control, data(seed), objective)

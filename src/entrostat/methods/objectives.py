@@ -127,7 +127,7 @@ class StepSize:
     Args:
         tokens, sequences: masked tokens, and rows that have one, of all micro-batches. On several ranks whose gradients are
             averaged: of all ranks, divided by their number.
-        batches: number of micro-batches.
+        batches: number of micro-batches that have one.
     """
 
     tokens: float
@@ -139,7 +139,11 @@ class StepSize:
         """Of the masks (B, T) of a step's micro-batches."""
         tokens, sequences, batches = 0, 0, 0
         for mask in masks:
-            tokens, sequences, batches = tokens + int(mask.sum()), sequences + int(mask.any(1).sum()), batches + 1
+            tokens, sequences, batches = (
+                tokens + int(mask.sum()),
+                sequences + int(mask.any(1).sum()),
+                batches + int(mask.any()),
+            )
         return cls(tokens, sequences, batches)
 
 
@@ -172,7 +176,7 @@ def loss(surrogate: Surrogate, batch: TokenBatch, step: StepSize | None = None) 
         elif term.over == "step":
             total = total + term.sum(batch) / max(step.tokens, 1)
         else:
-            total = total + term.loss(batch) / step.batches
+            total = total + term.loss(batch) / max(step.batches, 1)
     if not torch.isfinite(total.detach()):
         raise DataError(f"the loss is {total.item()}: look for NaN in logits, advantages or old log-probabilities")
     return total
