@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import re
 from pathlib import Path
@@ -13,6 +12,7 @@ from methods.cases import CASES, data
 import entrostat as es
 from entrostat.core.control import EntropyControl
 from entrostat.methods import factory, names, source
+from entrostat.methods.cards import described
 from entrostat.methods.page import MARK, table
 from entrostat.methods.page import page as generated
 
@@ -61,23 +61,27 @@ def test_a_page_is_complete(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", names())
-def test_defaults_on_the_page_are_those_of_the_code(name: str) -> None:
-    rows = dict(re.findall(r"^\|([^|]*)\|([^|]*)\|", page(name).split("## Knobs")[1].split("## Metrics")[0], re.M))
-    for option, parameter in inspect.signature(factory(name)).parameters.items():
-        default = parameter.default
-        cell = next(value.strip() for keys, value in rows.items() if f"`{option}`" in keys)
-        if default is inspect.Parameter.empty:
-            assert not cell
-        elif isinstance(default, str):
-            assert cell == f'"{default}"'
-        elif isinstance(default, bool) or default is None:
-            assert cell.lower() == str(default).lower()
-        elif dataclasses.is_dataclass(default):
-            assert cell == repr(default)
-        elif isinstance(default, tuple):
-            assert tuple(float(x) for x in cell.strip("()").split(",")) == default
-        else:
-            assert default in [float(x) for x in cell.split(",")]
+def test_defaults_on_the_page_are_those_of_the_code_as_a_configuration_file_has_them(name: str) -> None:
+    rows = re.findall(r"^\|([^|]*)\|([^|]*)\|", page(name).split("## Knobs")[1].split("## Metrics")[0], re.M)
+    defaults = {setting.name: setting.default or "required" for setting in described(name).settings}
+    for keys, cell in rows[2:]:
+        options = re.findall(r"`(\w+)`", keys)
+        assert cell.strip() == ", ".join(dict.fromkeys(defaults.pop(option) for option in options)), keys
+    assert not defaults
+
+
+def test_a_default_is_what_one_would_write_in_a_configuration_file() -> None:
+    shown = {setting.name: setting.default for setting in described("hold").settings}
+    assert shown == {
+        "target": "0.75 * initial",
+        "settling": "not set",
+        "kp": "not set",
+        "ki": "not set",
+        "limits": "[-1, 1]",
+        "controller": "not set",
+    }
+    (target,) = (setting for setting in described("adapo").settings if setting.name == "target")
+    assert target.default == "initial"
 
 
 @pytest.mark.parametrize("name", names())

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import re
 import sys
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from entrostat.control.targets import Band
+from entrostat.control.words import in_words
 from entrostat.methods.base import Link
 from entrostat.methods.chain import Chain
 from entrostat.methods.record import Source
@@ -33,7 +33,7 @@ EXAMPLES: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting of a method: `default` as Python writes it, empty where one must be given."""
+    """One setting of a method: `default` as a configuration file has it, empty where one must be given."""
 
     name: str
     default: str
@@ -115,15 +115,9 @@ def _settings(build: Any, links: list[Link]) -> tuple[Setting, ...]:
     for source in [*(type(link) for link in links), build]:
         meanings |= arguments(inspect.getdoc(source) or "")
     return tuple(
-        Setting(p.name, "" if p.default is p.empty else _plain(p.default), meanings.get(p.name, ""))
+        Setting(p.name, "" if p.default is p.empty else in_words(p.default), meanings.get(p.name, ""))
         for p in inspect.signature(build).parameters.values()
     )
-
-
-def _plain(value: Any) -> str:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return repr(value)
-    return f'"{value}"' if isinstance(value, str) else str(value)
 
 
 def arguments(doc: str) -> dict[str, str]:

@@ -28,9 +28,10 @@ class ClipRange(Link):
 
     Args:
         eps_high: a larger one lets unlikely tokens of correct samples grow, and raises the entropy (2509.26114) at equal
-            reward; it also speeds up learning, which lowers it (docs/methods/clip_higher.md). None keeps the host's.
-        eps_low: a larger one lets tokens of wrong samples shrink further, and lowers it.
-            None keeps the host's.
+            reward; it also speeds up learning, which lowers it (docs/methods/clip_higher.md). `null`, None in Python,
+            keeps the host's.
+        eps_low: a larger one lets tokens of wrong samples shrink further, and lowers it. `null`, None in Python, keeps
+            the host's.
     """
 
     eps_high: Knob | None = None

@@ -23,7 +23,7 @@ class E3Temperature(Link):
 
     Args:
         vocabulary: V.
-        target: [nats per token]; None: the mean over the first `first` steps.
+        target: [nats per token]; without one, the mean over the first `first` steps.
         first: steps over which the target is measured.
         limits: lowest and highest temperature, relative to the host's; the release has none.
     """

@@ -41,7 +41,9 @@ def page(name: str) -> str:
     source = about.source
     needed = ", ".join(f"{each.name}={_written(EXAMPLES[each.name])}" for each in about.settings if not each.default)
     needs = [f"`{need}`" if "(" in need or " " not in need else need for need in about.needs]
-    knobs = [f"| `{each.name}` | {_cell(each.default)} | {_cell(each.meaning)} |" for each in about.settings]
+    knobs = [
+        f"| `{each.name}` | {_cell(each.default or 'required')} | {_cell(each.meaning)} |" for each in about.settings
+    ]
     lines = [
         f"# {name}",
         "",

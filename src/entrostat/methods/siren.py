@@ -28,7 +28,7 @@ class Siren(Link):
         coef: of the squared distance.
         mass: of the nucleus.
         share: of each sequence's tokens, those of highest nucleus entropy.
-        anchor: [nats]; None: the value of the first optimizer step.
+        anchor: [nats]; without one, the value of the first optimizer step.
     """
 
     coef: float = 0.005

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from enum import Enum
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from entrostat.control.words import in_words
 from entrostat.diagnosis import diagnose
 from entrostat.diagnosis.findings import FEWEST, too_few
 from entrostat.errors import ConfigError, DataError
@@ -132,22 +132,7 @@ def _flat(values: Any, prefix: str = "") -> dict[str, str]:
         for key, value in values.items():
             found |= _flat(value, f"{prefix}.{key}" if prefix else str(key))
         return found
-    return {one_line(prefix, 120): one_line(_words(values), 300)} if prefix else {}
-
-
-def _words(value: Any) -> str:
-    """A setting as a configuration file has it: true, [1, 8], training; `not set` for nothing."""
-    if value is None:
-        return "not set"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, Enum):
-        return _words(value.value)
-    if isinstance(value, dict):
-        return ", ".join(f"{key}: {_words(each)}" for key, each in value.items()) or "none"
-    if isinstance(value, list | tuple | set | frozenset):
-        return f"[{', '.join(_words(each) for each in value)}]" if value else "none"
-    return f"{value:g}" if isinstance(value, float) and value == float(f"{value:g}") else str(value)
+    return {one_line(prefix, 120): one_line(in_words(values), 300)} if prefix else {}
 
 
 def _plain(value: Any) -> Any:
