@@ -121,4 +121,6 @@ es.flow(target="initial")
 es.PI(target="0.75 * initial")
 es.P(target="initial")
 es.Step(target="initial")
+es.SelfTuning(target="0.75 * initial")
+es.Band("0.5 * initial", "initial")
 refuse(controlled)  # type: ignore[arg-type]

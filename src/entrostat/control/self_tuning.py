@@ -34,7 +34,7 @@ from entrostat.control.estimator import (
     wandered,
 )
 from entrostat.control.numbers import number
-from entrostat.control.targets import Target, aim, as_target
+from entrostat.control.targets import TargetLike, aim, as_target
 from entrostat.errors import ConfigError, DataError
 
 SETTLED = 4.744
@@ -119,7 +119,7 @@ class SelfTuning:
         ConfigError: a setting out of its range; the message names it.
     """
 
-    target: Target
+    target: TargetLike
     settling: float = 30.0
     limits: tuple[float, float] = (-2.0, 2.0)
     start: float = 0.0

@@ -24,15 +24,16 @@ class Band:
     """Anything from `low` to `high` is right: no error between the edges, outside the distance to the nearer one.
 
     Args:
-        low, high: the edges; numbers, fractions of the initial entropy, or schedules of either.
+        low, high: the edges; numbers, fractions of the initial entropy (`Initial(0.75)`, or in words "0.75 * initial"),
+            or schedules of either.
 
     Raises:
         ConfigError: the edges cross at some step. Where one edge is a number and the other a fraction of the initial
             entropy, that shows only in the run, at the step in question.
     """
 
-    low: Level | Schedule
-    high: Level | Schedule
+    low: Level | Schedule | str
+    high: Level | Schedule | str
 
     def __post_init__(self) -> None:
         for name, edge in (("low", self.low), ("high", self.high)):
@@ -42,8 +43,13 @@ class Band:
         check_target(self)
         kinds = {isinstance(level, Initial) for level in levels(self)}
         if len(kinds) == 1:  # the size of the initial entropy cannot change which edge is above
-            for step in _looked_at(self.low, self.high):
+            for step in _looked_at(*self.edges):
                 _edges(self, step, 1.0)
+
+    @property
+    def edges(self) -> tuple[Level | Schedule, Level | Schedule]:
+        """The lower and the upper edge; one that was given in words is an `Initial`."""
+        return self.low, self.high  # type: ignore[return-value]  # made so above; the fields' types do not say it
 
 
 Target: TypeAlias = Level | Schedule | Band
@@ -112,7 +118,8 @@ def levels(target: Target) -> tuple[Level, ...]:
     Of a schedule that does not tell its levels, its value at step 0.
     """
     if isinstance(target, Band):
-        return levels(target.low) + levels(target.high)
+        low, high = target.edges
+        return levels(low) + levels(high)
     if not isinstance(target, _LEVEL) and isinstance(target, Schedule):
         known: tuple[Level, ...] | None = getattr(target, "levels", None)
         return (target.at(0),) if known is None else known
@@ -178,7 +185,7 @@ def _slope(target: Target, step: int, initial: float | None, place: float) -> fl
     """Of the point that lies at `place` between the edges of a band, 0 at the lower one, and moves along with them."""
     if not isinstance(target, Band):
         return 0.0 if isinstance(target, _LEVEL) else _at(target, step + 1, initial) - _at(target, step, initial)
-    low, high = _slope(target.low, step, initial, 0.0), _slope(target.high, step, initial, 0.0)
+    low, high = (_slope(edge, step, initial, 0.0) for edge in target.edges)
     return low + place * (high - low)
 
 
@@ -186,7 +193,7 @@ def _edges(target: Target, step: int, initial: float | None) -> tuple[float, flo
     if not isinstance(target, Band):
         value = _at(target, step, initial)
         return value, value
-    low, high = _at(target.low, step, initial), _at(target.high, step, initial)
+    low, high = (_at(edge, step, initial) for edge in target.edges)
     if low > high:
         raise ConfigError(f"the band is empty at step {step}: low is {low} nats, high {high}. Band: {target}")
     return low, high

@@ -115,7 +115,7 @@ class EntropyControl:
         """Refuse a target that anywhere leads above log V, the entropy of the uniform distribution."""
         for target in (*self.method.targets, *self.method.goals):
             # A fraction of the initial entropy is not known yet; of a band it is enough to reach the lower edge.
-            reached = levels(target.low if isinstance(target, Band) else target)
+            reached = levels(target.edges[0] if isinstance(target, Band) else target)
             highest = max((level for level in reached if not isinstance(level, Initial)), default=0.0)
             if highest > math.log(vocabulary):
                 raise ConfigError(
