@@ -57,8 +57,12 @@ def test_the_summary_counts_in_words_and_says_where_the_trainer_is_not_known(
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        (1, "too little to judge. The log has 1 row. Rows needed: 6 for E301, E303, E304; 8 for E101, E102, E302; "),
-        (20, "nothing found. The log has 20 rows. Rows needed: 29 for E103; 30 for E104, E401; 40 for E105."),
+        (1, "too little to judge. The log has 1 row. Rows needed: 6 for E301 no signal, E303 length collapse, "),
+        (
+            20,
+            "nothing found. The log has 20 rows. Rows needed: 29 for E103 entropy rising while the reward falls; "
+            "30 for E104 entropy exhausted, E401 batch too small for its curve; 40 for E105 entropy swings.",
+        ),
         (40, "nothing found\n"),
     ],
 )

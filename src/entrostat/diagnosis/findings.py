@@ -228,10 +228,10 @@ def nothing_found(rows: int) -> str:
 
 
 def too_few(rows: int) -> str:
-    """The codes that so many rows are too few for, as a sentence; empty where they are enough for all."""
-    codes: dict[int, list[str]] = {}
+    """What so many rows are too few to find, as a sentence; empty where they are enough for everything."""
+    names: dict[int, list[str]] = {}
     for code, fewest in sorted(FEWEST.items(), key=lambda each: each[1]):
         if rows < fewest:
-            codes.setdefault(fewest, []).append(code)
-    needed = "; ".join(f"{fewest} for {', '.join(own)}" for fewest, own in codes.items())
+            names.setdefault(fewest, []).append(f"{code} {REGISTER[code].title}")
+    needed = "; ".join(f"{fewest} for {', '.join(own)}" for fewest, own in names.items())
     return f"The log has {counted(rows, 'row')}. Rows needed: {needed}." if needed else ""
