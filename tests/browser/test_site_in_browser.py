@@ -28,7 +28,7 @@ def test_search_finds_pages_and_nothing_is_fetched(browser: Any, site: Path) -> 
     page.on("request", lambda request: fetched.append(request.url))
     page.goto((site / "index.html").as_uri())
     page.locator("input.md-search__input").click()
-    page.keyboard.type("watershed", delay=20)  # the search listens to keys
+    page.keyboard.type("perplexity", delay=20)  # the search listens to keys
     result = page.locator(".md-search-result__link").first
     expect(result).to_be_visible(timeout=30_000)
     result.click()

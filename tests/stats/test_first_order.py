@@ -93,9 +93,9 @@ def test_centered_discriminator_has_zero_mean(seed: int, size: int, scale: float
 
 @given(seed=SEEDS, size=st.integers(2, 40), scale=st.floats(0.01, 20.0))
 @settings(max_examples=50, deadline=None)
-def test_watershed_is_where_the_discriminator_changes_sign(seed: int, size: int, scale: float) -> None:
+def test_typical_probability_is_where_the_discriminator_changes_sign(seed: int, size: int, scale: float) -> None:
     z = logits(seed, size, scale=scale)
-    p, s, edge = torch.softmax(z, -1), stats.discriminators(z), stats.watershed(z)
+    p, s, edge = torch.softmax(z, -1), stats.discriminators(z), stats.typical_probability(z)
     clear = (p / edge).log().abs() > 1e-9  # nearer than that, rounding decides
     assert torch.equal(s[clear].sign(), (p - edge)[clear].sign())
     assert p.min() <= edge * (1 + 1e-12) and edge <= p.max() * (1 + 1e-12)
@@ -126,7 +126,7 @@ def test_shift_of_all_logits_changes_nothing() -> None:
 
 def test_uniform_policy_is_a_stationary_point() -> None:
     z = torch.zeros(5, dtype=torch.float64)
-    assert stats.watershed(z) == pytest.approx(0.2)
+    assert stats.typical_probability(z) == pytest.approx(0.2)
     torch.testing.assert_close(stats.discriminators(z), torch.zeros_like(z), atol=1e-15, rtol=0)
 
 

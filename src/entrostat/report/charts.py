@@ -140,7 +140,7 @@ def flow(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
         title = "Entropy flow by quadrant" + (f": {label}" if len(runs) > 1 else "")
         note = (
             "F = −r A D of each token, its first-order change of the entropy: mean per token and unit of step at the logits. "
-            "A is the advantage, D > 0 a token on the likely side of the watershed."
+            "A is the advantage, D > 0 a likely token: raising it lowers the entropy."
         )
         charts.append(_chart(f"flow-{index}", title, NATS, series, note, kind="stack"))
     return charts
@@ -257,7 +257,7 @@ def training(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
 
 
 def plane(samples: Sequence[TokenSample], index: int, label: str, several: bool) -> Chart:
-    """Sampled tokens by probability and entropy, with the watershed p = exp(-H) between D > 0 and D < 0 (for S exactly)."""
+    """Sampled tokens by probability and entropy, with the line p = exp(-H) between D > 0 and D < 0 (for S exactly)."""
     logp = np.concatenate([sample.columns["logp"] for sample in samples])
     entropy = np.concatenate([sample.columns["entropy"] for sample in samples])
     signal = np.concatenate([-s.columns["ratio"] * s.columns["advantages"] * s.columns["centered"] for s in samples])
@@ -272,10 +272,10 @@ def plane(samples: Sequence[TokenSample], index: int, label: str, several: bool)
             series.append(_line(index, name, x, y, color=color))
     highest = max(float(entropy.max()), 0.1)
     h = np.linspace(0, highest * 1.05, 80)
-    series.append(_line(index, "watershed p = exp(−H)", np.exp(-h), h, color="target", line=True))
+    series.append(_line(index, "p = exp(−H)", np.exp(-h), h, color="target", line=True))
     title = "Probability and entropy of sampled tokens" + (f": {label}" if several else "")
     note = (
-        f"Recorded tokens, {len(logp):,} in all. Right of the watershed a token is likelier than a typical one there: with a "
+        f"Recorded tokens, {len(logp):,} in all. Right of the line p = exp(−H) a token is likelier than is typical there: with a "
         "positive advantage it lowers the entropy, with a negative one it raises it; left of it the other way round."
     )
     return _chart(

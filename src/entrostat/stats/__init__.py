@@ -8,7 +8,7 @@ from entrostat.stats.first_order import (
     entropy_change,
     expected_centered,
     policy_entropy,
-    watershed,
+    typical_probability,
 )
 from entrostat.stats.hidden import token_stats_from_hidden
 from entrostat.stats.logits import token_stats
@@ -32,6 +32,6 @@ __all__ = [
     "summarize",
     "token_stats",
     "token_stats_from_hidden",
+    "typical_probability",
     "vocab_parallel_stats",
-    "watershed",
 ]

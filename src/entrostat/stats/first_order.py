@@ -121,8 +121,8 @@ def expected_centered(logits: Tensor) -> Tensor:
     return (torch.softmax(logits, dim=-1) * centered_discriminators(logits)).sum(-1)
 
 
-def watershed(logits: Tensor) -> Tensor:
-    """exp(-H), (...): the probability at which S changes sign.
+def typical_probability(logits: Tensor) -> Tensor:
+    """exp(-H), (...): one over the perplexity, and the probability at which S changes sign.
 
     Raising a token more likely than this lowers the entropy, raising a less likely one increases it. It is the
     geometric mean of p weighted by p itself, so both kinds exist unless p is uniform on its support.

@@ -195,7 +195,7 @@ class TokenStats:
     def discriminator(self) -> Tensor:
         """S = p_k (H + log p_k); 0 where p_k = 0, the limit.
 
-        Its sign says on which side of the watershed exp(-H) the token lies (2602.03392, Eq. 5).
+        Its sign says whether the token is likelier or less likely than exp(-H) (2602.03392, Eq. 5).
         """
         logp = self.need("logp")
         return self.prob * (self.need("entropy") + logp.clamp_min(-1e4))
