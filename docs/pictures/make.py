@@ -27,10 +27,10 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--force-de
 TERMINAL = """<!doctype html><meta charset="utf-8"><style>
 body {{ margin: 0; background: {background}; color: {foreground}; }}
 pre {{ margin: 0; padding: 14px 18px; font: 15px/1.2 "DejaVu Sans Mono", monospace; width: max-content; }}
-i {{ display: inline-block; width: 1ch; height: 1.2em; font: 12.3px/18px "DejaVu Sans"; vertical-align: top; }}
+i {{ display: inline-block; width: 9.03px; height: 1.2em; font: 12.3px/18px "DejaVu Sans"; vertical-align: top; }}
 i {{ transform: scaleY(1.35); }}
 {stylesheet}</style><pre>{code}</pre>"""
-# The dots come from a font that is no terminal's: each into a cell of a terminal's width.
+# The dots come from a font that is no terminal's: each into a cell of its width, 0.602 of the 15 px.
 CELLS = """() => {
   const pre = document.querySelector("pre");
   pre.innerHTML = pre.innerHTML.replace(/[\\u2801-\\u28ff]/g, "<i>$&</i>");
