@@ -11,7 +11,7 @@ import pytest
 
 from entrostat.errors import DataError
 from entrostat.logs import Run, read
-from entrostat.logs.console import number_in
+from entrostat.logs.values import number_in
 
 N = 12
 ENTROPY = [round(0.5 - 0.02 * i, 3) for i in range(N)]

@@ -32,10 +32,10 @@ def command(
 
     Exit code: 0 nothing severe, 1 a severe finding (with --strict also a warning), 2 a log that cannot be read.
     """
+    from entrostat.cli._text import shown
     from entrostat.diagnosis import diagnose
     from entrostat.errors import EntrostatError
     from entrostat.logs import read
-    from entrostat.logs.console import shown
 
     columns = _columns(column or [])
     failed = False
@@ -97,9 +97,9 @@ def _record(run: Run, findings: list[Finding]) -> dict[str, Any]:
 def _print(console: Console, run: Run, findings: list[Finding], plots: bool) -> None:
     from rich.text import Text
 
+    from entrostat.cli._text import shown
     from entrostat.diagnosis import nothing_found
     from entrostat.diagnosis.plot import plot
-    from entrostat.logs.console import shown
 
     name = "" if run.name == run.path.stem else f" [{run.name}]"
     console.print(Text(shown(f"{run.path}{name}"), style="bold"))

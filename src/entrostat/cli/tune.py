@@ -138,8 +138,8 @@ def _table(found: Tuning) -> Any:
 
 def _verdicts(found: Tuning) -> list[str]:
     """What a reader has to know about the numbers, a sentence each."""
+    from entrostat.cli._text import shown
     from entrostat.lab import gains_for
-    from entrostat.logs.console import shown
 
     lines = [f"columns: entropy {found.log.columns[0]!r}, output {found.log.columns[1]!r}"]
     lines += [f"log: {shown(note)}" for note in found.log.notes]

@@ -14,13 +14,13 @@ A row without a step takes the last one that was printed before it: in a progres
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from collections.abc import Generator, Iterable, Iterator
 from typing import Any
 
 from entrostat.logs.names import role_of
+from entrostat.logs.values import cells_in, dashed_in, dictionary_in, number_in, pairs_in
 
 Row = dict[str, Any]
 
@@ -44,22 +44,7 @@ _SPOKEN = re.compile(
     re.I,
 )
 _PROSE = re.compile(r"\bstep \d+\W{0,3}[:.)]\W+[a-z]", re.I)  # `Step 2: add them`, as models write it
-_NUMBER = (
-    r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?(?![\d,])|[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:nan|inf(?:inity)?)\b"
-)
-_PAIR = re.compile(
-    r"['\"]?([A-Za-z][\w/@.\-]*(?: [A-Za-z][\w/@.\-]*){0,3})['\"]?\s*[:=]\s*['\"]?"
-    rf"(?:np\.\w+\(|(?:torch\.)?tensor\(\[?)?({_NUMBER})",
-    re.I,
-)
-_SPACED = re.compile(rf"\s*([A-Za-z][\w/.\- ]*?)\s+({_NUMBER})(?:\s*%|\s+[a-z]\S*)?\s*", re.I)  # `Entropy 0.31`
-_CALL = re.compile(rf"(?:np\.\w+|numpy\.\w+|(?:torch\.)?tensor)\(\[?({_NUMBER})\]?[^()]*\)", re.I)
-_BARE = re.compile(r"(?<=[:\s\[,])(-?)(nan|inf)(?=\s*[,}\]])", re.I)
-_CELLS = re.compile(r"[│┃|]")
 _PANEL = re.compile(r"[│┃]\s*(?:([a-z]\w*)\s+)?(\S.*)")
-_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
-_COMMON = frozenset({"output", "target", "u", "coef", "saturated", "integral"})
-"""Metrics of a controller that are as often words of a sentence."""
 _LONGEST = 1_000_000
 """Characters of a line that are looked at where it is not JSON."""
 _MOST_LINES = 500
@@ -125,7 +110,7 @@ class Lines:
         if found := _VERL.search(text):
             yield from self._flush()
             self._step = float(found[1])
-            yield {"step": float(found[1]), **_dashed(found[2])}
+            yield {"step": float(found[1]), **dashed_in(found[2])}
             return
         if self._open or text == "{" or (text[-1] == "," and text[:2] in ("{'", '{"')):
             yield from self._of_several_lines(text)
@@ -140,8 +125,8 @@ class Lines:
             if not text:
                 return
         opening = text.find("{")
-        if opening >= 0 and text[-1] == "}" and not _pairs(before := text[:opening]):
-            row = _dictionary(text[opening:])
+        if opening >= 0 and text[-1] == "}" and not pairs_in(before := text[:opening]):
+            row = dictionary_in(text[opening:])
             if row is not None:
                 counted_apart = yield from self._said(before, of="row")
                 yield from self._took(row, stepped=not counted_apart)
@@ -152,13 +137,13 @@ class Lines:
             if self._boxed:
                 yield from self._said(text, of="title")
             return
-        if text[0] in "│┃|" and (pairs := _cells(text)):
+        if text[0] in "│┃|" and (pairs := cells_in(text)):
             yield from self._add(pairs)
             return
         if (text[0] == "|" or "\t" in text) and (row := self._under_a_heading(text)):
             yield from self._took(row)
             return
-        pairs = self._panel(text) if text[0] in "│┃" else _pairs(text)
+        pairs = self._panel(text) if text[0] in "│┃" else pairs_in(text)
         if pairs or not _PROSE.search(text):
             yield from self._said(text)
         yield from self._add(pairs)
@@ -225,7 +210,7 @@ class Lines:
             yield from self._closed()
         self._open.append(text)
         if text[-1] == "}":
-            row = _dictionary(" ".join(self._open))
+            row = dictionary_in(" ".join(self._open))
             if row is not None:
                 began = self.lines - len(self._open) + 1
                 self.broken = [each for each in self.broken if each[0] < began]
@@ -239,7 +224,7 @@ class Lines:
         """Lines that began as a dictionary and were none."""
         lines, self._open = self._open, []
         for text in lines:
-            yield from self._add(_pairs(text))
+            yield from self._add(pairs_in(text))
 
     def _under_a_heading(self, text: str) -> Row:
         """The numbers of a table's line, by the names in its heading; empty for the heading itself."""
@@ -259,7 +244,7 @@ class Lines:
         if found is None:
             return []
         self._category = found[1] or self._category
-        return _pairs(found[2], f"{self._category}/")
+        return pairs_in(found[2], f"{self._category}/")
 
     def _add(self, pairs: list[tuple[str, float]]) -> Iterator[Row]:
         """Values that may be part of a row of several lines: a key that comes again begins the next row."""
@@ -278,80 +263,3 @@ class Lines:
         if self._pending:
             yield self._pending
             self._pending = {}
-
-
-def number_in(text: str) -> float | None:
-    """The number that a text is: `0.3`, `1e-6`, `nan`, `1,024.5`, `53.1%` as a share, and of `5/100` the first; else None."""
-    try:
-        return float(text)
-    except ValueError:
-        pass
-    if _THOUSANDS.fullmatch(text):
-        return float(text.replace(",", ""))
-    head, slash, tail = text.partition("/")
-    if slash:
-        return float(head) if head.strip().isdigit() and tail.strip().isdigit() else None
-    share = number_in(text[:-1].strip()) if text.endswith("%") else None
-    return None if share is None else share / 100
-
-
-def shown(text: str) -> str:
-    """Text of a log or a model as text: control, bidirectional and zero-width characters by their code points."""
-    return "".join(each if each.isprintable() or each == "\n" else f"\\u{ord(each):04x}" for each in text)
-
-
-def _pairs(text: str, category: str = "") -> list[tuple[str, float]]:
-    """`key: number`, `key=number` and, between bars, `key number`, of the keys that mean something here; steps are found
-    otherwise."""
-    candidates = _PAIR.findall(text) if ":" in text or "=" in text else []
-    if " | " in text:
-        spaced = [_SPACED.fullmatch(part) for part in text.split("|") if ":" not in part and "=" not in part]
-        candidates += [each.groups() for each in spaced if each is not None]
-    found = []
-    for key, value in candidates:
-        name = category + key if category and role_of(category + key) else key
-        role = role_of(name)
-        number = number_in(value)
-        if role is not None and role.name != "step" and number is not None:
-            found.append((name, number))
-    if any(role_of(key).name == "entropy" for key, _ in found):  # type: ignore[union-attr]
-        return found
-    return [(key, number) for key, number in found if key.lower() not in _COMMON]
-
-
-def _dashed(text: str) -> Row:
-    row: Row = {}
-    for part in text.split(" - "):
-        key, colon, value = part.rpartition(":")
-        if colon:
-            number = number_in(_CALL.sub(r"\1", value) if "(" in value else value)
-            if number is not None:
-                row[key.strip()] = number
-    return row
-
-
-def _dictionary(text: str) -> Row | None:
-    """A mapping as JSON, or as Python prints it, with NumPy scalars, tensors and bare nan in it."""
-    if ":" not in text:
-        return None
-    if '"' in text:
-        try:
-            row = json.loads(text)
-            return row if isinstance(row, dict) else None
-        except (ValueError, RecursionError):
-            pass
-    text = _CALL.sub(r"\1", text) if "(" in text else text
-    text = _BARE.sub(r"'\1\2'", text)
-    try:
-        row = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
-        return None
-    return {str(key): value for key, value in row.items()} if isinstance(row, dict) else None
-
-
-def _cells(text: str) -> list[tuple[str, float]]:
-    """Pairs of neighbors in a table's row of which the first is a name and the second a number."""
-    cells = [cell.strip() for cell in _CELLS.split(text)]
-    cells = [cell for cell in cells if cell]
-    pairs = [(key, number_in(value)) for key, value in zip(cells[::2], cells[1::2], strict=False)]
-    return [(key, value) for key, value in pairs if value is not None and any(each.isalpha() for each in key)]

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from entrostat.logs.console import STEP, number_in
+from entrostat.logs.console import STEP
 from entrostat.logs.names import HELD_OUT, RUNS, STEPS, role_of
 from entrostat.logs.records import Note, counted
+from entrostat.logs.values import number_in
 
 if TYPE_CHECKING:
     from entrostat.logs.records import Values

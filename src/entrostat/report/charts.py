@@ -1,8 +1,4 @@
-"""The charts of a report as plain data: what the page draws, and what its JSON twin holds. One function per chart.
-
-A chart is a mapping: `id`, `title`, `note`, `kind` ("lines", "stack" or "points"), `x` and `y` (what the axes are), `series`.
-A series: `name`, `run` (index), `x`, `y`, and how it is drawn: `dash`, `thin`, `dots`, `band` (lowest, highest), `color`.
-"""
+"""The charts of a report as plain data: what the page draws, and what its JSON twin holds. One function per chart."""
 
 from __future__ import annotations
 
@@ -12,12 +8,11 @@ from typing import Any
 import numpy as np
 
 from entrostat.logs import Run
+from entrostat.report.series import Chart, chart_of, line, sampled
 from entrostat.report.thinning import extremes, means, noise, trend
 from entrostat.report.tokens import TokenSample
 
-Chart = dict[str, Any]
 NATS = "nats per token"
-STEP = "optimizer step"
 QUADRANTS = {
     "positive_likely": "A > 0, D > 0: lowers",
     "positive_unlikely": "A > 0, D < 0: raises",
@@ -60,24 +55,24 @@ def entropy(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
             if len(clean) > 5 and sd.any():
                 x, low = extremes(steps, middle - 2 * sd, 400)
                 high = np.interp(x, steps, middle + 2 * sd)
-                series.append(_line(index, f"{label}: noise of a batch", x, None, band=(low, high)))
+                series.append(line(index, f"{label}: noise of a batch", x, None, band=(low, high)))
             long = len(clean) > 300
-            series.append(_line(index, label, *extremes(run.steps, values), dots=len(clean) < 10, thin=long))
+            series.append(line(index, label, *extremes(run.steps, values), dots=len(clean) < 10, thin=long))
             if long:
-                series.append(_line(index, f"{label}: trend", *extremes(steps, middle, 600)))
+                series.append(line(index, f"{label}: trend", *extremes(steps, middle, 600)))
         target = run["target"]
         seen = np.isfinite(target)
         if seen.any() and not any(np.array_equal(target, other, equal_nan=True) for other in targets):
             targets.append(target)
             name = "target" if len(runs) == 1 else f"{label}: target"
-            series.append(_line(index, name, *extremes(run.steps, target), dash=True, color="target"))
+            series.append(line(index, name, *extremes(run.steps, target), dash=True, color="target"))
     note = "Units and kinds of each column are under Configuration."
     if told:
         how = " or ".join(sorted(told, reverse=True))
         note = f"The band: the trend ± two standard errors of one batch's mean, {how}; what stays inside may be noise. {note}"
     title = "Policy entropy against its target" if targets else "Policy entropy"
     units = dict.fromkeys(run.columns["entropy"].unit for run in runs if "entropy" in run)
-    return [_chart("entropy", title, ", ".join(units) or NATS, series, note, zero=True)]
+    return [chart_of("entropy", title, ", ".join(units) or NATS, series, note, zero=True)]
 
 
 def _noise(errors: Any, clean: Any) -> tuple[Any, bool]:
@@ -95,19 +90,19 @@ def controller(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
         output = run["output"]
         if not np.isfinite(output).any():
             continue
-        series.append(_line(index, label if len(runs) > 1 else "output", *extremes(run.steps, output)))
+        series.append(line(index, label if len(runs) > 1 else "output", *extremes(run.steps, output)))
         for color, (key, name) in enumerate(_PARTS.items(), 1):
             values = run[f"entropy_control/{key}"]
             if np.isfinite(values).any():
                 own: dict[str, Any] = {"color": color} if len(runs) == 1 else {}
                 text = name if len(runs) == 1 else f"{label}: {name}"
-                series.append(_line(index, text, *extremes(run.steps, values), thin=True, hidden=len(runs) > 1, **own))
+                series.append(line(index, text, *extremes(run.steps, values), thin=True, hidden=len(runs) > 1, **own))
         saturated = run["saturated"]
         if (saturated > 0).any():
             at = saturated > 0
-            x, y = _sampled(run.steps[at], output[at], 300)
+            x, y = sampled(run.steps[at], output[at], 300)
             text = "at its limit" if len(runs) == 1 else f"{label}: at its limit"
-            series.append(_line(index, text, x, y, dots="only", color="alarm"))
+            series.append(line(index, text, x, y, dots="only", color="alarm"))
     note = "What the controller asks of the method, and its parts where it has any. Where it is at its limit it can do no more."
     inner = []
     for index, (run, label) in enumerate(zip(runs, labels, strict=True)):
@@ -117,14 +112,14 @@ def controller(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
                 text = name if len(runs) == 1 else f"{label}: {name}"
                 tint: dict[str, Any] = {"color": 0 if key == "gain" else 1} if len(runs) == 1 else {}
                 style = tint | {"hidden": len(runs) > 1 and key != "gain"}
-                inner.append(_line(index, text, *extremes(run.steps, values), **style))
+                inner.append(line(index, text, *extremes(run.steps, values), **style))
     learnt = (
         "Gain: nats per step and unit of effort, a quarter of what the output's limits span. "
         "Drift: nats per step without control."
     )
     return [
-        _chart("controller", "The controller's output and its parts", "output", series, note),
-        _chart("learnt", "What the controller has learnt", "estimate", inner, learnt),
+        chart_of("controller", "The controller's output and its parts", "output", series, note),
+        chart_of("learnt", "What the controller has learnt", "estimate", inner, learnt),
     ]
 
 
@@ -135,14 +130,14 @@ def flow(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
         if not all(np.isfinite(values).any() for values in columns.values()):
             continue
         x, stacked = means(run.steps, columns)
-        series = [_line(index, text, x, stacked[name], color=_COLORS[name]) for name, text in QUADRANTS.items()]
-        series.append(_line(index, "total", x, sum(stacked.values()), color="target"))
+        series = [line(index, text, x, stacked[name], color=_COLORS[name]) for name, text in QUADRANTS.items()]
+        series.append(line(index, "total", x, sum(stacked.values()), color="target"))
         title = "Entropy flow by quadrant" + (f": {label}" if len(runs) > 1 else "")
         note = (
             "F = −r A D of each token, its first-order change of the entropy: mean per token and unit of step at the logits. "
             "A is the advantage, D > 0 a likely token: raising it lowers the entropy."
         )
-        charts.append(_chart(f"flow-{index}", title, NATS, series, note, kind="stack"))
+        charts.append(chart_of(f"flow-{index}", title, NATS, series, note, kind="stack"))
     return charts
 
 
@@ -157,16 +152,16 @@ def prediction(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
         if both.any():
             x = run.steps[both]
             few: dict[str, Any] = {"dots": len(x) < 60}
-            over_time.append(_line(index, f"{name}measured", *extremes(x, measured[both]), **few))
+            over_time.append(line(index, f"{name}measured", *extremes(x, measured[both]), **few))
             style = few | {"dash": True} | ({"color": 1} if len(runs) == 1 else {})
-            over_time.append(_line(index, f"{name}predicted", *extremes(x, predicted[both]), **style))
-            points.append(_line(index, label, *_sampled(predicted[both], measured[both], _POINTS)))
+            over_time.append(line(index, f"{name}predicted", *extremes(x, predicted[both]), **style))
+            points.append(line(index, label, *sampled(predicted[both], measured[both], _POINTS)))
         else:
             values, change = run["predicted"], np.append(np.diff(run["entropy"]), np.nan)
             pair = np.isfinite(values) & np.isfinite(change)
             if pair.sum() > 2:
                 loose = True
-                points.append(_line(index, label, *_sampled(values[pair], change[pair], _POINTS)))
+                points.append(line(index, label, *sampled(values[pair], change[pair], _POINTS)))
     if loose:
         note = (
             "First order, per unit of step at the logits, against the change to the next step's batch. The cloud's slope is the "
@@ -178,8 +173,8 @@ def prediction(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
             "line they agree."
         )
     return [
-        _chart("prediction", "Predicted and measured change of the entropy", f"{NATS} and step", over_time, note),
-        _chart(
+        chart_of("prediction", "Predicted and measured change of the entropy", f"{NATS} and step", over_time, note),
+        chart_of(
             "predicted-measured",
             "Predicted against measured change",
             f"measured [{NATS}]",
@@ -200,14 +195,14 @@ def solved(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
         if here.any():
             name = label if len(runs) > 1 else f"mean of {_WINDOW} steps" if here.sum() >= _WINDOW else "trend"
             rewards.append(
-                _line(
+                line(
                     index,
                     f"{label}: each batch" if len(runs) > 1 else "each batch",
                     *extremes(run.steps, values),
                     thin=True,
                 )
             )
-            rewards.append(_line(index, name, *extremes(run.steps[here], trend(values[here], _WINDOW))))
+            rewards.append(line(index, name, *extremes(run.steps[here], trend(values[here], _WINDOW))))
         keys = [key for key in run.others if key.startswith("eval/") and _is_share(run[key]) and _judged(key)]
         keys.sort(key=lambda key: "avg@" in key)  # where an average is pass@1, that is its name
         keys = [key for i, key in enumerate(keys) if not any(_same(run[key], run[other]) for other in keys[:i])]
@@ -216,7 +211,7 @@ def solved(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
             text = key[5:] if len(runs) == 1 else f"{label}: {key[5:]}"
             shown = place == 0 or len(runs) == 1
             judged.append(
-                _line(
+                line(
                     index,
                     text,
                     *extremes(run.steps, run[key]),
@@ -227,8 +222,8 @@ def solved(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
                 )
             )
     return [
-        _chart("reward", "Reward", "mean reward", rewards, "Of the training batches."),
-        _chart(
+        chart_of("reward", "Reward", "mean reward", rewards, "Of the training batches."),
+        chart_of(
             "solved",
             "Solved: greedy, average and pass@k",
             "share of problems",
@@ -248,11 +243,11 @@ def training(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
     charts = []
     for key, (title, unit, note) in asked.items():
         series = [
-            _line(index, label, *extremes(run.steps, run[key]))
+            line(index, label, *extremes(run.steps, run[key]))
             for index, (run, label) in enumerate(zip(runs, labels, strict=True))
             if np.isfinite(run[key]).any()
         ]
-        charts.append(_chart(key, title, unit, series, note, zero=True))
+        charts.append(chart_of(key, title, unit, series, note, zero=True))
     return charts
 
 
@@ -268,51 +263,19 @@ def plane(samples: Sequence[TokenSample], index: int, label: str, several: bool)
         ("does neither (A or D is 0)", signal == 0, "neutral"),
     ):
         if chosen.any():
-            x, y = _sampled(np.exp(logp[chosen]), entropy[chosen], _POINTS)
-            series.append(_line(index, name, x, y, color=color))
+            x, y = sampled(np.exp(logp[chosen]), entropy[chosen], _POINTS)
+            series.append(line(index, name, x, y, color=color))
     highest = max(float(entropy.max()), 0.1)
     h = np.linspace(0, highest * 1.05, 80)
-    series.append(_line(index, "p = exp(−H)", np.exp(-h), h, color="target", line=True))
+    series.append(line(index, "p = exp(−H)", np.exp(-h), h, color="target", line=True))
     title = "Probability and entropy of sampled tokens" + (f": {label}" if several else "")
     note = (
         f"Recorded tokens, {len(logp):,} in all. Right of the line p = exp(−H) a token is likelier than is typical there: with a "
         "positive advantage it lowers the entropy, with a negative one it raises it; left of it the other way round."
     )
-    return _chart(
+    return chart_of(
         f"plane-{index}", title, "entropy H [nats]", series, note, kind="points", x="probability p", zero=True
     )
-
-
-def _chart(id: str, title: str, y: str, series: list[dict[str, Any]], note: str, **more: Any) -> Chart:
-    return {"id": id, "title": title, "note": note, "kind": "lines", "x": STEP, "y": y, "series": series} | more
-
-
-def _line(run: int, name: str, x: Any, y: Any, *, band: tuple[Any, Any] | None = None, **style: Any) -> dict[str, Any]:
-    drawn = {key: value for key, value in style.items() if value is not False}
-    found: dict[str, Any] = {"name": name, "run": run, "x": _numbers(x), **drawn}
-    if y is not None:
-        found["y"] = _numbers(y)
-    if band is not None:
-        found["band"] = [_numbers(band[0]), _numbers(band[1])]
-    return found
-
-
-def _numbers(values: Any) -> list[float | int | None]:
-    """Six significant digits; whole numbers without a point; null where JSON has no number."""
-    return [
-        None
-        if not np.isfinite(value)
-        else int(value)
-        if value == int(value) and abs(value) < 1e15
-        else float(f"{value:.6g}")
-        for value in np.asarray(values, dtype=float).tolist()
-    ]
-
-
-def _sampled(x: Any, y: Any, most: int) -> tuple[Any, Any]:
-    """Every n-th point, where there are too many."""
-    every = max(1, -(-len(x) // most))
-    return x[::every], y[::every]
 
 
 def _judged(key: str) -> bool:
