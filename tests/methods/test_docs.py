@@ -13,7 +13,7 @@ import entrostat as es
 from entrostat.core.control import EntropyControl
 from entrostat.methods import factory, names, source
 from entrostat.methods.cards import described
-from entrostat.methods.page import MARK, table
+from entrostat.methods.page import MARK, default_cell, table
 from entrostat.methods.page import page as generated
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
@@ -63,7 +63,7 @@ def test_a_page_is_complete(name: str) -> None:
 @pytest.mark.parametrize("name", names())
 def test_defaults_on_the_page_are_those_of_the_code_as_a_configuration_file_has_them(name: str) -> None:
     rows = re.findall(r"^\|([^|]*)\|([^|]*)\|", page(name).split("## Knobs")[1].split("## Metrics")[0], re.M)
-    defaults = {setting.name: setting.default or "required" for setting in described(name).settings}
+    defaults = {setting.name: default_cell(setting) for setting in described(name).settings}
     for keys, cell in rows[2:]:
         options = re.findall(r"`(\w+)`", keys)
         assert cell.strip() == ", ".join(dict.fromkeys(defaults.pop(option) for option in options)), keys

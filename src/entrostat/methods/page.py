@@ -11,7 +11,7 @@ import re
 import sys
 from pathlib import Path
 
-from entrostat.methods.cards import EXAMPLES, described
+from entrostat.methods.cards import EXAMPLES, Setting, described
 from entrostat.methods.registry import card, names
 
 MARK = "Generated from the method's record by `python -m entrostat.methods.page docs/methods`; do not edit."
@@ -41,9 +41,7 @@ def page(name: str) -> str:
     source = about.source
     needed = ", ".join(f"{each.name}={_written(EXAMPLES[each.name])}" for each in about.settings if not each.default)
     needs = [f"`{need}`" if "(" in need or " " not in need else need for need in about.needs]
-    knobs = [
-        f"| `{each.name}` | {_cell(each.default or 'required')} | {_cell(each.meaning)} |" for each in about.settings
-    ]
+    knobs = [f"| `{each.name}` | {default_cell(each)} | {_cell(each.meaning)} |" for each in about.settings]
     lines = [
         f"# {name}",
         "",
@@ -122,6 +120,13 @@ def write(folder: Path) -> list[str]:
 
 def _written(value: object) -> str:
     return f"es.{value!r}" if type(value).__module__.startswith("entrostat.control") else repr(value)
+
+
+def default_cell(setting: Setting) -> str:
+    """What the column of defaults says: as in a file, or that there is none."""
+    if setting.default in ("", "not set"):
+        return setting.default or "required"
+    return f"`{_cell(setting.default)}`"
 
 
 def _cell(text: str) -> str:
