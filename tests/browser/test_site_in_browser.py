@@ -37,3 +37,18 @@ def test_search_finds_pages_and_nothing_is_fetched(browser: Any, site: Path) -> 
     page.wait_for_selector("html[data-ready=true]", state="attached")
     assert [url for url in fetched if not url.startswith(("file:", "data:", "blob:"))] == []
     page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pictures_are_there_and_have_the_page_s_colors(browser: Any, site: Path, scheme: str) -> None:
+    page = browser.new_page(color_scheme=scheme)
+    page.goto((site / "report.html").as_uri())
+    seen = page.evaluate("() => [...document.images].filter(each => each.checkVisibility()).map(each => each.src)")
+    names = {Path(each.split("#")[0]).stem for each in seen}
+    assert ("report-dark" in names) == (scheme == "dark") and ("report" in names) == (scheme == "light")
+    for name in ("report", "self_tuning_measured", "study"):
+        page.goto((site / f"{name}.html").as_uri())
+        widths = page.evaluate("() => [...document.querySelectorAll('.md-content img')].map(each => each.naturalWidth)")
+        assert widths and all(widths), name
+        assert "!" not in [text[:1] for text in page.locator(".md-content p").all_inner_texts()]
+    page.close()
