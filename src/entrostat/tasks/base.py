@@ -22,13 +22,15 @@ T = TypeVar("T")
 class Problem:
     """One prompt and what is needed to check a completion of it.
 
-    `answer` is one right answer (there may be others); `meta` holds whatever the task's checker needs. All three are
-    plain JSON values, so that `dataclasses.asdict` makes a row of a data set.
+    `answer` is one right answer (there may be others); `meta` holds whatever the task's checker needs; `question` is what
+    the prompt asks, without the format around it, where it has one. All are plain JSON values, so that
+    `dataclasses.asdict` makes a row of a data set.
     """
 
     prompt: str
     answer: str
     meta: dict[str, Any] = field(default_factory=dict)
+    question: str = ""
 
 
 @dataclass(frozen=True)

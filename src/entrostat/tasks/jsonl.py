@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ from typing import Any
 from entrostat.errors import ConfigError, DataError, NotInstalled
 from entrostat.tasks.base import Problem, Scored, Split, check_request, draw, in_eval
 from entrostat.tasks.scoring import Pool
+from entrostat.tasks.template import as_template
 
 
 class Jsonl:
     """The problems of the file at `path`, one JSON object a line; keys beside `prompt` and `answer` go to `meta`.
 
-    A stable hash of the prompt decides the split, so that it does not move when lines are added or reordered. An answer
+    `template` is put around each prompt: `plain`, `chatml` (SmolLM2, Qwen) or a text with `{question}`.
+    A stable hash of the file's prompt decides the split, so that it does not move when lines are added or reordered. An answer
     that math-verify can read is compared as mathematics (1/2 equals 0.5), any other as text, apart from case and outer
     spaces.
 
@@ -32,6 +35,7 @@ class Jsonl:
         self,
         path: str | Path,
         *,
+        template: str = "{question}",
         max_completion_tokens: int = 256,
         temperature: float = 1.0,
         eval_share: float = 0.1,
@@ -41,12 +45,14 @@ class Jsonl:
         if find_spec("math_verify") is None:
             raise NotInstalled("JSONL tasks need math-verify; install it with `pip install entrostat[train]`")
         self.name = str(path)
+        self.template = as_template(template)
         self._pool = Pool("entrostat.tasks.jsonl:mathematics", {}, ("1/2", "0.5"))
         self.max_completion_tokens = max_completion_tokens
         self.temperature = temperature
         self._pools: dict[str, list[Problem]] = {"train": [], "eval": []}
         for problem in read_problems(Path(path)):
-            self._pools["eval" if in_eval(problem.prompt, eval_share) else "train"].append(problem)
+            put = replace(problem, prompt=self.template.prompt(problem.prompt), question=problem.prompt)
+            self._pools["eval" if in_eval(problem.prompt, eval_share) else "train"].append(put)
 
     def problems(self, split: Split, count: int, seed: int) -> list[Problem]:
         """`count` problems of a split in random order, none twice before all have come once.

@@ -26,11 +26,8 @@ from typing import Any
 from entrostat.errors import ConfigError, DataError, NotInstalled
 from entrostat.tasks.base import Problem, Scored, Split, check_request, in_eval
 from entrostat.tasks.scoring import Limits, Pool
+from entrostat.tasks.template import as_template
 
-TEMPLATES = {  # how a question is put, and what follows it in a worked example
-    "plain": ("Question: {question}\nAnswer:", " {answer}\n\n"),
-    "chatml": ("<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n", "{answer}<|im_end|>\n"),
-}
 _CHUNK = 256  # problems generated at a time; a problem is known by its chunk and its index in it
 _ANSWER_TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 
@@ -84,9 +81,7 @@ class ReasoningGym:
                 "command. Choose another data set, or set task.run_answers=true: each answer is then run in a process without "
                 "privileges, files, network and commands"
             )
-        self._question, self._example = TEMPLATES.get(template, (template, TEMPLATES["plain"][1]))
-        if "{question}" not in self._question:
-            raise ConfigError(f"template is {template!r}; use {' or '.join(TEMPLATES)}, or a text with {{question}}")
+        self.template = as_template(template)
         if shots < 0:
             raise ConfigError(f"shots is {shots}; use zero or more worked examples")
         if not 0 < eval_share < 1:
@@ -97,10 +92,10 @@ class ReasoningGym:
         self._dataset, self._config = dataset, config
         self._eval_share = eval_share
         self._chunk = lru_cache(maxsize=64)(self._generate)
-        self._examples: list[Problem] = []
+        self.examples: list[Problem] = []
         self._source(0)  # a wrong name or key fails here rather than in the middle of a run
         self._limits = Limits(alone=dataset in EVALUATED)
-        self._examples = self.problems("train", shots, seed=0) if shots else []
+        self.examples = self.problems("train", shots, seed=0) if shots else []
 
     def problems(self, split: Split, count: int, seed: int) -> list[Problem]:
         """`count` problems of a split; repeats only when the data set runs out of new ones.
@@ -108,7 +103,8 @@ class ReasoningGym:
         Raises `DataError` when the data set generates none for that split.
         """
         check_request(split, count)
-        taken = {example.meta["question"] for example in self._examples}
+        taken = {example.question for example in self.examples}
+        shown = [(example.question, example.answer) for example in self.examples]
         seen, fruitless, first = set(taken), 0, _stream(seed)
         drawn: list[Problem] = []
         while len(drawn) < count:
@@ -118,8 +114,8 @@ class ReasoningGym:
                 if question in seen or in_eval(question, self._eval_share) != (split == "eval"):
                     continue
                 seen.add(question)
-                meta = {"question": question, "chunk": first, "index": index}
-                drawn.append(Problem(self._prompt(question), str(entry["answer"]), meta))
+                meta = {"chunk": first, "index": index}
+                drawn.append(Problem(self.template.prompt(question, shown), str(entry["answer"]), meta, question))
             first += _CHUNK
             fruitless = fruitless + 1 if len(drawn) == before else 0
             if fruitless == 4:  # a small data set is used up: begin again
@@ -148,11 +144,6 @@ class ReasoningGym:
     def _entry(self, problem: Problem) -> dict[str, Any]:
         entry: dict[str, Any] = self._chunk(problem.meta["chunk"])[problem.meta["index"]]
         return entry
-
-    def _prompt(self, question: str) -> str:
-        examples = [(example.meta["question"], example.answer) for example in self._examples]
-        shown = [self._question.replace("{question}", q) + self._example.replace("{answer}", a) for q, a in examples]
-        return "".join(shown) + self._question.replace("{question}", question)
 
     def _generate(self, first: int) -> list[dict[str, Any]]:
         dataset = self._source(first)
