@@ -356,6 +356,7 @@ def test_tasks_and_models_are_listed(capsys: pytest.CaptureFixture[str]) -> None
     assert call("tasks") == 0
     listed = capsys.readouterr().out
     assert "countdown" in listed and "chain_sum" in listed and "only with task.run_answers=true" in listed
+    assert "problems_per_prompt=1" in listed
     assert call("models") == 0
     assert "smollm2" in capsys.readouterr().out
     assert call("train", "--help") == 0

@@ -17,6 +17,10 @@ def command() -> None:
     for name, kind in kinds.items():
         words = (inspect.getdoc(kind) or "").split("\n\n")[0].replace("\n", " ")
         typer.echo(f"{name}\n  {words}\n  options: {', '.join(_options(kind))}")
+    typer.echo(
+        "\nany of them\n  With N problems in each prompt, which one response answers; its reward is the share that it solves.\n"
+        "  options: problems_per_prompt=1"
+    )
     try:
         from reasoning_gym.factory import DATASETS
     except ImportError:

@@ -39,6 +39,17 @@ def alphabet(problems: Sequence[Problem], config: RunConfig) -> None:
         )
 
 
+def unused_to_several(config: RunConfig) -> str | None:
+    """What to say where a tiny policy gets several problems in a prompt, of which it has seen one at a time."""
+    count = config.task.options.get("problems_per_prompt", 1)
+    if config.model not in BUILT_IN or count == 1:
+        return None
+    return (
+        f"{config.model!r} learned from one problem a prompt: of {count} it answers the first alone, and rarely solves it. "
+        "Take a policy that follows instructions, such as smollm2, on a task in words"
+    )
+
+
 class Limits(NamedTuple):
     """What is known of a policy before it is loaded; None where it is not."""
 
@@ -73,8 +84,10 @@ def length(config: RunConfig, context: int | None) -> None:
     """`ConfigError` where completions alone may be longer than the policy's context."""
     asked = config.trainer["max_completion_length"]
     if context is not None and asked is not None and asked > context:
+        several = config.task.options.get("problems_per_prompt", 1)
         raise ConfigError(
             f"trainer.max_completion_length: must be at most {context}, the context of {config.model!r}: got {asked}"
+            + (f", for {several} problems a prompt: lower task.problems_per_prompt" if several > 1 else "")
         )
 
 

@@ -75,8 +75,9 @@ def _reward(task: Any, problems: Sequence[Problem]) -> Callable[..., list[float]
 
     def reward(completions: list[str], problem: list[int], log_metric: Any = None, **_: Any) -> list[float]:
         scored = score_all(task, [problems[index] for index in problem], completions)
+        answers = sum(map(len, scored.each))
         for reason, count in scored.failed.items() if log_metric else ():
-            log_metric(f"scoring/{reason}", count / len(completions))
+            log_metric(f"scoring/{reason}", count / answers)
         return scored.values
 
     reward.__name__ = task.name

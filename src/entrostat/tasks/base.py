@@ -35,10 +35,19 @@ class Problem:
 
 @dataclass(frozen=True)
 class Scored:
-    """Scores of completions, in order, and how many of them could not be scored, by reason; those score 0."""
+    """Scores of completions, in order, and how many answers could not be scored, by reason; those score 0.
+
+    Where a prompt holds several problems, `parts` has the score of each, and the completion's is their mean.
+    """
 
     values: list[float]
     failed: dict[str, int]
+    parts: list[list[float]] | None = None
+
+    @property
+    def each(self) -> list[list[float]]:
+        """Of each completion, the score of each problem that it answers."""
+        return [[value] for value in self.values] if self.parts is None else self.parts
 
 
 @runtime_checkable

@@ -46,6 +46,7 @@ class Countdown:
 
     name = "countdown"
     temperature = 1.0
+    separator = " "  # between problems of one prompt and their answers: the tiny policies' alphabet has no more words
 
     def __post_init__(self) -> None:
         if not 2 <= self.numbers <= 5:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EvalResult:
-    """Scores of `samples` completions for each of `problems` problems.
+    """Scores of `samples` completions for each of `problems` problems; each counts by itself where a prompt holds several.
 
     `avg_at_k` is the mean score over all of them (avg@k with k = samples); `pass_at_k[k]` the estimated chance that at
     least one of k completions is fully right (score 1), averaged over problems. `always` and `never` are the shares of
@@ -91,7 +91,7 @@ def evaluate(
         samples, ks = 1, [k for k in ks if k == 1]
     # Prompts of one length go together, so that little is padded.
     queue = sorted(list(range(len(problems))) * samples, key=lambda index: len(problems[index].prompt))
-    scores: list[list[float]] = [[] for _ in problems]
+    parts: list[list[list[float]]] = [[] for _ in problems]  # of each prompt and completion, the scores of its problems
     with undisturbed(model, seed):
         for start in range(0, len(queue), batch_size):
             batch = queue[start : start + batch_size]
@@ -103,9 +103,9 @@ def evaluate(
                 temperature=temperature,
             )
             scored = score_all(task, [problems[index] for index in batch], drawn.texts)
-            for index, score in zip(batch, scored.values, strict=True):
-                scores[index].append(score)
-    return summarize(scores, ks, temperature)
+            for index, scores in zip(batch, scored.each, strict=True):
+                parts[index].append(scores)
+    return summarize([row for rows in parts for row in zip(*rows, strict=True)], ks, temperature)
 
 
 def summarize(scores: Sequence[Sequence[float]], ks: Sequence[int], temperature: float = 1.0) -> EvalResult:
