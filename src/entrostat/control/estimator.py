@@ -5,7 +5,7 @@ The plant, where an optimizer with momentum (AdamW's first moment, beta) answers
     a[t]   = beta a[t-1] + (1 - beta) u[t]                       the output as it reaches the policy
     H[t+1] = H[t] + d - g a[t],    measured[t] = H[t] + noise    drift d, gain g
 
-Since a[t] is known, this is linear in (H, d, g): a Kalman filter finds them. Four things keep it honest over thousands of
+Since a[t] is known, this is linear in (H, d, g): a Kalman filter finds them. Five things keep it honest over thousands of
 quiet steps.
 
 * **It forgets only what it learns.** A random walk of the gain adds uncertainty in every step, and a quiet loop teaches
@@ -22,6 +22,12 @@ quiet steps.
   rate d - g a stays as well known as it is. And where eta is below LEAST_LEARNT the gain is left alone (a dead zone; Egardt,
   Stability of Adaptive Controllers, 1979): the only variation of a quiet output is the noise that the loop itself fed back.
   It shrinks with the memory, for a level that really wanders moves the output as well, and that teaches.
+* **It doubts a gain that its own innovations contradict.** A gain believed small has a small P*, and where noise is a fifth of the
+  level one measurement moves it by next to nothing: a gain that had grown sevenfold stayed unseen for a thousand steps. Many
+  measurements together tell. An error of the gain shows in an innovation s = P[level, gain] / P times over, so sum(s nu / S) is the
+  slope of the log-likelihood over the gain, and sum(s^2 / S) its variance: the score test (Rao, Proc. Cambridge Phil. Soc. 44(1),
+  1948), here over the last DOUBT_MEMORY measurements. Beyond DOUBTED standard deviations the gain's standard error becomes the error
+  that the two sums imply, at most the gain itself, and both begin anew. The filter then learns the gain within a few steps.
 * **It finds its own pace.** Level and drift wander by so much that a change is followed within `memory` measurements. An optimal
   filter's innovations are white (Mehra, IEEE Trans. Automatic Control 15(2), 1970): where they lean to one side the
   memory is too long, where each undoes the last one it is too short, and it moves accordingly. Where none is short enough
@@ -48,6 +54,8 @@ PRIOR_NOISE_SD = 0.03  # of one measurement
 MOST_NOISE_SD = 0.1  # of the first one, whatever is said of it
 GAIN_SD = 0.3  # standard error at which the gain comes to rest, as a share of it
 LEAST_LEARNT = 0.005  # share of its variance that a measurement must remove to teach of the gain; at the longest memory
+DOUBT_MEMORY = 100  # measurements that are asked together whether the gain is another
+DOUBTED = 3.0  # standard deviations of what they say of it from which on it is
 OUTLIER, CONFIRMED = 5.0, 3.0  # standard deviations of an innovation that is none, and of the next that says it was
 _LEAST_NOISE = 1e-3  # standard deviation, in proportion to the first measurement
 _CLIP = 4.0  # an innovation counts for at most so many standard deviations in what it says of noise and memory
@@ -70,6 +78,8 @@ class Estimate:
         outlier: 1 or -1 where the last measurement lay too far above or below its prediction to be believed, else 0.
         jumped: 1 where the last two lay so far on the same side that the level must have jumped.
         level_level ... gain_gain: the covariance.
+        score: slope of the log-likelihood of the last measurements over the gain [1 / gain]: 0 on average while the gain is right.
+        information: variance of that slope.
     """
 
     level: float = 0.0
@@ -89,6 +99,8 @@ class Estimate:
     drift_drift: float = 0.0
     drift_gain: float = 0.0
     gain_gain: float = 0.0
+    score: float = 0.0
+    information: float = 0.0
 
     @property
     def gain_sd(self) -> float:
@@ -98,7 +110,7 @@ class Estimate:
     @property
     def impossible(self) -> str | None:
         """What no estimate can be, or None: read where a saved state comes back."""
-        for name in ("noise", "excess", "scale", "memory", "level_level", "drift_drift", "gain_gain"):
+        for name in ("noise", "excess", "scale", "memory", "level_level", "drift_drift", "gain_gain", "information"):
             if getattr(self, name) < 0:
                 return f"{name} = {getattr(self, name)!r}, where it must be zero or more"
         for one, other in (("level", "drift"), ("level", "gain"), ("drift", "gain")):
@@ -134,6 +146,8 @@ def first_estimate(into: E, measured: float, noise: float | None, memory: float)
         drift_drift=(PRIOR_DRIFT_SD * scale) ** 2,
         drift_gain=0.0,
         gain_gain=(PRIOR_GAIN_SD * scale) ** 2,
+        score=0.0,
+        information=0.0,
     )
 
 
@@ -183,6 +197,15 @@ def corrected(before: E, measured: float, noise: float | None, steps: int, memor
     forgot = learnt * (GAIN_SD * before.gain) ** 2 * distance**2
     if wanted < memory[0]:  # no memory is short enough: then it is the gain that is not as believed
         forgot += (math.sqrt(memory[0] / wanted) - 1) * before.gain_gain
+    # What an error of the gain would show in this innovation, and what the innovation shows.
+    shown = 0.0 if outlier or jumped else before.level_gain / before.gain_gain
+    left = 1 - 1 / DOUBT_MEMORY
+    score = left * before.score + shown * heard / math.sqrt(variance)
+    information = left * before.information + shown**2 / variance
+    if score**2 > DOUBTED**2 * information:
+        error = min(abs(score / information), abs(before.gain))
+        forgot += max(error**2 - before.gain_gain, 0.0)
+        score = information = 0.0
     a = before.lagged
     return replace(
         before,
@@ -204,6 +227,8 @@ def corrected(before: E, measured: float, noise: float | None, steps: int, memor
         - gain * (before.level_drift - drift * variance)
         + a * forgot,
         gain_gain=before.gain_gain - gain * before.level_gain + forgot,
+        score=score,
+        information=information,
     )
 
 
