@@ -145,6 +145,22 @@ def test_a_gain_that_grows_under_noise_is_found_in_a_quiet_loop():
     assert statistics.median(worst) < 0.15 and max(worst) < 0.2, worst
 
 
+@pytest.mark.parametrize("noise", [0.05, 0.1])
+def test_a_gain_that_grows_sevenfold_in_much_noise_is_found(noise):
+    """No measurement alone tells of it. The belief stayed at six tenths of the true gain, and at half for 700 steps."""
+    believed, kept = [], []
+    for seed in range(8):
+        for grown in (1, 7):
+            controller = SelfTuning(0.75 * START, settling=30, action="lower")
+            gain = lambda share, grown=grown: 0.006 * START * (grown if share > 0.3 else 1)  # noqa: E731
+            _, states = plant(
+                controller, 1_500, gain=gain, drift=-0.003 * START, momentum=0.86, noise=noise * START, seed=seed
+            )
+            (kept if grown == 1 else believed).append(states[-1].gain / gain(1))
+    assert 0.8 < statistics.median(believed) < 1.3 and min(believed) > 0.5, believed
+    assert statistics.median(kept) < 1.8, kept
+
+
 def test_a_gain_that_grows_slowly_while_nothing_else_happens_is_followed():
     """Tenfold in 6,000 steps: the estimate fell behind to a fifth, and the loop answered each batch too strongly."""
     believed = []

@@ -145,7 +145,7 @@ def test_outputs_that_act_on_other_batches_than_they_were_found_on_leave_no_offs
         bandit = random_bandit(4, 4, 0.416, seed, group=32, learning_rate=1.0, momentum=0.5)
         trace = train_bandit(bandit, make("hold", target=0.208, settling=60), 250, seed=seed)
         offsets.append(sum(trace.entropy[150:]) / 100 / 0.208 - 1)
-    assert abs(median(offsets)) < 0.04
+    assert abs(median(offsets)) < 0.06
 
 
 def test_the_clip_range_moves_the_entropy_where_rewards_are_random_as_2509_26114_says() -> None:
