@@ -22,12 +22,12 @@ quiet steps.
   rate d - g a stays as well known as it is. And where eta is below LEAST_LEARNT the gain is left alone (a dead zone; Egardt,
   Stability of Adaptive Controllers, 1979): the only variation of a quiet output is the noise that the loop itself fed back.
   It shrinks with the memory, for a level that really wanders moves the output as well, and that teaches.
-* **It doubts a gain that its own innovations contradict.** A gain believed small has a small P*, and where noise is a fifth of the
-  level one measurement moves it by next to nothing: a gain that had grown sevenfold stayed unseen for a thousand steps. Many
-  measurements together tell. An error of the gain shows in an innovation s = P[level, gain] / P times over, so sum(s nu / S) is the
-  slope of the log-likelihood over the gain, and sum(s^2 / S) its variance: the score test (Rao, Proc. Cambridge Phil. Soc. 44(1),
-  1948), here over the last DOUBT_MEMORY measurements. Beyond DOUBTED standard deviations the gain's standard error becomes the error
-  that the two sums imply, at most the gain itself, and both begin anew. The filter then learns the gain within a few steps.
+* **It doubts a gain that its own innovations contradict.** A gain believed small has a small P*, and where noise is a fifth of
+  the level one measurement moves it by next to nothing: a gain that had grown sevenfold stayed unseen for a thousand steps. Many
+  measurements together tell. An error of the gain shows in an innovation s = P[level, gain] / P times over, so sum(s nu / S) is
+  the slope of the log-likelihood over the gain and sum(s^2 / S) its variance: the score test (Rao, Proc. Cambridge Phil. Soc.
+  44(1), 1948), here over the last DOUBT_MEMORY measurements. Beyond DOUBTED standard deviations the gain's standard error
+  becomes the error that the sums imply, at most the gain itself, and the sums begin anew. The filter then learns it quickly.
 * **It finds its own pace.** Level and drift wander by so much that a change is followed within `memory` measurements. An optimal
   filter's innovations are white (Mehra, IEEE Trans. Automatic Control 15(2), 1970): where they lean to one side the
   memory is too long, where each undoes the last one it is too short, and it moves accordingly. Where none is short enough
@@ -78,7 +78,7 @@ class Estimate:
         outlier: 1 or -1 where the last measurement lay too far above or below its prediction to be believed, else 0.
         jumped: 1 where the last two lay so far on the same side that the level must have jumped.
         level_level ... gain_gain: the covariance.
-        score: slope of the log-likelihood of the last measurements over the gain [1 / gain]: 0 on average while the gain is right.
+        score: slope of the last measurements' log-likelihood over the gain [1 / gain]; 0 on average while the gain is right.
         information: variance of that slope.
     """
 
@@ -157,6 +157,22 @@ def drift_explained(now: E) -> E:
     return replace(now, drift=0.0, drift_drift=variance, level_drift=0.0, drift_gain=0.0)
 
 
+def gain_doubted(before: E, shown: float, surprise: float, variance: float) -> tuple[float, float, float]:
+    """Score and information with one more innovation, and the variance by which they raise the gain's.
+
+    Args:
+        shown: change of the innovation with an error of the gain.
+        surprise: innovation over its variance.
+        variance: that of the innovation.
+    """
+    left = 1 - 1 / DOUBT_MEMORY
+    score, information = left * before.score + shown * surprise, left * before.information + shown**2 / variance
+    if score**2 <= DOUBTED**2 * information:
+        return score, information, 0.0
+    error = min(abs(score / information), abs(before.gain))
+    return 0.0, 0.0, max(error**2 - before.gain_gain, 0.0)
+
+
 def corrected(before: E, measured: float, noise: float | None, steps: int, memory: tuple[float, float]) -> E:
     """The estimate after one more measurement.
 
@@ -197,15 +213,9 @@ def corrected(before: E, measured: float, noise: float | None, steps: int, memor
     forgot = learnt * (GAIN_SD * before.gain) ** 2 * distance**2
     if wanted < memory[0]:  # no memory is short enough: then it is the gain that is not as believed
         forgot += (math.sqrt(memory[0] / wanted) - 1) * before.gain_gain
-    # What an error of the gain would show in this innovation, and what the innovation shows.
     shown = 0.0 if outlier or jumped else before.level_gain / before.gain_gain
-    left = 1 - 1 / DOUBT_MEMORY
-    score = left * before.score + shown * heard / math.sqrt(variance)
-    information = left * before.information + shown**2 / variance
-    if score**2 > DOUBTED**2 * information:
-        error = min(abs(score / information), abs(before.gain))
-        forgot += max(error**2 - before.gain_gain, 0.0)
-        score = information = 0.0
+    score, information, doubt = gain_doubted(before, shown, heard / math.sqrt(variance), variance)
+    forgot += doubt
     a = before.lagged
     return replace(
         before,
