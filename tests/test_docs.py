@@ -84,10 +84,11 @@ def test_pages_show_what_was_measured(folder: Path, monkeypatch: pytest.MonkeyPa
     assert (folder / "README.md").read_text() == report["page"](record)
 
 
-def test_the_page_shows_the_plants() -> None:
+@pytest.mark.parametrize(("name", "of"), [("plants", "cases"), ("told", "rows")])
+def test_the_page_shows_what_was_measured_on_plants(name: str, of: str) -> None:
     folder = ROOT / "benchmarks" / "quality"
-    shown = runpy.run_path(str(folder / "plants.py"))["as_table"]
-    cases = json.loads((folder / "plants.json").read_text())["cases"]
-    assert shown(cases) in (ROOT / "docs" / "self_tuning_measured.md").read_text(), (
-        "python benchmarks/quality/plants.py --table"
+    shown = runpy.run_path(str(folder / f"{name}.py"))["as_table"]
+    measured = json.loads((folder / f"{name}.json").read_text())[of]
+    assert shown(measured) in (ROOT / "docs" / "self_tuning_measured.md").read_text(), (
+        f"python benchmarks/quality/{name}.py --table"
     )
