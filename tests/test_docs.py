@@ -84,6 +84,14 @@ def test_pages_show_what_was_measured(folder: Path, monkeypatch: pytest.MonkeyPa
     assert (folder / "README.md").read_text() == report["page"](record)
 
 
+def test_a_controller_that_is_told_the_plant_holds_it_nearer() -> None:
+    told = runpy.run_path(str(ROOT / "benchmarks" / "quality" / "told.py"))
+    for plant in told["PLANTS"].values():
+        found = told["compared"](plant, 30.0, 2)
+        assert found["told"]["level"] < found["self-tuned"]["level"] < 0.7
+        assert 1 < found["told"]["smoothed"] < found["self-tuned"]["smoothed"] < 2
+
+
 @pytest.mark.parametrize(("name", "of"), [("plants", "cases"), ("told", "rows")])
 def test_the_page_shows_what_was_measured_on_plants(name: str, of: str) -> None:
     folder = ROOT / "benchmarks" / "quality"
