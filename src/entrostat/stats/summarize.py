@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import fields
 
 import torch
 from torch import Tensor
 
 from entrostat.stats.clusters import CLUSTER_SUMS, cluster_sums
-from entrostat.types import Summary, TokenBatch, Want
+from entrostat.types import Divisors, Summary, TokenBatch, Want
 
 # Positions summed at once: their columns stay in the processor's cache, those of a large batch in fp64 would be many times the
 # batch itself.
@@ -19,9 +20,6 @@ _SAME = 1e-3  # log ratios of an unchanged policy, whatever the rounding of two 
 
 PROBABILITY_EDGES = (0.05, 0.2, 0.5, 0.8, 0.95, 0.99, 0.999)
 """Edges of the histogram of the sampled tokens' probabilities; bin i holds edges[i-1] < p <= edges[i]."""
-
-DIVISORS = ("tokens", "sequences", "batches", "fixed")
-"""Fields of `types.Divisors`."""
 
 QUADRANTS = {
     "positive_likely": (True, True),
@@ -48,7 +46,7 @@ def summary_names(want: Iterable[Want]) -> tuple[str, ...]:
         "tokens/not_finite",
         "sequences",
         "batches",
-        *(f"divisor/{of}" for of in DIVISORS),
+        *(f"divisor/{each.name}" for each in fields(Divisors)),
     ]
     if "entropy" in have:
         names += ["entropy", "entropy_sq", "entropy/positive", "entropy/negative", *CLUSTER_SUMS]
@@ -98,7 +96,7 @@ def summarize(batch: TokenBatch, push_BT: Tensor | None = None) -> Summary:
     dtype = sum_dtype(batch.mask_BT.device)
     total = Summary({"batches": batch.mask.any().to(dtype)})
     if batch.divisors is not None:
-        own = {f"divisor/{of}": getattr(batch.divisors, of) for of in DIVISORS}
+        own = {f"divisor/{of}": value for of, value in vars(batch.divisors).items()}
         total = total + Summary({n: torch.as_tensor(v, dtype=dtype, device=batch.mask.device) for n, v in own.items()})
     if batch.stats.entropy is not None:
         total = total + Summary(cluster_sums(batch.stats.entropy, batch.measured, batch.groups_B, dtype))
