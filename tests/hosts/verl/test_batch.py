@@ -12,7 +12,7 @@ import entrostat as es
 from entrostat.control import Step
 from entrostat.core.control import EntropyControl
 from entrostat.errors import HostError
-from entrostat.hosts.verl.batch import Sessions, adds_terms, control_batch, needs_loss, score_batch
+from entrostat.hosts.verl.batch import Sessions, adds_terms, control_batch, divisors_of, needs_loss, score_batch
 from entrostat.types import Rollouts, Surrogate, term_value
 
 HOST_CLIP = (0.2, 0.2)
@@ -97,6 +97,25 @@ def test_a_clip_range_per_token_is_refused(monkeypatch):
     monkeypatch.setattr(control, "step_on", per_token)
     with pytest.raises(HostError, match="per token"):
         controlled(None, control=control)
+
+
+@pytest.mark.parametrize(
+    "mode", ["token-mean", "token-sum", "seq-mean-token-mean", "seq-mean-token-sum", "seq-mean-token-sum-norm"]
+)
+def test_several_mini_batches_predict_the_mean_of_their_steps(mode):
+    """A batch of two equal mini-batches takes the step of one of them, twice."""
+    method = es.chain(es.hold(0.4, kp=1.0), es.observe())
+    one = data(0, on_policy=True).batch(method.requires)
+    one = dataclasses.replace(one, stats=one.stats.detach())
+    rows = torch.arange(len(one.mask)).repeat(2)
+    two = one.rows(rows)
+    size, predicted = len(one.mask), []
+    for batch in (one, two):
+        batch = dataclasses.replace(batch, divisors=divisors_of(mode, batch.mask_BT, size))
+        update = control_batch(EntropyControl(method), batch, mode, HOST_CLIP)
+        predicted.append(update.metrics["entropy_control/predicted"])
+        assert update.terms
+    assert predicted[1] == pytest.approx(predicted[0], rel=1e-9)
 
 
 def test_rows_of_padding_change_nothing():

@@ -19,7 +19,7 @@ from entrostat.core.control import EntropyControl
 from entrostat.errors import HostError
 from entrostat.methods import Chain
 from entrostat.methods.denominators import kept_advantages, token_factor
-from entrostat.types import Mean, Rollouts, Statistic, Surrogate, Term, TokenBatch
+from entrostat.types import Divisors, Mean, Rollouts, Statistic, Surrogate, Term, TokenBatch
 
 DUAL_CLIP = 3.0
 """verl's default `clip_ratio_c`."""
@@ -108,6 +108,26 @@ def mean_of(aggregation: str) -> Mean:
     """What verl's `loss_agg_mode` averages over; sums over tokens have no denominator that a dropped token could leave."""
     means: dict[str, Mean] = {"token-mean": "token", "seq-mean-token-mean": "sequence"}
     return means.get(aggregation, "fixed")
+
+
+def divisors_of(aggregation: str, mask_BT: Tensor, mini_batch: int, scale: float | None = None) -> Divisors:
+    """What verl's `loss_agg_mode` divides by, over the global batch: the mean of its mini-batches' losses divides by these.
+
+    Its means over sequences count the rows without a token that fill the batch up. Added terms are a mean over tokens beside
+    all of them.
+
+    Args:
+        mini_batch: rows of a mini-batch, of which the batch has a whole number.
+        scale: verl's `loss_scale_factor`; None: the longest response, which verl takes of each micro-batch, and this of the
+            batch.
+    """
+    rows = float(len(mask_BT))
+    fixed = {
+        "token-sum": rows / mini_batch,
+        "seq-mean-token-sum": rows,
+        "seq-mean-token-sum-norm": rows * (scale or mask_BT.shape[1]),
+    }
+    return Divisors(mask_BT.sum().clamp(min=1), rows, fixed=fixed.get(aggregation, 0.0))
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from typing import Any
 import transfer_queue as tq
 from omegaconf import OmegaConf, open_dict
 from tensordict import TensorDict
+from torch import Tensor
 from verl.trainer.ppo.v1.trainer_base import register_trainer
 from verl.trainer.ppo.v1.trainer_colocate_async import PPOTrainerColocateAsync
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
@@ -28,10 +29,18 @@ from entrostat.attribution import TokenRecorder
 from entrostat.core.control import EntropyControl
 from entrostat.errors import MissingStatistic
 from entrostat.hosts.verl import fields
-from entrostat.hosts.verl.batch import Sessions, Update, adds_terms, control_batch, needs_loss, score_batch
+from entrostat.hosts.verl.batch import (
+    Sessions,
+    Update,
+    adds_terms,
+    control_batch,
+    divisors_of,
+    needs_loss,
+    score_batch,
+)
 from entrostat.hosts.verl.loss import controlled_loss
 from entrostat.hosts.verl.settings import VERL, check_host, read_settings
-from entrostat.types import TokenBatch, TokenStats
+from entrostat.types import Divisors, TokenBatch, TokenStats
 
 AFRESH = "To start the controller afresh from this checkpoint, add +entrostat.resume_state=fresh"
 
@@ -119,12 +128,15 @@ class Controlled:
         if rewarded:  # all rows of a session share the reward of its last
             rewards = data["rm_scores"].to_padded_tensor(0.0).sum(1)[sessions.last_S][sessions.session_B]
         advantages, mask = data["advantages"].to_padded_tensor(0.0), like.to_padded_tensor(0)
-        told: dict[str, Any] = {}
+        told: dict[str, Any] = {"divisors": self._divisors(mask)}
         if recorded:
-            ids_BT = data["responses"].to_padded_tensor(0)
-            told = {"ids_BT": ids_BT, "prompts_B": list(data["prompts"].unbind())}
+            told |= {"ids_BT": data["responses"].to_padded_tensor(0), "prompts_B": list(data["prompts"].unbind())}
         whole = TokenBatch(TokenStats(**stats), advantages, mask, None, rewards, sessions.prompt_B, **told)
         return whole, sessions, like
+
+    def _divisors(self, mask: Tensor) -> Divisors:
+        actor, each = self.config.actor_rollout_ref.actor, self.config.actor_rollout_ref.rollout.n
+        return divisors_of(actor.loss_agg_mode, mask, actor.ppo_mini_batch_size * each, actor.loss_scale_factor)
 
     def _write(self, batch: Any, update: Update, like: Any) -> Any:
         columns = {

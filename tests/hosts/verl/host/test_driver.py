@@ -173,6 +173,25 @@ def test_padding_rows_change_nothing():
     assert plain.entropy_control.state == padded.entropy_control.state
 
 
+def test_the_divisors_are_those_of_verl_s_settings():
+    actor = "actor_rollout_ref.actor"
+    control = trainer(
+        *FLOW,
+        f"{actor}.loss_agg_mode=seq-mean-token-sum-norm",
+        f"{actor}.loss_scale_factor=50",
+        f"{actor}.ppo_mini_batch_size=1",
+    )
+    rows, keys = random_rows()
+    batch = control._compute_advantage(upsample_batch_to_divisible_size(put(rows, keys), 12, 1), {})
+    found = control._read(batch)[0].divisors
+    tokens = int(sum(each["response_mask"].sum() for each in rows))
+    assert (int(found.tokens), found.sequences, found.batches, found.fixed) == (tokens, 12.0, 1.0, 600.0)
+    control.config.actor_rollout_ref.actor.loss_scale_factor = None
+    assert control._read(batch)[0].divisors.fixed == 12 * max(len(each["responses"]) for each in rows)
+    control.config.actor_rollout_ref.actor.loss_agg_mode = "token-sum"
+    assert control._read(batch)[0].divisors.fixed == 3  # mini-batches of one prompt with four answers
+
+
 def test_several_rows_of_a_session_share_the_reward_of_the_last():
     control = trainer("+entrostat.method.name=nsr")
     rows, _ = random_rows(groups=1, size=4)

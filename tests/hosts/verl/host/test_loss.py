@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from verl.utils import tensordict_utils as tu
@@ -12,7 +14,7 @@ from verl.workers.utils.padding import response_to_nested
 import entrostat as es
 from entrostat.core.control import EntropyControl
 from entrostat.hosts.verl import fields
-from entrostat.hosts.verl.batch import control_batch
+from entrostat.hosts.verl.batch import control_batch, divisors_of
 from entrostat.hosts.verl.loss import controlled_loss
 from entrostat.stats import token_stats
 from entrostat.types import TokenBatch
@@ -74,6 +76,16 @@ class Micro:
 
     def outputs(self):
         return {"log_probs": self.full(self.stats.logp), "entropy": self.full(self.stats.entropy)}
+
+
+def change_of(loss, micro):
+    """What the loss's gradients do to the entropy, to first order: by the log-probabilities, and by the entropies."""
+    stats = micro.stats
+    push, slope = torch.autograd.grad(loss, (stats.logp, stats.entropy), allow_unused=True, materialize_grads=True)
+    seen = stats.detach()
+    # |dH / dlogits|^2 as the sampled token tells it.
+    along = seen.prob * (seen.entropy + seen.logp).square()
+    return float(((push * seen.centered - slope * along) * micro.mask).sum())
 
 
 def gradient(loss, micro):
@@ -140,6 +152,28 @@ def test_a_stale_token_s_term_is_weighted_by_its_ratio():
     ratio = (micro.stats.logp - micro.old).exp()
     term = -output * (ratio * micro.advantages.abs() * micro.mask).sum() / micro.mask.sum()
     assert (with_term - plain).item() == pytest.approx(term.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [es.flow(0.4), es.clip_b(0.3), es.hold(2.0, kp=1.0), es.entropic(2.0, kp=2.0, select="all")],
+    ids=lambda m: m.name,
+)
+@pytest.mark.parametrize("scale", [None, 8])
+@pytest.mark.parametrize(
+    "mode", ["token-mean", "token-sum", "seq-mean-token-mean", "seq-mean-token-sum", "seq-mean-token-sum-norm"]
+)
+def test_predicted_is_what_the_backward_pass_does(mode, scale, method):
+    """Beside a row without a token, as verl fills batches up with."""
+    micro = Micro()
+    micro.mask[1] = 0
+    micro.like = micro.nested(micro.mask)
+    batch = replace(micro.batch(), divisors=divisors_of(mode, micro.mask, len(LENGTHS), scale))
+    update = control_batch(EntropyControl(es.chain(method, es.observe())), batch, mode, (0.2, 0.2))
+    data = micro.data(update, batch_num_tokens=int(micro.mask.sum()))
+    loss, metrics = controlled_loss(config(loss_agg_mode=mode, loss_scale_factor=scale), micro.outputs(), data)
+    assert method.name not in ("hold", "entropic") or metrics["actor/entropy_control_terms"].values[0]
+    assert update.metrics["entropy_control/predicted"] == pytest.approx(change_of(loss, micro), rel=1e-4)
 
 
 def test_ranks_and_micro_batches_share_one_mean():
