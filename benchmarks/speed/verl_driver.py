@@ -75,7 +75,7 @@ def arithmetic(name: str, rows: int) -> dict[str, Any]:
     batch = TokenBatch(TokenStats(**statistics), advantages, mask)
     control = EntropyControl(es.make(name, **options(name)))
     before, started = peak(), time.perf_counter()
-    control_batch(control, batch, "token-mean", (0.2, 0.2))
+    control_batch(control, batch, "token-mean", (0.2, 0.2, 3.0))
     return {
         "method": name,
         "rows": rows,

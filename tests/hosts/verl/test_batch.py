@@ -15,7 +15,7 @@ from entrostat.errors import HostError
 from entrostat.hosts.verl.batch import Sessions, adds_terms, control_batch, divisors_of, needs_loss, score_batch
 from entrostat.types import Rollouts, Surrogate, term_value
 
-HOST_CLIP = (0.2, 0.2)
+HOST_CLIP = (0.2, 0.2, 3.0)
 
 
 def controlled(method, step=None, aggregation="token-mean", control=None):

@@ -37,7 +37,7 @@ def test_verl_pushes_each_token_as_trl_did(name):
         batch = TokenBatch(stats, advantages, mask, rewards_B=rewards, groups_B=groups)
         if "reward" in control.method.stages:
             batch = score_batch(control, batch, sessions, "token-mean")
-        update = control_batch(control, batch, "token-mean", (0.2, 0.2))
+        update = control_batch(control, batch, "token-mean", (0.2, 0.2, 3.0))
         found = update.advantages_BT.masked_fill(~batch.mask, 0)
         assert (found - expected).abs().max() < TOLERANCE
 

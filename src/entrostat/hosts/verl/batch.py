@@ -21,9 +21,6 @@ from entrostat.methods import Chain
 from entrostat.methods.denominators import kept_advantages, token_factor
 from entrostat.types import Divisors, Mean, Rollouts, Statistic, Surrogate, Term, TokenBatch
 
-DUAL_CLIP = 3.0
-"""verl's default `clip_ratio_c`."""
-
 
 @dataclass(frozen=True)
 class Update:
@@ -54,19 +51,20 @@ def adds_terms(method: Chain) -> bool:
     return any(name.startswith("terms/") for name in method.writes)
 
 
-def control_batch(control: EntropyControl, batch: TokenBatch, aggregation: str, clip: tuple[float, float]) -> Update:
+def control_batch(
+    control: EntropyControl, batch: TokenBatch, aggregation: str, clip: tuple[float, float, float]
+) -> Update:
     """One controller step on the global batch, and what it makes of that batch.
 
     Args:
         control: is stepped.
         batch: statistics of the policy before the update, advantages as verl computed them. `old_logp_BT` is None.
         aggregation: verl's `loss_agg_mode`: a dropped token also leaves the denominator of a mean over tokens.
-        clip: verl's own (clip_ratio_low, clip_ratio_high).
+        clip: verl's own (clip_ratio_low, clip_ratio_high, clip_ratio_c).
     """
     batch = dataclasses.replace(batch, stats=batch.stats.detach())
-    plain = Surrogate(
-        "ppo", batch.advantages_BT, eps_low=clip[0], eps_high=clip[1], dual_clip=DUAL_CLIP, mean=mean_of(aggregation)
-    )
+    low, high, dual = clip
+    plain = Surrogate("ppo", batch.advantages_BT, eps_low=low, eps_high=high, dual_clip=dual, mean=mean_of(aggregation))
     changed, metrics = control.step_on(plain, batch)
     weight = token_factor(changed, batch)
     advantages = changed.advantages_BT if weight is None else changed.advantages_BT * weight

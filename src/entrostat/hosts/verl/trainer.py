@@ -198,10 +198,10 @@ def add_engine(model: Any) -> None:
     model.external_lib = [*(name for name in others if name != fields.ENGINE), fields.ENGINE]
 
 
-def clip_range(actor: Any) -> tuple[float, float]:
-    """verl's own clip range: `clip_ratio_low` and `clip_ratio_high`, or `clip_ratio` where one is not given."""
+def clip_range(actor: Any) -> tuple[float, float, float]:
+    """verl's own clip range, low, high and dual: `clip_ratio` where an end is not given."""
     low, high = actor.clip_ratio_low, actor.clip_ratio_high
-    return (actor.clip_ratio if low is None else low), (actor.clip_ratio if high is None else high)
+    return (actor.clip_ratio if low is None else low), (actor.clip_ratio if high is None else high), actor.clip_ratio_c
 
 
 @register_trainer("entrostat_sync")

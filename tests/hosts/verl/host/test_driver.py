@@ -154,7 +154,7 @@ def test_what_is_written_is_the_arithmetic_of_what_was_read(gap):
                 stats[n][i, : len(each["responses"])] = each[fields.STATISTIC.format(n)][2:-1]
         prompts = torch.tensor([int(key[1]) for key in keys])
         whole = TokenBatch(TokenStats(**stats), plain, mask, groups_B=prompts)
-        expected = control_batch(twin, whole, "token-mean", (0.2, 0.2))
+        expected = control_batch(twin, whole, "token-mean", (0.2, 0.2, 3.0))
         assert torch.equal(ours, expected.advantages_BT)
         assert twin.state == control.entropy_control.state
         assert expected.metrics.items() <= metrics.items()
@@ -346,7 +346,10 @@ def test_strictly_on_policy_clip_ranges_are_warned_of():
 
 def test_terms_and_clip_range_are_sent_to_the_workers():
     control = trainer(
-        "+entrostat.method.name=clip_higher", "+entrostat.method.eps_high=0.4", "data.train_batch_size=1024"
+        "+entrostat.method.name=clip_higher",
+        "+entrostat.method.eps_high=0.4",
+        "actor_rollout_ref.actor.clip_ratio_c=5.0",
+        "data.train_batch_size=1024",
     )
     rows, keys = random_rows()
     batch = control._compute_advantage(put(rows, keys), {})
@@ -354,7 +357,7 @@ def test_terms_and_clip_range_are_sent_to_the_workers():
     control.actor_rollout_wg = SimpleNamespace(update_actor=lambda b: seen.update(b.extra_info) or _stop())
     with pytest.raises(StopIteration):
         control._update_actor(batch, {})
-    assert seen[fields.CLIP] == (0.2, 0.4, 3.0)
+    assert seen[fields.CLIP] == (0.2, 0.4, 5.0)
     tq.kv_clear(keys=keys, partition_id="train")
 
     bonus = trainer("+entrostat.method.name=entropy_bonus", "+entrostat.method.coef=0.03")

@@ -106,7 +106,7 @@ METHODS = [
 def test_the_gradient_is_that_of_the_objective_itself(method):
     micro = Micro()
     control, twin = EntropyControl(method), EntropyControl(method)
-    update = control_batch(control, micro.batch(), "token-mean", (0.2, 0.2))
+    update = control_batch(control, micro.batch(), "token-mean", (0.2, 0.2, 3.0))
     loss, metrics = controlled_loss(config(), micro.outputs(), micro.data(update))
     changed, _ = twin.step_on(es.ppo(micro.batch()), micro.batch())
     expected = es.loss(changed, micro.batch())
@@ -124,7 +124,7 @@ def test_without_anything_of_ours_it_is_verl_s_own():
 def test_a_bonus_is_verl_s_own_bonus():
     micro = Micro(drift=0.5)
     control = EntropyControl(es.entropy_bonus(0.05))
-    update = control_batch(control, micro.batch(), "token-mean", (0.2, 0.2))
+    update = control_batch(control, micro.batch(), "token-mean", (0.2, 0.2, 3.0))
     ours, _ = controlled_loss(config(), micro.outputs(), micro.data(update))
     theirs, _ = ppo_loss(config(entropy_coeff=0.05), micro.outputs(), micro.data())
     assert torch.allclose(gradient(ours, micro), gradient(theirs, micro), rtol=1e-5, atol=1e-8)
@@ -133,7 +133,7 @@ def test_a_bonus_is_verl_s_own_bonus():
 def test_a_clip_range_is_verl_s_own_with_those_numbers():
     micro = Micro(drift=0.5)
     control = EntropyControl(es.clip_higher(0.5, 0.1))
-    update = control_batch(control, micro.batch(), "token-mean", (0.2, 0.2))
+    update = control_batch(control, micro.batch(), "token-mean", (0.2, 0.2, 3.0))
     ours, _ = controlled_loss(config(), micro.outputs(), micro.data(update))
     theirs, _ = ppo_loss(config(clip_ratio_low=0.1, clip_ratio_high=0.5), micro.outputs(), micro.data())
     plain, _ = ppo_loss(config(), micro.outputs(), micro.data())
@@ -145,7 +145,7 @@ def test_a_stale_token_s_term_is_weighted_by_its_ratio():
     micro = Micro(drift=0.5)
     control = EntropyControl(es.entropic(0.4, kp=2.0, select="all"))
     at_old = TokenBatch(micro.stats.detach(), micro.advantages, micro.mask)
-    update = control_batch(control, at_old, "token-mean", (0.2, 0.2))
+    update = control_batch(control, at_old, "token-mean", (0.2, 0.2, 3.0))
     with_term, _ = controlled_loss(config(), micro.outputs(), micro.data(update))
     plain, _ = ppo_loss(config(), micro.outputs(), micro.data())
     output = control.state[0].knobs["u"].output
@@ -169,7 +169,7 @@ def test_predicted_is_what_the_backward_pass_does(mode, scale, method):
     micro.mask[1] = 0
     micro.like = micro.nested(micro.mask)
     batch = replace(micro.batch(), divisors=divisors_of(mode, micro.mask, len(LENGTHS), scale))
-    update = control_batch(EntropyControl(es.chain(method, es.observe())), batch, mode, (0.2, 0.2))
+    update = control_batch(EntropyControl(es.chain(method, es.observe())), batch, mode, (0.2, 0.2, 3.0))
     data = micro.data(update, batch_num_tokens=int(micro.mask.sum()))
     loss, metrics = controlled_loss(config(loss_agg_mode=mode, loss_scale_factor=scale), micro.outputs(), data)
     assert method.name not in ("hold", "entropic") or metrics["actor/entropy_control_terms"].values[0]
@@ -179,7 +179,7 @@ def test_predicted_is_what_the_backward_pass_does(mode, scale, method):
 def test_ranks_and_micro_batches_share_one_mean():
     micro = Micro()
     control = EntropyControl(es.entropy_bonus(0.05))
-    update = control_batch(control, micro.batch(), "token-mean", (0.2, 0.2))
+    update = control_batch(control, micro.batch(), "token-mean", (0.2, 0.2, 3.0))
     whole, _ = controlled_loss(config(), micro.outputs(), micro.data(update))
     data = micro.data(update)
     tu.assign_non_tensor(data, dp_size=2, batch_num_tokens=2 * sum(LENGTHS))
