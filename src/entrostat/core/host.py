@@ -47,6 +47,7 @@ class Host:
         name: in messages and in the table.
         stages: which of the three it serves.
         fields: what of a surrogate and of rollouts it can carry out; see `FIELDS`.
+        token_clips: whether an end of the clip range may be a number for each token.
         terms: what added terms may be made of: names of `TERMS`.
         term_statistics: whether a term may be made of a `Statistic` too.
         statistics: the named statistics that it computes; None: all.
@@ -58,6 +59,7 @@ class Host:
     name: str
     stages: frozenset[str] = frozenset(STAGES)
     fields: frozenset[str] = frozenset(FIELDS)
+    token_clips: bool = True
     terms: frozenset[str] = frozenset(TERMS)
     term_statistics: bool = True
     statistics: frozenset[str] | None = None
@@ -75,6 +77,8 @@ class Host:
         for written in sorted(link.writes):
             if not written.startswith("terms/") and written not in self.fields:
                 missing.append((written, f"a change of {written}"))
+        if link.record.per_token and not self.token_clips:
+            missing.append(("token_clips", "a clip range of each token"))
         for of in link.record.terms:
             known = self.term_statistics if isinstance(of, Statistic) else of in self.terms
             if not known:
@@ -129,6 +133,19 @@ def check_replaced(method: Chain, given: Mapping[str, tuple[str, float]]) -> Non
                     f"{setting} would have no effect: {link.name!r} sets that end of the clip range itself{to}. Leave {setting} "
                     "out, or give the method the same value"
                 )
+
+
+def check_completions(method: Chain, setting: str, count: int) -> None:
+    """Refuse a method that needs more completions of each prompt than the host's setting asks for.
+
+    Raises:
+        ConfigError: naming the setting, its value, and what the method needs.
+    """
+    for link in method.links:
+        try:
+            link.check_completions(count)
+        except ConfigError as error:
+            raise ConfigError(f"{setting}={count}: {error}") from error
 
 
 def check_ignored(method: Chain, given: Mapping[str, tuple[Any, Division | None]]) -> None:

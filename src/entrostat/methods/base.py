@@ -123,6 +123,9 @@ class Link:
                 told[knob] = dataclasses.replace(told.get(knob, controller), momentum=momentum)
         return dataclasses.replace(self, **told)
 
+    def check_completions(self, count: int) -> None:
+        """`ConfigError` where so few completions of a prompt are not enough for it."""
+
     # -- what it does --------------------------------------------------------------------------------------------------
 
     def init(self) -> MethodState:

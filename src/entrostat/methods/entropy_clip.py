@@ -31,6 +31,7 @@ class EntropyClip(Link):
     card: ClassVar[Card] = Card(
         "entropy_clip",
         want=("entropy",),
+        per_token=("eps_low", "eps_high"),
         needs=("stale",),
         bounds={"eps_low_entropy": "[0, 1)", "eps_high_entropy": "[0, 1)"},
     )

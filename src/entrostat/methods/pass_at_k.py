@@ -40,6 +40,12 @@ class PassAtK(Link):
         source=Source("2508.10751", "Eqs. 14 and 15; RUCAIBox/Passk_Training calc_adv", "k 4"),
     )
 
+    def check_completions(self, count: int) -> None:
+        if self.k > count:
+            raise ConfigError(
+                f"pass_at_k has k={self.k}, and a prompt has {count} scored completions: k must be at most that"
+            )
+
     @torch.no_grad()
     def score(self, rollouts: Rollouts, state: MethodState) -> Rollouts:
         rewards = rollouts.rewards_B
@@ -47,10 +53,7 @@ class PassAtK(Link):
 
         def of(rows: torch.Tensor) -> torch.Tensor:
             n, correct = len(rows), int(rewards[rows].sum())
-            if self.k > n:
-                raise ConfigError(
-                    f"pass_at_k has k={self.k}, and a prompt has {n} scored completions: k must be at most that"
-                )
+            self.check_completions(n)
             rho = 1 - comb(n - correct, self.k) / comb(n, self.k)
             sigma = (rho * (1 - rho)) ** 0.5 + 1e-6
             among_wrong = comb(n - correct - 1, self.k - 1) / comb(n - 1, self.k - 1) if correct < n else 0.0

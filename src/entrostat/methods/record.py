@@ -48,6 +48,7 @@ class Card:
         of_rollouts: statistics whose sums over each completion `score` reads.
         writes: what it changes: fields of `Surrogate`; "terms/NAME"; in the reward stage "advantages" or "rows"; when
             sampling "temperature" or "group_temperatures". Two links that write one field cannot be chained.
+        per_token: fields of `writes` that it sets to a number for each token, not to one for all.
         own_advantages: of a method that builds advantages from raw rewards, in place of the host's, so that the host's settings
             of them have no effect: what they are divided by, the standard deviation of the "group", nothing ("none") or
             something "other". None: it starts from the host's.
@@ -70,6 +71,7 @@ class Card:
     want: tuple[Want, ...] = ()
     of_rollouts: tuple[Want, ...] = ()
     writes: tuple[str, ...] = ()
+    per_token: tuple[str, ...] = ()
     own_advantages: Division | None = None
     terms: tuple[str | Statistic, ...] = ()
     needs: tuple[Need, ...] = ()

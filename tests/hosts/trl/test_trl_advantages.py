@@ -59,3 +59,9 @@ def test_several_completions_of_a_row_are_refused(tmp_path):
     with pytest.raises(HostError, match=r"'num_return_sequences': 2.*Leave num_return_sequences out"):
         make(tmp_path, es.observe(), generation_kwargs={"num_return_sequences": 2})
     make(tmp_path, es.observe(), generation_kwargs={"num_return_sequences": 1})
+
+
+def test_more_tries_than_completions_are_refused(tmp_path):
+    make(tmp_path, es.make("pass_at_k", k=4))
+    with pytest.raises(ConfigError, match=r"^num_generations=4: pass_at_k has k=5, .* k must be at most that"):
+        make(tmp_path, es.make("pass_at_k", k=5))

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from methods.cases import data
 from omegaconf import OmegaConf
 
 pytest.importorskip("trl", reason="the table has TRL's columns")
 
 import entrostat as es
+from entrostat.core.control import EntropyControl
 from entrostat.errors import ConfigError, HostError
 from entrostat.hosts.capabilities import COLUMNS, REASONS, table
-from entrostat.hosts.verl.settings import check_host
+from entrostat.hosts.verl.batch import Sessions, control_batch, score_batch
+from entrostat.hosts.verl.settings import VERL, check_host
 from entrostat.methods import names
 from entrostat.methods.cards import example
 
@@ -33,7 +37,7 @@ def test_every_method_and_every_reason_is_there():
         assert f"\n{number}. " in text
 
 
-def config(clip: dict[str, float] | None = None, algorithm: dict[str, bool] | None = None, **rollout: float) -> object:
+def config(clip: dict[str, float] | None = None, algorithm: dict[str, Any] | None = None, **rollout: float) -> object:
     actor = {"strategy": "fsdp2", "entropy_coeff": 0, "policy_loss": {"loss_mode": "vanilla"}, **(clip or {})}
     return OmegaConf.create(
         {"actor_rollout_ref": {"actor": actor, "model": {}, "rollout": rollout}, "algorithm": algorithm or {}}
@@ -51,7 +55,12 @@ def test_sampling_from_a_part_is_refused_with_the_way_out(rollout):
 
 @pytest.mark.parametrize(
     ("name", "what"),
-    [("erc", "stopped_BT"), ("ce_gppo", "a change of form"), ("siren", "term")],
+    [
+        ("erc", "stopped_BT"),
+        ("ce_gppo", "a change of form"),
+        ("siren", "term"),
+        ("archer", "a clip range of each token.* take two numbers"),
+    ],
 )
 def test_what_verl_cannot_express_is_refused_before_anything_starts(name, what):
     with pytest.raises(HostError, match=what):
@@ -77,3 +86,39 @@ def test_settings_of_advantages_that_are_replaced_are_refused(setting, refused, 
         ConfigError, match=rf"^algorithm\.{setting} would have no effect: '{refused}' builds its advantages"
     ):
         check_host(settings, example(refused))
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"adv_estimator": "gae"}, r"algorithm\.adv_estimator=gae"),
+        ({"adv_estimator": "optimal_token_baseline"}, "=optimal_token_baseline"),
+        ({"adv_estimator": "reinforce_plus_plus", "gamma": 0.99}, r"with algorithm\.gamma=0\.99"),
+        ({"adv_estimator": "reinforce_plus_plus", "use_kl_in_reward": True}, "with algorithm.use_kl_in_reward=True"),
+    ],
+)
+def test_estimators_of_each_token_are_refused_beside_the_reward_stage(settings, named):
+    method = example("aepo_qwenlong")
+    for kept in ({"adv_estimator": "grpo"}, {"adv_estimator": "reinforce_plus_plus"}, {"adv_estimator": "own"}):
+        check_host(config(algorithm=kept), method)
+    check_host(config(algorithm=settings), es.flow(0.3))
+    with pytest.raises(HostError, match=rf"'aepo_qwenlong' acts on one advantage .*{named} .*adv_estimator=grpo"):
+        check_host(config(algorithm=settings), method)
+
+
+def test_too_few_completions_are_refused_before_anything_starts():
+    check_host(config(n=4), es.make("pass_at_k", k=4))
+    check_host(config(n=1), es.flow(0.3))
+    with pytest.raises(ConfigError, match=r"^actor_rollout_ref\.rollout\.n=2: pass_at_k has k=4, .* at most"):
+        check_host(config(n=2), es.make("pass_at_k", k=4))
+
+
+@pytest.mark.parametrize("name", [n for n in names() if not VERL.lacks(example(n))])
+def test_what_verl_serves_meets_no_refusal_at_its_first_batch(name):
+    method = es.make("pass_at_k", k=2) if name == "pass_at_k" else example(name)
+    batch = data(0, on_policy=True).batch(method.requires | method.of_rollouts)
+    control = EntropyControl(method, host=VERL)
+    if "reward" in method.stages:
+        keys = [f"u{int(group)}_{row}_0" for row, group in enumerate(batch.groups_B)]
+        batch = score_batch(control, batch, Sessions.of(keys), "token-mean")
+    control_batch(control, batch, "token-mean", (0.2, 0.2, 3.0))

@@ -10,7 +10,7 @@ import trl
 from transformers import TrainerCallback
 
 from entrostat.control.knob import is_feedback
-from entrostat.core.host import check_ignored, check_replaced
+from entrostat.core.host import check_completions, check_ignored, check_replaced
 from entrostat.errors import HostError
 from entrostat.hosts.trl.advantages import advantages_given
 from entrostat.hosts.trl.loss import Loss, check_loss, clip_given
@@ -91,6 +91,7 @@ def check_arguments(args: Any, method: Chain) -> None:
     """Refuse TRL's own entropy options beside a method that acts, and what the method would leave without effect."""
     check_settings(args, acts=bool(method.writes))
     check_ignored(method, advantages_given(args))
+    check_completions(method, "num_generations", args.num_generations)
 
 
 def check_adapter(host: Any) -> None:

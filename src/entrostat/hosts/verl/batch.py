@@ -184,10 +184,7 @@ def score_batch(
     mask = batch.mask
     first = batch.advantages_BT.gather(1, mask.int().argmax(1, keepdim=True)).squeeze(1)
     if not torch.equal(batch.advantages_BT * mask, first.unsqueeze(1) * mask):
-        raise HostError(
-            f"{control.method.name!r} acts on one advantage of each completion, and algorithm.adv_estimator gives each token "
-            "its own: take adv_estimator=grpo or another one that compares whole completions"
-        )
+        raise HostError(one_advantage(control.method, "algorithm.adv_estimator"))
     lengths_B, last_S = mask.sum(1), sessions.last_S
     lengths_S = sessions.sums(lengths_B)
     real_S = lengths_S > 0  # verl fills batches up with rows without a token
@@ -212,6 +209,14 @@ def score_batch(
     every_S = advantages.new_zeros(len(last_S), advantages.shape[1])
     every_S[real_S] = advantages
     return dataclasses.replace(batch, advantages_BT=(every_S[sessions.session_B] * mask).to(batch.advantages_BT.dtype))
+
+
+def one_advantage(method: Chain, setting: str) -> str:
+    """Why a method of the reward stage does not work beside this setting of verl's estimator, and the way out."""
+    return (
+        f"{method.name!r} acts on one advantage of each completion, and {setting} gives each token its own: take "
+        "algorithm.adv_estimator=grpo or another one that compares whole completions"
+    )
 
 
 def _clip(changed: Surrogate) -> tuple[float, float, float]:

@@ -15,11 +15,11 @@ from typing import Any, Literal
 
 from entrostat.attribution.tokens import check_sizes
 from entrostat.core.config import did_you_mean
-from entrostat.core.host import Host, check_ignored, check_replaced
+from entrostat.core.host import Host, check_completions, check_ignored, check_replaced
 from entrostat.core.specification import build_method
 from entrostat.diagnosis.alerts import Alerts
 from entrostat.errors import ConfigError, HostError
-from entrostat.hosts.verl.batch import needs_loss
+from entrostat.hosts.verl.batch import needs_loss, one_advantage
 from entrostat.methods import Chain
 from entrostat.methods.record import Division
 from entrostat.types import STATISTICS
@@ -30,6 +30,7 @@ VERL = Host(
     fields=frozenset(
         {"advantages", "rows", "advantages_BT", "weight_BT", "keep_BT", "eps_low", "eps_high", "dual_clip"}
     ),
+    token_clips=False,
     term_statistics=False,
     statistics=frozenset(STATISTICS),
     parameterized=False,
@@ -39,6 +40,7 @@ VERL = Host(
         "stage:sampling": "verl fixes the sampling temperature when its rollout workers start; choose another method",
         "form": "the workers' loss takes weights, a clip range and added terms; in TRL and in a loop of one's own it works",
         "stopped_BT": "it depends on the policy that the workers have while they update; in a loop of one's own it works",
+        "token_clips": "verl's policy losses take two numbers; in TRL and in a loop of one's own it works",
         "statistic": "the workers return statistics that have no parameter; in TRL and in a loop of one's own it works",
         "old": "old and present policy are one where the driver looks; in a loop of one's own it works",
     },
@@ -48,6 +50,10 @@ VERL = Host(
 KEYS = ("method", "resume_state", "tokens", "alerts")
 STRATEGIES = ("fsdp", "fsdp2", "megatron")
 RIVALS = ("clip_cov", "kl_cov")
+OF_TOKENS = ("gae", "optimal_token_baseline", "tir_optimal_token_baseline")
+"""Estimators of verl that give each token an advantage of its own."""
+OF_RETURNS = ("reinforce_plus_plus", "remax")
+"""Estimators that do so where the rewards are not those of whole completions alone."""
 HINT = "for example +entrostat.method.name=hold +entrostat.method.target=0.3"
 
 
@@ -143,7 +149,11 @@ def check_host(config: Any, method: Chain) -> None:
     VERL.check(method)
     check_replaced(method, _clip_given(actor))
     check_ignored(method, _advantages_given(config.algorithm))
-    _check_sampling(config.actor_rollout_ref.get("rollout") or {})
+    _check_estimator(config.algorithm, method)
+    rollout = config.actor_rollout_ref.get("rollout") or {}
+    if (count := rollout.get("n")) is not None:
+        check_completions(method, "actor_rollout_ref.rollout.n", count)
+    _check_sampling(rollout)
     if method.links:  # measuring fights with nothing
         _check_rivals(actor)
 
@@ -168,6 +178,21 @@ def _check_measured(config: Any) -> None:
                 f"model.use_fused_kernels=True with impl_backend={backend!r} and strategy={actor.strategy!r} never shows "
                 "the logits: set fused_kernel_options.impl_backend=torch with FSDP, or use_fused_kernels=False"
             )
+
+
+def _check_estimator(algorithm: Any, method: Chain) -> None:
+    """A method of the reward stage finds one advantage of each completion; an estimator of one's own tells by its first batch."""
+    if "reward" not in method.stages:
+        return
+    name, gamma = str(algorithm.get("adv_estimator")), algorithm.get("gamma", 1.0)
+    setting = f"algorithm.adv_estimator={name}"
+    if name == "reinforce_plus_plus" and gamma != 1:
+        setting += f" with algorithm.gamma={gamma}"
+    elif name in OF_RETURNS and algorithm.get("use_kl_in_reward", False):
+        setting += " with algorithm.use_kl_in_reward=True"
+    elif name not in OF_TOKENS:
+        return
+    raise HostError(one_advantage(method, setting))
 
 
 def _check_sampling(rollout: Any) -> None:

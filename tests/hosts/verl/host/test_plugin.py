@@ -57,8 +57,9 @@ def test_trainers_that_fail_to_load_are_an_error():
         (("+entrostat.method=observe", "actor_rollout_ref.rollout.name=vllm"), "ppo_micro_batch_size"),
         (("+entrostat.method=observe", "trainer.v1.trainer_mode=separate_async"), "entrostat_sync"),
         (("+entrostat.method=nsr", "actor_rollout_ref.actor.entropy_coeff=0.1"), "entropy_bonus"),
+        (("+entrostat.method=qae",), "algorithm.adv_estimator=gae gives each token its own"),  # verl's default
     ],
-    ids=["no method", "verl's own check", "trainer", "rival"],
+    ids=["no method", "verl's own check", "trainer", "rival", "estimator"],
 )
 def test_our_main_says_what_is_wrong_before_it_starts_anything(overrides, named, tmp_path):
     done = python("-m", "entrostat.hosts.verl", f"hydra.run.dir={tmp_path}", *overrides)
