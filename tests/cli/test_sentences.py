@@ -106,7 +106,7 @@ pytestmark = [pytest.mark.filterwarnings(each) for each in THIRD_PARTY]
         ("trainer.chat_template_kwargs={foo: 1}", "trainer.chat_template_kwargs: has no effect: "),
         ("trainer.fsdp_config={foo: 1}", "trainer.fsdp_config: has no effect in one process"),
         ("trainer.accelerator_config={foo: 1}", "trainer: AcceleratorConfig"),
-        ("trainer.accelerator_config=/nonexistent.json", "trainer.accelerator_config: "),
+        ("trainer.accelerator_config=/no-such/policy.json", "trainer.accelerator_config: "),
         ("trainer.lr_scheduler_type=nonsense", "trainer.lr_scheduler_type: nonsense is not a valid"),
         (
             "trainer.activation_checkpointing_kwargs={foo: 1}",
@@ -129,7 +129,7 @@ pytestmark = [pytest.mark.filterwarnings(each) for each in THIRD_PARTY]
         ("method.target=9", "method.target: target entropy 9.0 is above log V"),
         ("task={name: rg:chain_sum}", "model: 'tiny' reads only its own alphabet"),
         ("model=${oc.env:HOME}", "model: "),
-        ("model=/nonexistent", "model: no policy is called '/nonexistent'; use 'tiny'"),
+        ("model=/no-such/policy", "model: no policy is called '/no-such/policy'; use 'tiny'"),
         ("model=/", "model: the folder '/' holds no whole model: it has no config.json; use 'tiny'"),
         ("model=''", "model: no policy is called ''"),
         ("model='a\\0b'", "model: no policy is called"),

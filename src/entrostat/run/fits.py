@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from entrostat.errors import ConfigError, DataError, HostError
 from entrostat.models.folder import checked
 from entrostat.run.arguments import BUILT_IN
+from entrostat.tasks.base import score_all
 
 if TYPE_CHECKING:
     from entrostat.run.config import RunConfig
     from entrostat.tasks.base import Problem
+
+_ASKED = 16  # problems by which a task is tried
 
 
 def problems(task: Any, config: RunConfig) -> list[Problem]:
@@ -47,6 +50,21 @@ def unused_to_several(config: RunConfig) -> str | None:
     return (
         f"{config.model!r} learned from one problem a prompt: of {count} it answers the first alone, and rarely solves it. "
         "Take a policy that follows instructions, such as smollm2, on a task in words"
+    )
+
+
+def earned_by_echo(task: Any, problems: Sequence[Problem]) -> str | None:
+    """What to say where a question, given back as the answer, earns the reward: a policy learns that before anything else."""
+    asked = problems[:_ASKED]
+    questions = [problem.question or problem.prompt for problem in asked]
+    values = score_all(task, asked, questions).values
+    if not (echoes := [place for place, value in enumerate(values) if value > 0.5]):
+        return None
+    first = echoes[0]
+    return (
+        f"{len(echoes)} of the first {len(asked)} questions earn the reward when they are given back as the answer, such as "
+        f"{questions[first][:60]!r} where {asked[first].answer[:60]!r} is right: the policy may learn to repeat the question. "
+        "Put it in words that are no formula for the answer"
     )
 
 

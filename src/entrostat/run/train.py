@@ -134,8 +134,9 @@ def _train(
     problems = training_problems(config, folder, task)
     if config.model in BUILT_IN:
         fits.alphabet(problems, config)
-    if note := fits.unused_to_several(config):
-        progress.note(note)
+    for note in (fits.unused_to_several(config), fits.earned_by_echo(task, problems)):
+        if note:
+            progress.note(note)
     changed = _changes(config, found, problems, policy, progress, allow)
     _write_settings(config, folder, environment, found.step, changed)  # not before all of this fits together
     done = found.step if found.newest else -1
