@@ -1,0 +1,132 @@
+"""The figures in README.md and docs/choose.md are those of the results that the repository holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import pytest
+
+from entrostat.run.compare import interval
+
+ROOT = Path(__file__).parents[1]
+LONG = ROOT / "benchmarks" / "quality" / "long"
+README, CHOOSE = (" ".join((ROOT / page).read_text().split()) for page in ("README.md", "docs/choose.md"))
+SCORES = {"greedy": ("greedy", None), "pass@16": ("pass", "16"), "avg": ("pass", "1")}
+FIVE = "three numbers, five starts"
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    return json.loads(path.read_text())["runs"]
+
+
+PLAYERS, TINY = read(LONG / "results.json"), read(LONG / "tiny.json")
+
+
+def runs(setting: str, arm: str, steps: int = 1000) -> dict[int, dict[str, Any]]:
+    found = {row["seed"]: row for row in PLAYERS if (row["setting"], row["arm"], row["steps"]) == (setting, arm, steps)}
+    assert found, f"no run of {arm} with {setting}"
+    return found
+
+
+def score(row: dict[str, Any], name: str, step: int = 1000) -> float:
+    kind, k = SCORES[name]
+    value = row["judged"][str(step)]["held_out"][kind]
+    return value if k is None else value[k]
+
+
+def gain(setting: str, arm: str, name: str) -> str:
+    """Points above plain GRPO from the same seed, as `+9.2 ± 3.8`."""
+    plain, own = runs(setting, "plain"), runs(setting, arm)
+    found = interval([100 * (score(row, name) - score(plain[seed], name)) for seed, row in sorted(own.items())])
+    return f"{found['mean']:+.1f} ± {found['half_width']:.1f}"
+
+
+def last(rows: Sequence[dict[str, Any]], name: str) -> float:
+    return fmean(row["windows"][name][-1] for row in rows)
+
+
+def cells(label: str) -> list[str]:
+    line = next(line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith(f"| {label} |"))
+    return [cell.strip().strip("*") for cell in line.split("|")[2:-1]]
+
+
+@pytest.mark.parametrize(
+    ("label", "arm"),
+    [
+        ("plain GRPO", "plain"),
+        ("`hold` at 75 % of the start", "hold-75%"),
+        ("`hold`, from 100 to 15 %", "anneal-linear"),
+        ("Clip_V (2602.03392) with mu 1", "clip_v-1"),
+    ],
+)
+def test_the_table_of_the_readme(label: str, arm: str) -> None:
+    rows = list(runs("three numbers", arm).values())
+    scores = [fmean(score(row, name) for row in rows) for name in SCORES]
+    expected = [f"{last(rows, 'entropy'):.2f}", f"{last(rows, 'without_spread'):.0%}".replace("%", " %")]
+    assert cells(label) == expected + [f"{value:.3f}" for value in scores]
+
+
+def test_the_start_in_the_table_of_the_readme() -> None:
+    """Its entropy is the one that the targets in the rows below are shares of."""
+    held = list(runs("three numbers", "hold-100%").values())
+    scores = [fmean(score(row, name, 0) for row in held) for name in SCORES]
+    start = fmean(row["windows"]["target"][0] for row in held)
+    assert cells("the start") == [f"{start:.2f}", "", *(f"{value:.3f}" for value in scores)]
+
+
+def test_gains_over_five_starts() -> None:
+    greedy, pass_k, avg = (gain(FIVE, "hold-75%", name) for name in SCORES)
+    assert f"75 % gains {greedy.lstrip('+')} points greedily" in README
+    assert f"**75 %**: {greedy} points greedily and {pass_k} in pass@16" in CHOOSE
+    assert f"for {-float(avg.split()[0]):.0f} points of avg" in CHOOSE
+    greedy, pass_k, avg = (gain(FIVE, "anneal-linear", name) for name in SCORES)
+    assert f"gains {greedy.lstrip('+')} points greedily" in README
+    assert f"gained {greedy[1:]} points greedily and {pass_k[1:]} in pass@16, and lost nothing (avg {avg})" in CHOOSE
+
+
+def test_gains_where_right_answers_are_rare() -> None:
+    rare = "four numbers, five starts"
+    floor, hold, clip, bonus = (gain(rare, arm, "greedy") for arm in ("floor-75%", "hold-75%", "clip_v-1", "bonus-0.1"))
+    assert f"a floor that only raises: {floor} greedily, {hold} without" in CHOOSE
+    assert f"did best ({clip})" in CHOOSE and f"no worse than the floor ({bonus})" in CHOOSE
+    points = [f"{float(text.split()[0]):.0f}" for text in (clip, bonus, hold)]
+    assert "({} and {} points, `hold` {})".format(*points) in README
+
+
+def test_the_language_model() -> None:
+    def solved(arm: str) -> float:
+        return fmean(row["judged"]["1000"]["pass@16"] for row in TINY if row["arm"] == arm)
+
+    assert f"{solved('hold-75%'):.3f} in 16 tries beside {solved('plain'):.3f}" in README
+    wide = {row["arm"]: row["judged"]["1000"]["pass@16"] for row in read(LONG / "wide.json")}
+    gains = [100 * (solved(arm) - solved("plain")) for arm in ("hold-50%", "hold-75%")]
+    gains.append(100 * (wide["hold-75%"] - wide["plain"]))
+    assert f"{int(min(gains))} to {round(max(gains))} points more in sixteen tries" in CHOOSE
+
+
+def test_how_exactly_it_holds() -> None:
+    """Over 2,000 steps, from the table that the study's report writes."""
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in (ROOT / "docs" / "study.md").read_text().splitlines()
+        if line.startswith("| hold-") and "| 2000 |" in line
+    ]
+    off = max(abs(float(row[2].rstrip("%"))) for row in rows)
+    worst = {
+        name: max(float(row[3].rstrip("%")) for row in rows if ("75%" in row[0]) == name) for name in (True, False)
+    }
+    assert len(rows) == 9
+    assert f"within {off:g} % of the target on average" in README
+    assert f"within {worst[True]:g} % at 75 %, and within {worst[False]:g} % at the other levels" in README
+
+
+def test_what_speed_the_pages_name() -> None:
+    rows = json.loads((ROOT / "benchmarks" / "speed" / "overhead.json").read_text())["rows"]
+    hold = next(row for row in rows if (row["model"], row["method"]) == ("tiny", "hold"))
+    low, _, high = hold["paired_ratio_quartiles"]
+    ratio = hold["ratio_of_medians"]
+    assert f"takes {ratio:.2f} times plain TRL's (tiny policy, quartiles {low:.2f} to {high:.2f})" in README
