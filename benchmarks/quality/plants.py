@@ -26,6 +26,7 @@ sys.path.append(str(Path(__file__).parents[1]))
 from common.markdown import table, write_between
 
 from entrostat.control import SelfTuning
+from entrostat.control.self_tuning import SelfTuningState
 from entrostat.run.environment import environment
 
 HERE = Path(__file__).parent
@@ -38,8 +39,8 @@ Course = Callable[[float], float]
 class Case:
     """Gain, drift, noise and what the level wanders in a step (standard deviation), as functions of the share of the run that
     is over; steps of delay; updates on one batch; the settling time that is asked for; and of how many prompts a batch's mean is,
-    each exponentially distributed about the level, so that its standard error goes with it. 0: that is not told, and `noise`
-    is that of the mean."""
+    each exponentially distributed about the level, so that its standard error goes with it. 0: `noise` is that of the mean, and
+    the controller is told it where `told`."""
 
     gain: Course = lambda _: 0.015
     drift: Course = lambda _: -0.003
@@ -49,6 +50,7 @@ class Case:
     updates: int = 1
     settling: float = 30.0
     prompts: int = 0
+    told: bool = False
 
 
 # What a fit to 1,000 steps of the tiny policy finds (hold at 75 %, the first and the last quarter).
@@ -81,18 +83,28 @@ TITLES = {
 def batch(case: Case, level: float, noise: float, draw: random.Random) -> tuple[float, float | None]:
     """A batch's measured mean, and its standard error where that is told."""
     if not case.prompts:
-        return max(level + draw.gauss(0.0, noise), 0.0), None
+        return max(level + draw.gauss(0.0, noise), 0.0), noise if case.told else None
     entropies = [level * draw.expovariate(1.0) for _ in range(case.prompts)]
     return fmean(entropies), stdev(entropies) / case.prompts**0.5
 
 
-def run(case: Case, steps: int, seed: int) -> dict[str, Any]:
-    """One loop, its record."""
+@dataclass
+class Trace:
+    """Of each step: the measured entropy and the true one, both as the distance from the target, and the noise of a batch."""
+
+    measured: list[float]
+    errors: list[float]
+    noises: list[float]
+    state: SelfTuningState
+
+
+def controlled(controller: SelfTuning, case: Case, steps: int, seed: int) -> Trace:
+    """One loop: the case's plant under a controller of `TARGET`."""
     generator = random.Random(seed)
-    draw, controller = generator.gauss, SelfTuning(TARGET, case.settling, action="lower", delay=case.delay)
+    draw = generator.gauss
     state, level, velocity, measured, error = controller.init(), 1.0, 0.0, 0.0, None
     waiting = deque([state.output] * case.delay)
-    errors, noises = [], []
+    trace = Trace([], [], [], state)
     for step in range(steps):
         share = step / steps
         if step % case.updates == 0:
@@ -101,8 +113,19 @@ def run(case: Case, steps: int, seed: int) -> dict[str, Any]:
         waiting.append(state.output)
         push = case.drift(share) - case.gain(share) * waiting.popleft()
         velocity += (1 - MOMENTUM) / (1 - MOMENTUM ** (step + 1)) * (push - velocity)
-        errors.append(level - TARGET), noises.append(case.noise(share))
+        trace.measured.append(measured - TARGET)
+        trace.errors.append(level - TARGET)
+        trace.noises.append(case.noise(share))
         level = max(level + velocity + draw(0.0, case.wander(share)), 0.0)
+    trace.state = state
+    return trace
+
+
+def run(case: Case, steps: int, seed: int) -> dict[str, Any]:
+    """One loop, its record."""
+    controller = SelfTuning(TARGET, case.settling, action="lower", delay=case.delay)
+    trace = controlled(controller, case, steps, seed)
+    errors, noises = trace.errors, trace.noises
     size = max(steps // 10, 1)
     starts = range(100, steps - size + 1, size)
     means = [abs(sum(errors[i : i + size])) / size / noises[i] for i in starts]
@@ -112,7 +135,7 @@ def run(case: Case, steps: int, seed: int) -> dict[str, Any]:
         "rms_over_noise_second_window": round(swings[1], 3),
         "rms_over_noise_last_window": round(swings[-1], 3),
         "gain_true": case.gain(1 - 1 / steps),
-        "gain_believed": round(state.gain, 5),
+        "gain_believed": round(trace.state.gain, 5),
     }
 
 

@@ -15,16 +15,17 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import random
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
 
+sys.path.append(str(Path(__file__).parent))
 sys.path.append(str(Path(__file__).parents[1]))
 
 from common.markdown import table, write_between
+from plants import PAGE, TARGET, Case, controlled
 
 from entrostat.control import SelfTuning
 from entrostat.control.estimator import corrected, wandered
@@ -32,8 +33,7 @@ from entrostat.control.self_tuning import SelfTuningState
 from entrostat.run.environment import environment
 
 HERE = Path(__file__).parent
-PAGE = HERE.parents[1] / "docs" / "self_tuning_measured.md"
-TARGET, MOMENTUM, DRIFT = 0.75, 0.86, -0.003
+DRIFT = -0.003
 STEPS, FIRST, WINDOW = 1500, 300, 9
 
 
@@ -44,6 +44,11 @@ class Plant:
     gain: float
     noise: float
     wander: float
+
+    @property
+    def case(self) -> Case:
+        """The plant that stays as it is, whose noise the controller is told."""
+        return Case(lambda _: self.gain, lambda _: DRIFT, lambda _: self.noise, lambda _: self.wander, told=True)
 
 
 PLANTS = {"noise 11 %, wander 1.2 %": Plant(0.117, 0.109, 0.0117), "noise 8 %, wander 1 %": Plant(0.03, 0.08, 0.01)}
@@ -71,21 +76,13 @@ class Told(SelfTuning):
 
 def held(controller: SelfTuning, plant: Plant, seed: int) -> dict[str, float]:
     """One run."""
-    draw = random.Random(seed).gauss
-    state, level, velocity = controller.init(), 1.0, 0.0
-    measured, levels = [], []
-    for step in range(1, STEPS + 1):
-        seen, before = max(level + draw(0.0, plant.noise), 0.0), state.output
-        state = controller.step(state, seen, standard_error=plant.noise)
-        measured.append(seen - TARGET), levels.append(level - TARGET)
-        velocity += (1 - MOMENTUM) / (1 - MOMENTUM**step) * (DRIFT - plant.gain * before - velocity)
-        level = max(level + velocity + draw(0.0, plant.wander), 0.0)
-    late = measured[FIRST:]
+    trace = controlled(controller, plant.case, STEPS, seed)
+    late = trace.measured[FIRST:]
     means = [fmean(late[i : i + WINDOW]) for i in range(len(late) - WINDOW + 1)]
     return {
         "smoothed": pstdev(means) * math.sqrt(WINDOW) / plant.noise,
-        "level": math.sqrt(fmean(each**2 for each in levels[FIRST:])) / plant.noise,
-        "gain": state.gain,
+        "level": math.sqrt(fmean(each**2 for each in trace.errors[FIRST:])) / plant.noise,
+        "gain": trace.state.gain,
     }
 
 
