@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from entrostat.cli import compare
+from entrostat.cli._closing import TRIES
 from entrostat.errors import ConfigError
 from entrostat.run.compare import COMPARISON, Arm, cases, collect, interval, mean_run
 from entrostat.run.record import Run
@@ -70,6 +71,28 @@ def test_interval_is_student_s() -> None:
     values = [1.0, 2.0, 4.0]
     assert interval(values)["half_width"] == pytest.approx(4.30265 * statistics.stdev(values) / 3**0.5, rel=1e-4)
     assert interval([1.0])["half_width"] is None
+
+
+def test_rounding_is_no_difference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Scores that are equal but for the order of a sum, and differences that cancel out: 0, not 5.55e-17."""
+    assert interval([0.1, 0.2, 0.1 + 0.2 - 0.6])["mean"] == 0
+    for seed, (plain, held) in enumerate([(0.3, 0.1 + 0.2), (0.8, 0.8 - 1e-16)]):
+        finished(tmp_path / "observe" / f"seed-{seed}", "observe", plain)
+        finished(tmp_path / "hold" / f"seed-{seed}", "hold", held)
+    run(tmp_path, seeds=2)
+    record = json.loads((tmp_path / COMPARISON).read_text())
+    assert record["arms"]["hold"]["beside the first"]["reward"]["each"] == [0, 0]
+    assert "e-17" not in capsys.readouterr().out
+
+
+def test_shares_of_problems_are_named_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    finished(tmp_path / "observe" / "seed-0", "observe", 0.5)
+    summary = json.loads((path := tmp_path / "observe" / "seed-0" / "summary.json").read_text())
+    summary["eval"]["end"] |= {"always": 0.2, "sometimes": 0.5, "never": 0.3}
+    path.write_text(json.dumps(summary))
+    run(tmp_path, methods="observe", seeds=1)
+    out = capsys.readouterr().out
+    assert all(words in out for words in TRIES.values())
 
 
 def test_a_mean_run_keeps_what_every_seed_logged(folder: Path) -> None:

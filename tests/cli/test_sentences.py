@@ -22,6 +22,24 @@ pytestmark = [pytest.mark.filterwarnings(each) for each in THIRD_PARTY]
 
 
 @pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("train --steps 5", "error: --steps: there is no such option: a setting is written without dashes, as steps=VALUE"),
+        ("train --method.target=0.3", "as method.target=VALUE"),
+        ("compare --steps 5", "as steps=VALUE"),
+        ("tune --probe --learning-rate 1", "as learning_rate=VALUE"),
+        ("compare --seed 3", "Possible options: --seeds"),
+        ("diagnose log.csv --steps 3", "No such option: --steps"),
+    ],
+)
+def test_a_setting_with_dashes_is_told_how_it_is_written(
+    words: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(*words.split()) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("word", "message"),
     [
         ("seed=4294967296", "seed: "),

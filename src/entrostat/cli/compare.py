@@ -115,6 +115,7 @@ def _table(record: dict[str, Any]) -> Any:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
+    from entrostat.cli._closing import TRIES
     from entrostat.cli._text import shown
     from entrostat.run.summary import shown_once
 
@@ -129,7 +130,7 @@ def _table(record: dict[str, Any]) -> Any:
         table.add_column(f"{shown(name)} ({len(arm['seeds'])})", justify="right")
     means = [{key: each["mean"] for key, each in arm["numbers"].items()} for arm in arms.values()]
     for key in dict.fromkeys(key for each in shown_once(means) for key in each):
-        table.add_row(shown(key), *(_cell(arm["numbers"].get(key)) for arm in arms.values()))
+        table.add_row(shown(TRIES.get(key, key)), *(_cell(arm["numbers"].get(key)) for arm in arms.values()))
         if any(key in arm["beside the first"] for arm in arms.values()):
             table.add_row("  Δ", *(_cell(arm["beside the first"].get(key), "+") for arm in arms.values()), style="dim")
     return table

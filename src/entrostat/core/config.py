@@ -119,7 +119,22 @@ def _complaint(error: Any, kind: type[BaseModel]) -> str:
     inner = field.annotation if field is not None else None
     section = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else kind
     known = list(section.model_fields)
-    return f"{where}: unknown key{did_you_mean(str(error['loc'][-1]), known)}; there are {', '.join(known)}"
+    near = did_you_mean(str(error["loc"][-1]), known) or _where_it_belongs(error, kind)
+    return f"{where}: unknown key{near}; there are {', '.join(known)}"
+
+
+def _where_it_belongs(error: Any, kind: type[BaseModel]) -> str:
+    """` (did you mean eval.every?)` for a key of a part that stands alone; of a part with names of its own it may be any."""
+    if len(error["loc"]) != 1 or isinstance(error["input"], dict):
+        return ""
+    key, parts, open_parts = str(error["loc"][0]), [], []
+    for name, field in kind.model_fields.items():
+        of = field.annotation
+        if of is Named or field.annotation == dict[str, Any]:
+            open_parts.append(f"{name}.{key}")
+        elif isinstance(of, type) and issubclass(of, BaseModel) and key in of.model_fields:
+            parts.append(f"{name}.{key}")
+    return f" (did you mean {' or '.join(parts or open_parts)}?)" if parts or open_parts else ""
 
 
 def _short(value: Any) -> str:

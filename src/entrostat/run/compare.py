@@ -94,11 +94,18 @@ def check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
         write_json(path, {"settings": dict(settings), "arms": {}})
 
 
+ROUNDING = 1e-12
+"""What is smaller than this share of the numbers that it comes from is rounding: a difference of 0, not of 5.55e-17."""
+
+
 def interval(values: Sequence[float], confidence: float = 0.95) -> dict[str, Any]:
     """Mean and half-width of Student's interval of it; the half-width is None for fewer than two values."""
     from scipy.stats import t
 
-    found: dict[str, Any] = {"mean": fmean(values), "half_width": None, "each": list(values)}
+    mean = fmean(values)
+    if abs(mean) < ROUNDING * max(map(abs, values)):
+        mean = 0.0
+    found: dict[str, Any] = {"mean": mean, "half_width": None, "each": list(values)}
     if len(values) > 1:
         scale = stdev(values) / math.sqrt(len(values))
         found["half_width"] = float(t.ppf((1 + confidence) / 2, len(values) - 1)) * scale
@@ -183,8 +190,14 @@ def _columns(runs: Mapping[int, Mapping[str, float]]) -> dict[str, list[float]]:
 def _differences(
     runs: Mapping[int, Mapping[str, float]], first: Mapping[int, Mapping[str, float]]
 ) -> dict[int, dict[str, float]]:
+    """Each number minus the first arm's, of the same seed."""
     return {
-        seed: {key: runs[seed][key] - first[seed][key] for key in runs[seed] if key in first[seed]}
+        seed: {key: _minus(value, first[seed][key]) for key, value in runs[seed].items() if key in first[seed]}
         for seed in runs
         if seed in first
     }
+
+
+def _minus(one: float, other: float) -> float:
+    """Exactly 0 where nothing but rounding differs: 0.1 + 0.2 and 0.3 are one score."""
+    return 0.0 if math.isclose(one, other, rel_tol=ROUNDING) else one - other
