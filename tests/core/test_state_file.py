@@ -103,13 +103,22 @@ def test_another_schema(saved: Path, schema: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "other", [es.flow(0.31), es.flow(0.3, kp=9.0), es.entropic(0.3), es.chain(es.flow(0.3), es.clip_b()), es.observe()]
+    ("other", "changed"),
+    [
+        (es.flow(0.31), "u.target was 0.3 and is 0.31"),
+        (es.flow("0.5 * initial"), "u.target was 0.3 and is Initial(fraction=0.5, over=1)"),
+        (es.flow(0.3, settling=60, shape="sign"), "shape was 'flow' and is 'sign'"),
+        (es.flow(0.3, kp=9.0), "u was SelfTuning(target=0.3, "),
+        (es.entropic(0.3), "it is of 'flow', and the method now is 'entropic'"),
+        (es.chain(es.flow(0.3), es.clip_b()), "it is of 'flow', and the method now is 'flow+clip_b'"),
+        (es.observe(), "it is of 'flow', and the method now is 'observe'"),
+    ],
 )
-def test_another_method(saved: Path, other: Chain) -> None:
-    with pytest.raises(
-        StateError, match=r"another method or other settings\. Saved: .*Now: .*Resume with the saved ones"
-    ):
+def test_another_method(saved: Path, other: Chain, changed: str) -> None:
+    """The error names what was changed, and leaves out what was not."""
+    with pytest.raises(StateError, match="another method or other settings: .*Resume with the saved ones") as refused:
         load_state(saved.parent, other)
+    assert changed in str(refused.value) and "deadband was" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,13 @@ from typing import Any
 
 from entrostat.errors import StateError
 from entrostat.methods import Chain, fingerprint
-from entrostat.methods.fingerprint import describe
+from entrostat.methods.fingerprint import describe, differences
 
 FILE_NAME = "entrostat_state.json"
 SCHEMA = 2
 AFRESH = (
-    "To start the controller afresh from this checkpoint, pass resume_state='fresh' to the trainer; in a loop of your own, "
-    "do not load it"
+    "To start the controller afresh from this checkpoint, pass resume_state='fresh' to es.trl.controlled; in a loop of "
+    "your own, do not load it"
 )
 """How to go on without the state; a host whose users type something else says it in its own words."""
 
@@ -79,8 +79,8 @@ def load_state(
         raise StateError(f"the controller state at {path} has schema {schema}, this version reads {SCHEMA}. {afresh}")
     if same_settings and saved != fingerprint(method):
         raise StateError(
-            f"the controller state at {path} belongs to another method or other settings. Saved: "
-            f"{json.dumps(record.get('method'))}. Now: {json.dumps(describe(method))}. Resume with the saved ones. {afresh}"
+            f"the controller state at {path} belongs to another method or other settings: "
+            f"{_changed(record.get('method'), method)}. Resume with the saved ones. {afresh}"
         )
     try:
         return method.state_from_dict(record["state"]), int(record["steps"])
@@ -88,6 +88,15 @@ def load_state(
         raise StateError(
             f"the controller state at {path} is damaged ({error}). Use another checkpoint. {afresh}"
         ) from error
+
+
+def _changed(saved: Any, method: Chain) -> str:
+    """What was changed, by the names of the settings; of another method its name says enough."""
+    now = describe(method)
+    name = saved.get("name") if isinstance(saved, dict) else None
+    if name != now["name"]:
+        return f"it is of {name!r}, and the method now is {now['name']!r}"
+    return "; ".join(differences(saved, now)) or "its fingerprint is another one"
 
 
 def _refuse(constant: str) -> float:
