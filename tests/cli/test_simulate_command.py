@@ -8,6 +8,7 @@ from pathlib import Path
 import matplotlib.image
 import pytest
 from cli.test_main import call
+from matplotlib.figure import Figure
 
 from entrostat.run.record import Run
 
@@ -36,6 +37,28 @@ def test_a_tabular_plant_and_a_picture_alone(tmp_path: Path, capsys: pytest.Capt
     printed = capsys.readouterr().out
     assert "hold on tabular" in printed and "reward, start -> end" in printed
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_no_batch_has_an_entropy_below_zero(tmp_path: Path) -> None:
+    out = tmp_path / "sim"
+    assert call("simulate", "method=observe", "steps=300", "--out", str(out)) == 0
+    measured = Run.load(out).column("entropy_control/measured")[1]
+    assert min(measured) == 0 and measured[-1] < 0.05
+
+
+@pytest.mark.parametrize(("noise", "mean"), [(0.006, True), (0.0, False)])
+def test_the_mean_that_is_judged_is_drawn(
+    noise: float, mean: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Single steps leave the band that their mean stays in."""
+    labels: list[str] = []
+
+    def kept(figure: Figure, *_: object, **__: object) -> None:
+        labels.extend(text.get_text() for text in figure.axes[0].get_legend().get_texts())
+
+    monkeypatch.setattr(Figure, "savefig", kept)
+    assert call("simulate", "method.target=0.2", f"plant.noise={noise}", "--out", str(tmp_path / "a.png")) == 0
+    assert ("mean over 9 steps" in labels) == mean and "counts as settled" in labels
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,7 @@ def _drawn(found: Simulation, path: Path) -> bool:
         trace.target,
         trace.output,
         numbers=found.numbers,
+        window=found.window,
         limits=found.limits,
         events={each["at"]: _words(each) for each in found.config.events},
         reward=trace.reward,

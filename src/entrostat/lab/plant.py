@@ -131,7 +131,7 @@ def closed_loop(
 ) -> Trace:
     """Run a controller on the plant; some 200,000 steps a second.
 
-    The entropy stops at zero, where every policy does. A controller bound to an actuator that raises the entropy
+    The entropy stops at zero, where every policy does, and so does what is measured of it. A controller bound to an actuator that raises the entropy
     (`action="raise"`) is given one.
     """
     draw = random.Random(seed).gauss
@@ -147,7 +147,7 @@ def closed_loop(
     for t in range(steps):
         if t in changes:
             now |= changes[t]
-        measured = entropy + (draw(0.0, now["noise"]) if now["noise"] else 0.0)
+        measured = max(entropy + draw(0.0, now["noise"]), 0.0) if now["noise"] else entropy
         state = step(state, measured)
         trace.add(measured, entropy, state)
         waiting.append(sign * state.output)

@@ -49,7 +49,7 @@ class Simulation:
     Attributes:
         trace: every step. numbers: its response; None where the method has no target.
         plant: its settings, as plain values. limits: of the output. loop: the linear loop, where there is one.
-        seconds: that the steps took.
+        seconds: that the steps took. window: steps over which the response's error is averaged.
     """
 
     config: SimulateConfig
@@ -59,6 +59,7 @@ class Simulation:
     limits: tuple[float, float]
     loop: Loop | None
     seconds: float
+    window: int
 
     @property
     def record(self) -> dict[str, Any]:
@@ -129,18 +130,19 @@ def simulate(config: SimulateConfig) -> Simulation:
         began = time.perf_counter()
         trace = closed_loop(plant, controller, config.steps, seed=config.seed, events=events)
     seconds = time.perf_counter() - began
-    return Simulation(
-        config, trace, _numbers(config, trace, events, settings), settings, controller.limits, loop, seconds
-    )
+    noise = max([settings["noise"], *(event.noise or 0.0 for event in events)])
+    window = config.window or (9 if noise or config.plant.name == TABULAR else 1)
+    numbers = _numbers(config, trace, events, noise, window)
+    return Simulation(config, trace, numbers, settings, controller.limits, loop, seconds, window)
 
 
-def _numbers(config: SimulateConfig, trace: Trace, events: list[Event], settings: Mapping[str, Any]) -> Response | None:
+def _numbers(
+    config: SimulateConfig, trace: Trace, events: list[Event], noise: float, window: int
+) -> Response | None:
     """The response. Under noise, and on sampled actions, it is of means over nine steps, of which 95 % have to lie within."""
     if not trace.target:
         return None
-    noise = max([settings["noise"], *(event.noise or 0.0 for event in events)])
     noisy = bool(noise) or config.plant.name == TABULAR
-    window = config.window or (9 if noisy else 1)
     return response(
         trace.measured,
         trace.target,

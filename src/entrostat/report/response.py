@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from entrostat.control.response import Response
+from entrostat.control.response import Response, centered_mean
 from entrostat.report.figure import COLORS, smoothed, whole_steps
 from entrostat.run.folder import saving
 
@@ -22,6 +22,7 @@ def response_figure(
     output: Sequence[float],
     *,
     numbers: Response | None = None,
+    window: int = 1,
     limits: tuple[float, float] | None = None,
     events: Mapping[int, str] | None = None,
     reward: Sequence[float] = (),
@@ -31,6 +32,7 @@ def response_figure(
     Args:
         measured, output: at each step; `target` too, or empty where there is none.
         numbers: whose band and settling time are drawn.
+        window: steps whose mean the band is for; the mean is drawn too, since single steps leave the band.
         limits: of the output, drawn where they are in sight.
         events: step -> what changed there.
         reward: mean reward of each step's batch; no panel where there is none.
@@ -41,7 +43,7 @@ def response_figure(
     heights = [2.0, 1.0] + ([1.0] if reward else [])
     figure = Figure(figsize=(8, 1.2 + 1.5 * sum(heights)), dpi=110, layout="constrained")
     axes = figure.subplots(len(heights), 1, sharex=True, gridspec_kw={"height_ratios": heights})
-    _entropy(axes[0], measured, target, numbers)
+    _entropy(axes[0], measured, target, numbers, window)
     _output(axes[1], output, limits or ())
     if reward:
         axes[2].plot(range(len(reward)), reward, linewidth=0.6, alpha=0.3, color=COLORS[0])
@@ -61,15 +63,22 @@ def response_figure(
     return Path(path)
 
 
-def _entropy(axes: Any, measured: Sequence[float], target: Sequence[float], numbers: Response | None) -> None:
-    """The curve and its target, with the band and the step from which the curve stays in it."""
+def _entropy(
+    axes: Any, measured: Sequence[float], target: Sequence[float], numbers: Response | None, window: int
+) -> None:
+    """The curve and its target, with the band and the step from which the curve, or its mean, stays in it."""
     steps = range(len(measured))
-    axes.plot(steps, measured, color=COLORS[0], linewidth=1.2, label="measured")
+    mean = centered_mean([a - b for a, b in zip(measured, target, strict=True)], window) if numbers and target else []
+    faint = {"linewidth": 0.8, "alpha": 0.4} if mean and window > 1 else {"linewidth": 1.2}
+    axes.plot(steps, measured, color=COLORS[0], label="measured", **faint)
+    if mean and window > 1:
+        course = [wanted + error for wanted, error in zip(target, mean, strict=True)]
+        axes.plot(steps, course, color=COLORS[0], linewidth=1.4, label=f"mean over {window} steps")
     if target:
         axes.plot(steps, target, color="black", linewidth=1.2, linestyle=(0, (2, 2)), label="target")
     if numbers is not None and target:
         low, high = ([wanted + side * numbers.band for wanted in target] for side in (-1, 1))
-        axes.fill_between(steps, low, high, color="gray", alpha=0.25, linewidth=0, label="settled")
+        axes.fill_between(steps, low, high, color="gray", alpha=0.25, linewidth=0, label="counts as settled")
         if numbers.settling is not None:
             axes.axvline(numbers.settling, color=COLORS[2], linewidth=1.2)
             words = f"settled after {numbers.settling}"
