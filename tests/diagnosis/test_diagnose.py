@@ -115,6 +115,21 @@ def test_low_entropy_alone_is_no_fault(tmp_path: Path) -> None:
     assert first.code == "E101" and first.severity == "severe" and first.confidence > 0.8
 
 
+@pytest.mark.parametrize(("target", "named"), [(0.02, True), (0.6, False)])
+def test_a_collapse_that_the_target_asks_for_is_called_so(target: float, named: bool, tmp_path: Path) -> None:
+    """To hold the entropy, as the advice says, is what this run does already."""
+    first = findings_of(
+        tmp_path,
+        rows_of(
+            entropy=lambda t: 0.02 + 0.9 * float(np.exp(-20 * t)),
+            reward=lambda t: 0.3 * float(t < 0.3) + 0.05,
+            frac_reward_zero_std=lambda t: 1 if t > 0.3 else 0.1,
+            **{"entropy_control/target": target},
+        ),
+    )[0]
+    assert first.code == "E101" and (f"Its target, {target} nats at the end, asks for that" in first.text) == named
+
+
 def test_a_rise_is_judged_by_the_reward(tmp_path: Path) -> None:
     rise = {"entropy": lambda t: 0.4 + 4 * float(t > 0.5)}
     assert "E102" in {f.code for f in findings_of(tmp_path, rows_of(**rise, reward=lambda t: 0.6 * float(t < 0.6)))}

@@ -36,6 +36,9 @@ def collapse(facts: Facts) -> Evidence | None:
         f"The entropy fell from {start:.3g} to {entropy.end:.3g} nats, below a third of its start by "
         f"step {at:g}; {_joined(seen)}."
     )
+    target = facts.curve("target")
+    if len(target) and target.end < start / 3:  # to hold it, which the advice names, is what made it fall
+        text += f" Its target, {target.end:.3g} nats at the end, asks for that: set a higher one."
     numbers = {"entropy_start": start, "entropy_end": entropy.end, "share": share}
     return Evidence(min(0.95, 0.45 + 0.2 * weight), text, (at, float(entropy.steps[-1])), "entropy", numbers)
 
