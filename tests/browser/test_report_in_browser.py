@@ -123,6 +123,28 @@ def test_a_narrow_screen_has_no_sideways_scroll(open_page: Open, report: str) ->
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
 
 
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.55, 0.8])
+def test_the_values_under_the_pointer_cover_no_axis(open_page: Open, report: str, share: float) -> None:
+    """In every chart over steps, and within the window: beside the pointer, out of the card where that needs it."""
+    page = open_page(report)
+    plots = page.locator("figure:has(.cursor) svg.plot")
+    assert plots.count() >= 5
+    for i in range(plots.count()):
+        plot = plots.nth(i)
+        plot.scroll_into_view_if_needed()
+        box = plot.bounding_box()
+        numbers = plot.locator("text").evaluate_all(
+            "list => list.filter(each => each.getAttribute('text-anchor') === 'end' && !/step/.test(each.textContent))"
+            ".map(each => each.getBoundingClientRect().right)"
+        )
+        page.mouse.move(box["x"] + share * box["width"], box["y"] + box["height"] / 2)
+        tip = page.locator("figure .tip:visible").bounding_box()
+        assert tip["x"] > min(numbers) and tip["x"] >= 0 and tip["x"] + tip["width"] <= 1240
+        line = plot.locator(".cursor").evaluate("each => each.getBoundingClientRect().left")  # at the step that is nearest
+        assert not tip["x"] < line < tip["x"] + tip["width"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1240
+
+
 def test_a_large_report_is_small_and_quick(browser: Any, tmp_path: Path) -> None:
     """5,000 steps and 200 completions of 500 tokens. Its own thread's CPU time, so that other work does not count."""
     from entrostat.report.content import content_of

@@ -22,6 +22,11 @@ function last(content, id, run) {
   return values.length ? { text: `${short(values[0])} → ${short(values[values.length - 1])}`, what } : null;
 }
 
+function origin(runs) {
+  if (runs.length > 1) return `${runs.length} runs`;
+  return `${runs[0].host === "unknown" ? "trainer unknown" : runs[0].host}, ${runs[0].format}`;
+}
+
 const short = (value) => String(+value.toPrecision(3)).replace("-", "−");
 
 function head(content) {
@@ -37,14 +42,14 @@ function head(content) {
     if (reward) fact(reward.text, `reward, ${reward.what}`);
   }
   host.replaceChildren(el("h1", {}, runs.map((run) => run.label).join(" · ")),
-    el("p", { class: "sub" }, `${runs.length > 1 ? `${runs.length} runs` : `${runs[0].host === "unknown" ? "trainer unknown" : runs[0].host}, ${runs[0].format}`} · made ${content.made} · entrostat ${content.entrostat}`), facts);
+    el("p", { class: "sub" }, `${origin(runs)} · made ${content.made} · entrostat ${content.entrostat}`), facts);
 }
 
 function verdict(content) {
   const host = document.getElementById("verdict"), list = el("div", { class: "findings" });
   for (const [index, run] of content.runs.entries()) {
     if (!run.findings.length) {
-      const [kind, badge, title] = run.judged ? [run.too_few ? "remark" : "fine", "nothing found", run.too_few ? "The rules that could look found no fault" : "No rule found a fault"] : ["remark", "too few rows", "Too little to judge"];
+      const [kind, badge, title] = unfound(run);
       const text = "None of the signatures of failure shows in the columns that this log has. That is no proof of health: a log without reward, length or gradient hides much.";
       list.append(el("article", { class: "card finding" }, el("div", { class: "title" }, el("span", { class: `badge ${kind}` }, badge),
         el("h3", {}, content.runs.length > 1 ? run.label : title)),
@@ -55,6 +60,13 @@ function verdict(content) {
     for (const text of run.problems) list.append(el("article", { class: "card finding remark" }, el("p", {}, text)));
   }
   host.replaceChildren(el("h2", { id: "verdict-title" }, "Verdict"), list);
+}
+
+// What to say of a run without findings: how the badge looks, its word, the title.
+function unfound(run) {
+  if (!run.judged) return ["remark", "too few rows", "Too little to judge"];
+  if (run.too_few) return ["remark", "nothing found", "The rules that could look found no fault"];
+  return ["fine", "nothing found", "No rule found a fault"];
 }
 
 function steps(first, last) {

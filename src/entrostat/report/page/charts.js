@@ -358,10 +358,14 @@ class Chart {
     }
     this.tip.replaceChildren(el("b", {}, title), el("table", {}, body));
     this.tip.hidden = false;
-    const plotTop = this.plot.getBoundingClientRect().top - this.figure.getBoundingClientRect().top;
-    const room = this.figure.clientWidth - this.tip.offsetWidth - 6, wanted = x + 30;
-    this.tip.style.left = Math.max(6, wanted > room ? x - this.tip.offsetWidth - 2 : wanted) + "px";
-    this.tip.style.top = plotTop + y + "px";
+    const figure = this.figure.getBoundingClientRect(), plot = this.plot.getBoundingClientRect();
+    const start = plot.left - figure.left, at = start + x, width = this.tip.offsetWidth, gap = 6;
+    const right = at + 2 * gap, left = at - width - gap;
+    // Beside the pointer and off the numbers of the axis: out of the card, where there is no room in it on either side.
+    const inCard = right + width + gap <= figure.width, offAxis = left >= start + this.box.left - gap;
+    const inWindow = figure.left + right + width + gap <= document.documentElement.clientWidth;
+    this.tip.style.left = (inCard || (!offAxis && inWindow) ? right : Math.max(gap, left)) + "px";
+    this.tip.style.top = plot.top - figure.top + y + "px";
   }
 
   // -- the table --------------------------------------------------------------------------------------------------------
