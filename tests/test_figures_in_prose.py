@@ -60,7 +60,7 @@ def cells(label: str) -> list[str]:
         ("plain GRPO", "plain"),
         ("`hold` at 75 % of the start", "hold-75%"),
         ("`hold`, from 100 to 15 %", "anneal-linear"),
-        ("Clip_V (2602.03392) with mu 1", "clip_v-1"),
+        ("[Clip_V](docs/methods/clip_v.md) (2602.03392) with mu 1", "clip_v-1"),
     ],
 )
 def test_the_table_of_the_readme(label: str, arm: str) -> None:
