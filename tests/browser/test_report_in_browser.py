@@ -140,7 +140,9 @@ def test_the_values_under_the_pointer_cover_no_axis(open_page: Open, report: str
         page.mouse.move(box["x"] + share * box["width"], box["y"] + box["height"] / 2)
         tip = page.locator("figure .tip:visible").bounding_box()
         assert tip["x"] > min(numbers) and tip["x"] >= 0 and tip["x"] + tip["width"] <= 1240
-        line = plot.locator(".cursor").evaluate("each => each.getBoundingClientRect().left")  # at the step that is nearest
+        line = plot.locator(".cursor").evaluate(
+            "each => each.getBoundingClientRect().left"
+        )  # at the step that is nearest
         assert not tip["x"] < line < tip["x"] + tip["width"]
     assert page.evaluate("document.documentElement.scrollWidth") <= 1240
 

@@ -24,7 +24,10 @@ pytestmark = [pytest.mark.filterwarnings(each) for each in THIRD_PARTY]
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("train --steps 5", "error: --steps: there is no such option: a setting is written without dashes, as steps=VALUE"),
+        (
+            "train --steps 5",
+            "error: --steps: there is no such option: a setting is written without dashes, as steps=VALUE",
+        ),
         ("train --method.target=0.3", "as method.target=VALUE"),
         ("compare --steps 5", "as steps=VALUE"),
         ("tune --probe --learning-rate 1", "as learning_rate=VALUE"),

@@ -116,7 +116,7 @@ def test_another_schema(saved: Path, schema: object) -> None:
 )
 def test_another_method(saved: Path, other: Chain, changed: str) -> None:
     """The error names what was changed, and leaves out what was not."""
-    with pytest.raises(StateError, match="another method or other settings: .*Resume with the saved ones") as refused:
+    with pytest.raises(StateError, match=r"another method or other settings: .*Resume with the saved ones") as refused:
         load_state(saved.parent, other)
     assert changed in str(refused.value) and "deadband was" not in str(refused.value)
 

@@ -131,8 +131,8 @@ def closed_loop(
 ) -> Trace:
     """Run a controller on the plant; some 200,000 steps a second.
 
-    The entropy stops at zero, where every policy does, and so does what is measured of it. A controller bound to an actuator that raises the entropy
-    (`action="raise"`) is given one.
+    The entropy stops at zero, where every policy does, and so does what is measured of it. A controller bound to an actuator
+    that raises the entropy (`action="raise"`) is given one.
     """
     draw = random.Random(seed).gauss
     step, state, trace = controller.step, controller.init(), Trace()

@@ -136,9 +136,7 @@ def simulate(config: SimulateConfig) -> Simulation:
     return Simulation(config, trace, numbers, settings, controller.limits, loop, seconds, window)
 
 
-def _numbers(
-    config: SimulateConfig, trace: Trace, events: list[Event], noise: float, window: int
-) -> Response | None:
+def _numbers(config: SimulateConfig, trace: Trace, events: list[Event], noise: float, window: int) -> Response | None:
     """The response. Under noise, and on sampled actions, it is of means over nine steps, of which 95 % have to lie within."""
     if not trace.target:
         return None
