@@ -15,7 +15,7 @@ from entrostat.control.response import response
 from entrostat.core.specification import make
 from entrostat.errors import ConfigError, HostError
 from entrostat.lab import Event, TabularPolicy, group_advantages, random_bandit, train_bandit
-from entrostat.lab.bandit import _Training, sampled_batch, token_gradient
+from entrostat.lab.bandit_training import _Training, sampled_batch, token_gradient
 from entrostat.methods import Chain, loss, ppo
 from entrostat.types import TokenBatch, TokenStats
 

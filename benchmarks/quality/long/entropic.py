@@ -23,8 +23,8 @@ from typing import Any
 import torch
 
 from entrostat.core.specification import make
-from entrostat.lab import random_bandit, train_bandit
-from entrostat.lab.bandit import Bandit, sampled_batch
+from entrostat.lab import Bandit, random_bandit, train_bandit
+from entrostat.lab.bandit_training import sampled_batch
 from entrostat.run.environment import environment
 from entrostat.run.folder import write_json
 

@@ -3,7 +3,8 @@
 For studying loops before GPU hours are spent; nothing here runs beside a training run.
 """
 
-from entrostat.lab.bandit import Bandit, random_bandit, train_bandit
+from entrostat.lab.bandit import Bandit, random_bandit
+from entrostat.lab.bandit_training import train_bandit
 from entrostat.lab.identify import Identified, identify
 from entrostat.lab.plant import Event, LinearPlant, Trace, closed_loop
 from entrostat.lab.settling import Gains, gains_for, settling_time
