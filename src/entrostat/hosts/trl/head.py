@@ -65,6 +65,13 @@ class Projection:
                 self.hidden_Nd, self.weight_Vd, self.targets_N, want, temperature, self.bias_V, self.scale, self.softcap, rows_N
             )  # fmt: skip
 
+    def rows_of(self, labels: Tensor) -> Tensor | None:
+        """Which of the N rows need statistics, from `completion_labels`; None: all.
+
+        Off Triton devices TRL passes every position; those without a label need none.
+        """
+        return labels.reshape(-1) if len(self) == labels.numel() else None
+
     def logits(self, rows: Tensor) -> Tensor:
         """The logits of some rows, (n, V), fp32, rounded as the model's own head rounds them."""
         if self.logits_NV is not None:
@@ -210,6 +217,13 @@ def listening(model: Any, measure: Measure, input_ids: Tensor, columns: int) -> 
         gather = getattr(trl_utils, "maybe_gather_lm_head_ctx", None)
         with nullcontext() if gather is None else gather(seen[1], seen[2]):
             heard.stats.append(measure(_projection(*seen)))
+
+
+def completion_labels(attention_mask: Tensor, columns: int) -> Tensor:
+    """Which next tokens are of the completion, (B, L - 1): of the last `columns`, those that are no padding."""
+    labels = attention_mask[:, 1:].bool().clone()
+    labels[:, :-columns] = False
+    return labels
 
 
 def completion_rows(heard: Heard, labels: Tensor, columns: int) -> TokenStats:

@@ -140,12 +140,11 @@ class _Predicted:
         recorded.retain_entropy(found[1])
         host: Any = self
         plain = host.accelerator.unwrap_model(model)
-        labels = attention_mask[:, 1:].bool().clone()
-        labels[:, :-logits_to_keep] = False
+        labels = head.completion_labels(attention_mask, logits_to_keep)
 
         def measure(seen: head.Projection) -> TokenStats:
-            rows = labels.reshape(-1) if len(seen) == labels.numel() else None
-            return seen.stats(frozenset({"logp", "entropy", "baseline"}), host.temperature, rows)
+            wanted = frozenset({"logp", "entropy", "baseline"})
+            return seen.stats(wanted, host.temperature, seen.rows_of(labels))
 
         def evaluate() -> TokenStats:
             with head.listening(plain, measure, input_ids, logits_to_keep) as heard:

@@ -15,6 +15,7 @@ REWARDS = "entrostat_rewards"
 GROUPS = "entrostat_groups"
 ADVANTAGES = "entrostat_advantages"
 TEMPERED = "entrostat_tempered"
+TEMPERATURE = "entrostat_temperature"
 OLD_LOGP = "entrostat_old_logp"
 """Keys of what travels with TRL's batch, row by row; `ADVANTAGES` only where each token has its own, `OLD_LOGP`
 where TRL keeps no more than sums over rows (RLOO)."""

@@ -26,17 +26,15 @@ except ImportError as error:
     raise NotInstalled("entrostat.trl needs TRL: pip install 'entrostat[trl]'") from error
 
 from entrostat.hosts.trl import head
-from entrostat.hosts.trl.batch import batch_of, current_wants, old_wants, sent
+from entrostat.hosts.trl.batch import batch_of, current_wants, old_wants
 from entrostat.hosts.trl.checks import Watch, check_adapter, check_arguments, check_class, check_objective
 from entrostat.hosts.trl.express import express, host_of, objective_of, restore, restoring
-from entrostat.hosts.trl.loss import Loss, loss_of
+from entrostat.hosts.trl.generation import Generation
+from entrostat.hosts.trl.loss import loss_of
 from entrostat.hosts.trl.push import as_weighed
-from entrostat.hosts.trl.rhythm import aligned, count_tokens, fresh, spread
-from entrostat.hosts.trl.rollouts import OLD_LOGP, REWARDS, TEMPERED, identify, own_rows, score
-from entrostat.hosts.trl.sampling import Sampling, sample_at, sampling_of
-from entrostat.hosts.trl.tempered import rows_at, tempered_rows
-
-_TEMPERATURE = "entrostat_temperature"
+from entrostat.hosts.trl.rhythm import aligned, fresh, spread
+from entrostat.hosts.trl.rollouts import TEMPERATURE
+from entrostat.hosts.trl.sampling import sampling_of
 
 
 def controlled(
@@ -96,15 +94,7 @@ class _Capture:
     applied: bool = False
 
 
-@dataclass
-class _Sampled:
-    """What is measured of the policy that sampled, in the first scoring pass over a generation batch."""
-
-    want: frozenset[Want]
-    stats: TokenStats | None = None
-
-
-class _Controlled:
+class _Controlled(Generation):
     """Mixin over a TRL trainer; see `controlled`."""
 
     _entropy_method: Chain | Link
@@ -121,8 +111,8 @@ class _Controlled:
         host: Any = self
         check_arguments(host.args, method)
         check_adapter(host)
-        self._sampling: Sampling = sampling_of(host)
-        self._loss: Loss = loss_of(host)
+        self._sampling = sampling_of(host)
+        self._loss = loss_of(host)
         check_objective(host, self._loss, method, writes)
         vocabulary = host.model.config.get_text_config().vocab_size
         self.entropy_control = EntropyControl(
@@ -131,11 +121,9 @@ class _Controlled:
         self._old_want = old_wants(self.entropy_control.method)
         self._measured_gradient = any(name.startswith("terms/") for name in writes)
         self._capture: _Capture | None = None
-        self._sampled: _Sampled | None = None
-        self._first_pass: Tensor | None = None
-        self._reward_sums: Tensor | None = None
+        self._sampled = None
+        self._first_pass = self._reward_sums = self._tempered = None
         self._factor = 1.0
-        self._tempered: Tensor | None = None
         self._losses = self._controller_steps = 0
         host.add_callback(Watch(self))
 
@@ -177,7 +165,7 @@ class _Controlled:
         factor = self._factor
         if capture is not None:
             # A batch is scored at the temperature at which it was sampled, which may be some updates ago.
-            factor = float(capture.inputs[_TEMPERATURE][0]) if _TEMPERATURE in capture.inputs else 1.0
+            factor = float(capture.inputs[TEMPERATURE][0]) if TEMPERATURE in capture.inputs else 1.0
         # Without a gradient it is a pass beside the loss, of a reference or of the old policy.
         if capture is not None and torch.is_grad_enabled() and not self._is_second(capture):
             want = current_wants(self.entropy_control)
@@ -210,15 +198,12 @@ class _Controlled:
     ) -> tuple[tuple[Any, ...], TokenStats]:
         """What a forward pass at `factor` times the run's temperature returns, and the statistics measured beside it, (B, T)."""
         model, input_ids, attention_mask, columns, *_ = arguments
-        labels = attention_mask[:, 1:].bool().clone()
-        labels[:, :-columns] = False
+        labels = head.completion_labels(attention_mask, columns)
         sampling = self._sampling.times(factor)
 
         def measure(seen: head.Projection) -> TokenStats:
-            # Off Triton devices TRL passes every position; those without a label need no statistics.
-            rows = labels.reshape(-1) if len(seen) == labels.numel() else None
             with torch.set_grad_enabled(gradient and torch.is_grad_enabled()):
-                return sampling.stats(seen, want, rows)
+                return sampling.stats(seen, want, seen.rows_of(labels))
 
         with head.listening(model, measure, input_ids, columns) as heard, head.at_temperature(self, factor):
             found: tuple[Any, ...] = forward(*arguments, **kwargs)
@@ -233,82 +218,6 @@ class _Controlled:
         changed = self.entropy_control.apply(plain, batch)
         capture.applied, capture.terms, capture.batch = True, changed.terms, batch
         return express(self, self._loss, plain, changed, batch, inputs, logp)
-
-    # -- temperature ---------------------------------------------------------------------------------------------------
-
-    def _sample_at(self, factor: float) -> None:
-        """Sample from now on at `factor` times the temperature that the run was given."""
-        self._factor = factor
-        sample_at(self, self._sampling.times(factor))
-
-    def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
-        host: Any = self
-        with rows_at(host.model, self._tempered):
-            return super()._generate_single_turn(*args, **kwargs)  # type: ignore[misc]
-
-    # -- rewards, for methods that build their own advantages ----------------------------------------------------------
-
-    def _calculate_rewards(self, *args: Any, **kwargs: Any) -> Tensor:
-        per_function = super()._calculate_rewards(*args, **kwargs)  # type: ignore[misc]
-        host: Any = self
-        sums = (per_function * host.reward_weights.to(per_function.device).unsqueeze(0)).nansum(1)
-        # What no function scored is not wrong: it has no reward.
-        self._reward_sums = sums.masked_fill(per_function.isnan().all(1), torch.nan)
-        return per_function
-
-    def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
-        host: Any = self
-        method, training = self.entropy_control.method, host.model.training
-        if (
-            method.sets_temperature
-        ):  # evaluation is sampled at the run's own temperature, wherever the controller stands
-            self._sample_at(self.entropy_control.temperature if training else 1.0)
-        self._tempered = tempered_rows(host, self.entropy_control, len(inputs)) if training else None
-        asked = self._old_want | method.of_rollouts if training else frozenset()
-        self._sampled = sampled = _Sampled(asked | {"logp", "entropy"}) if asked else None
-        self._first_pass = None
-        try:
-            output: dict[str, Any] = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
-            # Then the first pass was the old policy's.
-            scored = "old_per_token_logps" in output or "old_logps" in output
-            if sampled is not None and not scored:
-                sampled.stats = None
-                if method.of_rollouts:
-                    self._score_again(output)
-        finally:
-            self._sampled, first, self._first_pass = None, self._first_pass, None
-        if "old_logps" in output and first is not None:  # RLOO sums them over each row
-            output[OLD_LOGP] = first
-        if self._tempered is not None:
-            output[TEMPERED] = self._tempered
-        if method.sets_temperature:
-            rows = output["completion_mask"][:, 0]
-            output[_TEMPERATURE] = torch.full_like(rows, self._factor, dtype=torch.float32)
-        if not training:
-            return output
-        identify(host, output)
-        count_tokens(host, output)
-        stats = sampled.stats if sampled is not None else None
-        if self._reward_sums is not None:
-            if "reward" in method.stages:
-                score(host, self.entropy_control, output, self._reward_sums, stats, self._loss.mean)
-            output[REWARDS] = self._reward_sums[own_rows(host, output)]
-        if stats is not None and scored:
-            output |= sent(stats, self._old_want)
-        return output
-
-    def _score_again(self, output: dict[str, Any]) -> None:
-        """A forward pass of the sampling policy on its batch, for a reward stage that reads it where TRL makes none."""
-        host: Any = self
-        ids = torch.cat([output["prompt_ids"], output["completion_ids"]], 1)
-        attention = torch.cat([output["prompt_mask"], output["completion_mask"]], 1)
-        named = inspect.signature(super()._get_per_token_logps_and_entropies).parameters  # type: ignore[misc]
-        media = {name: value for name, value in output.items() if name in named}
-        with torch.no_grad():
-            self._get_per_token_logps_and_entropies(
-                host.model, ids, attention, output["completion_ids"].size(1),
-                batch_size=host.args.per_device_train_batch_size, **media,
-            )  # fmt: skip
 
     # -- checkpoints ---------------------------------------------------------------------------------------------------
 
