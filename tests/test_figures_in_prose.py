@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
@@ -10,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from entrostat.run.compare import interval
-
 ROOT = Path(__file__).parents[1]
 LONG = ROOT / "benchmarks" / "quality" / "long"
 README, CHOOSE = (" ".join((ROOT / page).read_text().split()) for page in ("README.md", "docs/choose.md"))
-SCORES = {"greedy": ("greedy", None), "pass@16": ("pass", "16"), "avg": ("pass", "1")}
+STUDY = runpy.run_path(str(LONG / "scores.py"))
+score, points_above_plain = STUDY["score"], STUDY["points_above_plain"]
+SCORES = ("greedy", "16", "1")  # greedy, pass@16 and avg
 FIVE = "three numbers, five starts"
 
 
@@ -26,23 +27,14 @@ def read(path: Path) -> list[dict[str, Any]]:
 PLAYERS, TINY = read(LONG / "results.json"), read(LONG / "tiny.json")
 
 
-def runs(setting: str, arm: str, steps: int = 1000) -> dict[int, dict[str, Any]]:
-    found = {row["seed"]: row for row in PLAYERS if (row["setting"], row["arm"], row["steps"]) == (setting, arm, steps)}
+def runs(setting: str, arm: str) -> list[dict[str, Any]]:
+    found = [row for row in PLAYERS if (row["setting"], row["arm"], row["steps"]) == (setting, arm, 1000)]
     assert found, f"no run of {arm} with {setting}"
     return found
 
 
-def score(row: dict[str, Any], name: str, step: int = 1000) -> float:
-    kind, k = SCORES[name]
-    value = row["judged"][str(step)]["held_out"][kind]
-    return value if k is None else value[k]
-
-
 def gain(setting: str, arm: str, name: str) -> str:
-    """Points above plain GRPO from the same seed, as `+9.2 ± 3.8`."""
-    plain, own = runs(setting, "plain"), runs(setting, arm)
-    found = interval([100 * (score(row, name) - score(plain[seed], name)) for seed, row in sorted(own.items())])
-    return f"{found['mean']:+.1f} ± {found['half_width']:.1f}"
+    return points_above_plain([*runs(setting, "plain"), *runs(setting, arm)], arm, name)
 
 
 def last(rows: Sequence[dict[str, Any]], name: str) -> float:
@@ -64,7 +56,7 @@ def cells(label: str) -> list[str]:
     ],
 )
 def test_the_table_of_the_readme(label: str, arm: str) -> None:
-    rows = list(runs("three numbers", arm).values())
+    rows = runs("three numbers", arm)
     scores = [fmean(score(row, name) for row in rows) for name in SCORES]
     expected = [f"{last(rows, 'entropy'):.2f}", f"{last(rows, 'without_spread'):.0%}".replace("%", " %")]
     assert cells(label) == expected + [f"{value:.3f}" for value in scores]
@@ -72,7 +64,7 @@ def test_the_table_of_the_readme(label: str, arm: str) -> None:
 
 def test_the_start_in_the_table_of_the_readme() -> None:
     """Its entropy is the one that the targets in the rows below are shares of."""
-    held = list(runs("three numbers", "hold-100%").values())
+    held = runs("three numbers", "hold-100%")
     scores = [fmean(score(row, name, 0) for row in held) for name in SCORES]
     start = fmean(row["windows"]["target"][0] for row in held)
     assert cells("the start") == [f"{start:.2f}", "", *(f"{value:.3f}" for value in scores)]

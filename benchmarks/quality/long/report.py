@@ -3,41 +3,26 @@
 from __future__ import annotations
 
 import json
-import math
-import re
 import shutil
 import sys
 from functools import cache
 from pathlib import Path
-from statistics import fmean, median, stdev
+from statistics import fmean, median
 from typing import Any
-
-from matplotlib.figure import Figure
-from scipy.stats import t as student
 
 sys.path.append(str(Path(__file__).parents[2]))
 
 from common.markdown import machine, table, write_between
+from figures import SHOWN, draw, draw_levels
+from scores import PLAIN, above_plain, mean_and_half_width, points_above_plain, score
 
 HERE = Path(__file__).parent
 STUDY = HERE.parents[2] / "docs" / "study.md"
-PLAIN = "plain"
-SHOWN = {
-    "plain": ("plain GRPO", "#D55E00", "-"),
-    "hold-75%": ("hold at 75 %", "#6A3D9A", "--"),
-    "anneal-linear": ("hold, 100 to 15 %", "#0072B2", "-."),
-}
 FIVE_STARTS = {"three numbers, five starts": "three numbers", "four numbers, five starts": "four numbers"}
 A_REWARD = {
     1: "three numbers",
     16: "three numbers, 16 problems a reward",
     64: "three numbers, 64 problems a reward",
-}
-LEVELS = {"three numbers": "three numbers", "four numbers": "four numbers, right answers rare"}
-ABOVE = {
-    "greedy": ("greedy", "#6A3D9A", "-", "o"),
-    "16": ("pass@16", "#0072B2", "--", "s"),
-    "1": ("avg at temperature 1", "#D55E00", "-.", "^"),
 }
 LANGUAGE_MODELS = {"tiny": "tiny", "wide": "wide", "smollm2": "SmolLM2"}
 SETTLED = 200
@@ -76,24 +61,6 @@ Targets are shares of the entropy at the start.
 """
 
 
-def score(row: dict[str, Any], name: str, step: int | None = None, split: str = "held_out") -> float:
-    """A score of a run at one of its judged steps, the last by default."""
-    found = row["judged"][str(row["steps"] if step is None else step)][split]
-    return float(found[name] if name in found else found["pass"][name])
-
-
-def half_width(values: list[float]) -> float:
-    """Half of the 95 % interval of the mean, by Student's t."""
-    return float(student.ppf(0.975, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
-
-
-def interval(values: list[float], digits: int = 3) -> str:
-    """Mean and 95 % interval."""
-    if len(values) < 2:
-        return f"{values[0]:+.{digits}f}"
-    return f"{fmean(values):+.{digits}f} ± {half_width(values):.{digits}f}"
-
-
 def of_setting(rows: list[dict[str, Any]]) -> str:
     """The table of one setting, best greedy score first."""
     arms: dict[str, list[dict[str, Any]]] = {}
@@ -108,7 +75,7 @@ def of_setting(rows: list[dict[str, Any]]) -> str:
                 str(len(own)),
                 *(f"{fmean(row['windows'][name][-1] for row in own):.2f}" for name in ("entropy", "without_spread")),
                 *(f"{fmean(score(row, name) for row in own):.3f}" for name in (*SCORES, "always", "never")),
-                "" if arm == PLAIN or not paired else interval(paired),
+                "" if arm == PLAIN or not paired else mean_and_half_width(paired),
             ]
         )
     scores = [f"{fmean(score(row, name, 0) for row in rows):.3f}" for name in (*SCORES, "always", "never")]
@@ -117,20 +84,14 @@ def of_setting(rows: list[dict[str, Any]]) -> str:
     return table(header, lines)
 
 
-def above_plain(rows: list[dict[str, Any]], arm: str, name: str) -> list[float]:
-    """An arm's score minus that of plain GRPO from the same seed, of each seed that has both."""
-    plain = {row["seed"]: score(row, name) for row in rows if row["arm"] == PLAIN}
-    return [score(row, name) - plain[row["seed"]] for row in rows if row["arm"] == arm and row["seed"] in plain]
-
-
 def gains(rows: list[dict[str, Any]], settings: dict[str, str]) -> str:
     """What each arm scores above plain GRPO from the same start, in points."""
     lines = []
-    for setting, name in settings.items():
+    for setting, task in settings.items():
         own = [row for row in rows if row["setting"] == setting]
         for arm in dict.fromkeys(row["arm"] for row in own if row["arm"] != PLAIN):
-            cells = [interval([100 * each for each in above_plain(own, arm, key)], 1) for key in ("greedy", "16", "1")]
-            lines.append([name, arm, *cells])
+            cells = [points_above_plain(own, arm, name) for name in ("greedy", "16", "1")]
+            lines.append([task, arm, *cells])
     return table(("task", "arm", "greedy", "pass@16", "avg"), lines)
 
 
@@ -251,73 +212,6 @@ def of_authority() -> str:
         for row in json.loads((HERE / "authority_smollm2.json").read_text())["rows"]
     ]
     return table(("at most", "tokens", "above 0.95", "drift", "authority", "over drift"), lines)
-
-
-def draw(rows: list[dict[str, Any]], window: int, path: Path) -> None:
-    """Plain GRPO beside `hold`: entropy, groups that teach nothing, and what is solved, over the steps."""
-    figure = Figure(figsize=(9, 5.6), dpi=150, layout="constrained")
-    panels = figure.subplots(2, 2, sharex=True)
-    for arm, (label, color, style) in SHOWN.items():
-        own = [row for row in rows if row["arm"] == arm]
-        for axes, name in zip(panels[0], ("entropy", "without_spread"), strict=True):
-            means = [fmean(values) for values in zip(*(row["windows"][name] for row in own), strict=True)]
-            at = [window * (i + 0.5) for i in range(len(means))]
-            axes.plot(at, means, color=color, linestyle=style, label=label, linewidth=1.8)
-        if arm != PLAIN:
-            targets = [fmean(values) for values in zip(*(row["windows"]["target"] for row in own), strict=True)]
-            panels[0][0].plot(at, targets, color="black", linewidth=1, linestyle=(0, (2, 2)))
-        steps = sorted(map(int, own[0]["judged"]))
-        for axes, name in zip(panels[1], ("greedy", "16"), strict=True):
-            means = [fmean(score(row, name, step) for row in own) for step in steps]
-            axes.plot(steps, means, color=color, linestyle=style, label=label, linewidth=1.8, marker="o", markersize=4)
-    titles = (
-        ("policy entropy [nats per move]", "groups whose rewards all agree"),
-        ("held-out problems solved greedily", "held-out problems solved in 16 tries"),
-    )
-    for line, names in zip(panels, titles, strict=True):
-        for axes, title in zip(line, names, strict=True):
-            axes.set_title(title, fontsize=10, loc="left")
-            axes.grid(alpha=0.25, linewidth=0.6)
-            axes.spines[["top", "right"]].set_visible(False)
-    for axes in panels[0]:
-        axes.set_ylim(bottom=0)
-    for axes in panels[1]:
-        axes.set_xlabel("optimizer step")
-    panels[1][0].legend(frameon=False, loc="lower right")
-    figure.savefig(path)
-
-
-def draw_levels(rows: list[dict[str, Any]], path: Path) -> None:
-    """What each held level scores above plain GRPO from the same seed, with 95 % intervals over seeds."""
-    figure = Figure(figsize=(9, 3.6), dpi=150, layout="constrained")
-    for axes, (setting, title) in zip(figure.subplots(1, 2, sharey=True), LEVELS.items(), strict=True):
-        own = [row for row in rows if row["setting"] == setting]
-        held_at = {int(arm[5:-1]): arm for arm in {row["arm"] for row in own} if re.fullmatch(r"hold-\d+%", arm)}
-        levels = sorted(held_at)
-        for at, (name, (label, color, style, marker)) in enumerate(ABOVE.items()):
-            above = [[100 * each for each in above_plain(own, held_at[level], name)] for level in levels]
-            axes.errorbar(
-                [level + at - 1 for level in levels],  # side by side, so that no interval hides another
-                [fmean(each) for each in above],
-                yerr=[half_width(each) for each in above],
-                label=label,
-                color=color,
-                linestyle=style,
-                marker=marker,
-                markersize=5,
-                linewidth=1.8,
-                elinewidth=1,
-                capsize=3,
-            )
-        axes.axhline(0, color="black", linewidth=1)
-        axes.set_title(title, fontsize=10, loc="left")
-        axes.set_xlabel("entropy held, % of the start's")
-        axes.set_xticks(levels)
-        axes.grid(alpha=0.25, linewidth=0.6)
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.axes[0].set_ylabel("points above plain GRPO")
-    figure.axes[0].legend(frameon=False, loc="lower left")
-    figure.savefig(path)
 
 
 def page(record: dict[str, Any]) -> str:

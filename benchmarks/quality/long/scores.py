@@ -1,0 +1,34 @@
+"""Scores of the players' runs, and what an arm scores above plain GRPO from the same seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from entrostat.run.compare import interval
+
+PLAIN = "plain"
+
+
+def score(row: dict[str, Any], name: str, step: int | None = None) -> float:
+    """A run's score on held-out problems at one of its judged steps, the last by default; a number as `name` is pass@k's k."""
+    found = row["judged"][str(row["steps"] if step is None else step)]["held_out"]
+    return float(found[name] if name in found else found["pass"][name])
+
+
+def above_plain(rows: Sequence[dict[str, Any]], arm: str, name: str) -> list[float]:
+    """An arm's score minus that of plain GRPO from the same seed, of each seed that has both."""
+    plain = {row["seed"]: score(row, name) for row in rows if row["arm"] == PLAIN}
+    return [score(row, name) - plain[row["seed"]] for row in rows if row["arm"] == arm and row["seed"] in plain]
+
+
+def points_above_plain(rows: Sequence[dict[str, Any]], arm: str, name: str) -> str:
+    """What an arm gains, in points: `+9.2 ± 3.8`."""
+    return mean_and_half_width([100 * each for each in above_plain(rows, arm, name)], 1)
+
+
+def mean_and_half_width(values: Sequence[float], digits: int = 3) -> str:
+    """Mean, and half of its 95 % interval by Student's t where there are two values or more."""
+    found = interval(values)
+    mean = f"{found['mean']:+.{digits}f}"
+    return mean if found["half_width"] is None else f"{mean} ± {found['half_width']:.{digits}f}"
