@@ -14,6 +14,8 @@ from types import ModuleType
 import pytest
 import torch
 
+from entrostat.run.config import load_config
+
 LONG = Path(__file__).parents[1] / "benchmarks" / "quality" / "long"
 MODULES = (
     "run",
@@ -58,6 +60,23 @@ def test_a_queue_names_arms_seeds_steps_and_policies(study, tmp_path):
     queue.write_text("plain 11 600 tine\n")
     with pytest.raises(SystemExit, match=r"'tine'; choose of tiny, wide, smollm2"):
         study("run").read_queue(queue)
+
+
+def test_a_moving_target_ends_with_the_steps_asked_of_the_run(study, tmp_path):
+    run, case = study("run"), study("studies").Case("anneal-linear", 11)
+    began = load_config(None, case.arguments(600))
+    assert began.method.options["target"]["linear"]["steps"] == began.steps == 600
+    folder = tmp_path / case.name
+    assert run.begun_otherwise(folder, case, 600) is None  # a new run
+    folder.mkdir()
+    (folder / "config.yaml").write_text(began.to_yaml())
+    assert run.begun_otherwise(folder, case, 600) is None
+    said = run.train(case, 1000, tmp_path, "")
+    assert "FAILED" in said and "'steps': 600" in said and "a run of 1000 steps has" in said
+    (folder / "config.yaml").write_text(
+        load_config(None, study("studies").Case("hold-75%", 11).arguments(600)).to_yaml()
+    )
+    assert run.begun_otherwise(folder, study("studies").Case("hold-75%", 11), 1000) is None
 
 
 def test_drift_at_a_length_is_per_token_with_its_error_over_problems(study):

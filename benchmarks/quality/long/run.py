@@ -6,8 +6,9 @@
     plain 11 300 smollm2
 
 The queue is read anew before every run, so it can be changed while it works; lines that are done are passed over, and a line
-that asks for more steps of a finished run goes on with it. An interrupted run goes on from its newest checkpoint. Several
-processes may share one queue: a run is claimed by its folder.
+that asks for more steps of a finished run goes on with it, but for an arm whose target moves: a run keeps the end that it was
+begun with, so such a line is refused. An interrupted run goes on from its newest checkpoint. Several processes may share one
+queue: a run is claimed by its folder.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from common.runner import KEEP_MEMORY, TRAIN
 from filelock import FileLock, Timeout
 from results import collect, taken
 from studies import ARMS, POLICIES, Case
+
+from entrostat.run.config import load_config
+from entrostat.run.folder import CONFIG
 
 HERE = Path(__file__).parent
 
@@ -47,7 +51,9 @@ def read_queue(path: Path) -> list[tuple[Case, int]]:
 def train(case: Case, steps: int, runs: Path, prefix: str) -> str:
     """One run, or the rest of one, in a process of its own; returns a line that says how it went."""
     folder = runs / case.name
-    where = ["--resume", str(folder)] if (folder / "config.yaml").exists() else ["--out", str(folder)]
+    if said := begun_otherwise(folder, case, steps):
+        return f"{case.name}: FAILED\n{said}"
+    where = ["--resume", str(folder)] if (folder / CONFIG).exists() else ["--out", str(folder)]
     command = [*shlex.split(prefix), sys.executable, *TRAIN]
     told = [f"steps={steps}"] if where[0] == "--resume" else case.arguments(steps)
     done = subprocess.run(
@@ -57,6 +63,19 @@ def train(case: Case, steps: int, runs: Path, prefix: str) -> str:
         env=os.environ | KEEP_MEMORY | {"OMP_NUM_THREADS": "1"},
     )
     return f"{case.name}: {taken(folder)} steps" + (f"\nFAILED\n{done.stderr[-2000:]}" if done.returncode else "")
+
+
+def begun_otherwise(folder: Path, case: Case, steps: int) -> str | None:
+    """What to say where the run in `folder` was begun with another method than one of `steps` has; None: it can go on."""
+    if not (folder / CONFIG).exists():
+        return None
+    began, asked = load_config(folder / CONFIG).method, load_config(None, case.arguments(steps)).method
+    if began == asked:
+        return None
+    return (
+        f"{folder} was begun with {began.model_dump()}, and a run of {steps} steps has {asked.model_dump()}: a run keeps its "
+        "method. Ask for the steps that it was begun with, or begin anew with another --runs"
+    )
 
 
 def main() -> None:

@@ -21,7 +21,6 @@ from common.smollm2 import TASK
 
 from entrostat.run.arguments import TINY
 
-TINY_STEPS = 600
 SUMS = {"name": TASK[0], **TASK[1], "min_digits": 2, "max_digits": 2, "max_completion_tokens": 4}
 COUNTDOWN = (
     "eval={every: 200, problems: 400, samples: 16, ks: [1, 16]}",
@@ -109,7 +108,7 @@ def arms(steps: int) -> dict[str, tuple[str, ...]]:
     }
 
 
-ARMS = arms(TINY_STEPS)
+ARMS = tuple(arms(1))
 
 
 @dataclass(frozen=True)
@@ -126,5 +125,5 @@ class Case:
         return f"{of_policy}{self.arm.replace('%', '')}-seed{self.seed}"
 
     def arguments(self, steps: int) -> list[str]:
-        """Everything after `entrostat train`."""
-        return [*POLICIES[self.policy], f"steps={steps}", f"seed={self.seed}", *ARMS[self.arm]]
+        """Everything after `entrostat train` for a new run, whose moving target reaches its end with the last step."""
+        return [*POLICIES[self.policy], f"steps={steps}", f"seed={self.seed}", *arms(steps)[self.arm]]
