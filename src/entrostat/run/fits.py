@@ -42,9 +42,14 @@ def alphabet(problems: Sequence[Problem], config: RunConfig) -> None:
         )
 
 
+def _problems_per_prompt(config: RunConfig) -> int:
+    count: int = config.task.options.get("problems_per_prompt", 1)
+    return count
+
+
 def unused_to_several(config: RunConfig) -> str | None:
     """What to say where a tiny policy gets several problems in a prompt, of which it has seen one at a time."""
-    count = config.task.options.get("problems_per_prompt", 1)
+    count = _problems_per_prompt(config)
     if config.model not in BUILT_IN or count == 1:
         return None
     return (
@@ -102,7 +107,7 @@ def length(config: RunConfig, context: int | None) -> None:
     """`ConfigError` where completions alone may be longer than the policy's context."""
     asked = config.trainer["max_completion_length"]
     if context is not None and asked is not None and asked > context:
-        several = config.task.options.get("problems_per_prompt", 1)
+        several = _problems_per_prompt(config)
         raise ConfigError(
             f"trainer.max_completion_length: must be at most {context}, the context of {config.model!r}: got {asked}"
             + (f", for {several} problems a prompt: lower task.problems_per_prompt" if several > 1 else "")
