@@ -139,6 +139,7 @@ lint: .venv/ready
 types: .venv/ready
 	$(BIN)/mypy
 	$(BIN)/mypy tests/public_types.py
+	$(BIN)/mypy --explicit-package-bases benchmarks
 
 # The site, without a network: open build/site/index.html.
 docs: .venv/ready

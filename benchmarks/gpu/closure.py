@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from importlib.metadata import Distribution
 from pathlib import Path
+from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -40,7 +41,7 @@ def closure(
     found: dict[str, Distribution] = {}
     seen: set[tuple[str, str]] = set()
     todo = [Requirement(root) for root in roots]
-    among = {} if site is None else {"path": [str(site)]}
+    among: dict[str, Any] = {} if site is None else {"path": [str(site)]}
     while todo:
         wanted = todo.pop()
         name = canonicalize_name(wanted.name)

@@ -23,6 +23,7 @@ import tempfile
 import zipfile
 from importlib.metadata import Distribution
 from pathlib import Path
+from typing import Any
 
 from closure import closure, read_have, verl_roots, verl_site
 
@@ -96,7 +97,8 @@ def collect(packages: list[Distribution], folder: Path, python: str | None, more
 def fill(files: dict[Path, list[str]], out: Path, limit: int) -> list[Path]:
     """Pieces of the files in numbered folders of at most `limit` bytes, each with its manifest, which says for which paths."""
     folders: list[Path] = []
-    room, entries = 0, []
+    room = 0
+    entries: list[dict[str, Any]] = []
 
     def close() -> None:
         if folders:

@@ -16,10 +16,12 @@ from pathlib import Path
 
 from entrostat.control import PI
 from entrostat.lab import Loop, ki_range
+from entrostat.lab.stability import IntegralRead
 from entrostat.run.environment import environment
 
 HERE = Path(__file__).parent
-MOMENTA, DELAYS, READINGS = (0.0, 0.5, 0.9), (0, 1), ("after", "before")
+MOMENTA, DELAYS = (0.0, 0.5, 0.9), (0, 1)
+READINGS: tuple[IntegralRead, ...] = ("after", "before")
 TARGET = 1000.0  # far from zero: a diverging loop must not reach entropies that no policy has
 
 
@@ -44,7 +46,7 @@ def grows(loop: Loop, steps: int) -> bool:
     return len(path) < steps or max(map(abs, path[-part:])) > max(1e-9, *map(abs, path[part : 2 * part]))
 
 
-def grid(read: str, delay: int, momentum: float, points: int) -> list[Loop]:
+def grid(read: IntegralRead, delay: int, momentum: float, points: int) -> list[Loop]:
     """Gains over the region and a quarter beyond it on both axes, none on a round number; the first row is P alone."""
     widest_kp = 2 * (1 + momentum) / (1 - momentum) if delay == 0 else 1.0
     if delay == 0 and read == "before":
@@ -63,7 +65,7 @@ def grid(read: str, delay: int, momentum: float, points: int) -> list[Loop]:
     ]
 
 
-def compare(read: str, delay: int, momentum: float, points: int, steps: int) -> dict:
+def compare(read: IntegralRead, delay: int, momentum: float, points: int, steps: int) -> dict:
     """One case: how many verdicts agree, and how near the unit circle the others lie."""
     loops = grid(read, delay, momentum, points)
     wrong = [loop for loop in loops if grows(loop, steps) == loop.is_stable]

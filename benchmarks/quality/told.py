@@ -68,10 +68,8 @@ class Told(SelfTuning):
             found = wandered(corrected(state, measured, standard_error, state.steps, (memory, memory)))
         else:
             found = super()._corrected(state, measured, standard_error, fresh)
-        certain = dict.fromkeys(("drift_drift", "gain_gain"), 1e-18) | dict.fromkeys(
-            ("level_drift", "level_gain", "drift_gain"), 0.0
-        )
-        return replace(found, drift=DRIFT, gain=self.plant.gain, **certain)
+        found = replace(found, drift=DRIFT, gain=self.plant.gain, drift_drift=1e-18, gain_gain=1e-18)
+        return replace(found, level_drift=0.0, level_gain=0.0, drift_gain=0.0)
 
 
 def held(controller: SelfTuning, plant: Plant, seed: int) -> dict[str, float]:

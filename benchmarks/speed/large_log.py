@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 sys.path.append(str(Path(__file__).parents[1]))
 
@@ -57,7 +58,7 @@ def write_log(path: Path, size: float) -> None:
             written += file.write(json.dumps(row) + "\n")
 
 
-def measure(size: float) -> dict[str, object]:
+def measure(size: float) -> dict[str, Any]:
     """What reading and judging a log of that many bytes takes, in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "log.jsonl"
@@ -66,7 +67,7 @@ def measure(size: float) -> dict[str, object]:
         return {"bytes": path.stat().st_size} | json.loads(done.stdout)
 
 
-def sentence(record: dict[str, object]) -> str:
+def sentence(record: dict[str, Any]) -> str:
     """The figures in words."""
     rows, seconds = record["rows"], record["read_cpu_seconds"]
     return (

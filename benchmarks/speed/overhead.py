@@ -135,7 +135,8 @@ def alternate(name: str, settings: dict[str, Any], steps: int, method: str) -> d
 
     class Side(TrainerCallback):
         def __init__(self, side: str) -> None:
-            self.side, self.began = side, None
+            self.side = side
+            self.began: float | None = None
 
         def on_step_begin(self, *_: Any, **__: Any) -> None:
             if self.began is not None:

@@ -42,7 +42,7 @@ def compare(
 
 
 def main() -> None:
-    gym = load_task("rg:chain_sum")
+    gym: Any = load_task("rg:chain_sum")
     problems = gym.problems("train", ANSWERS, 0)
     texts = [problem.answer for problem in problems]
     own, entries = scorer("chain_sum", {}), [gym._entry(problem) for problem in problems]

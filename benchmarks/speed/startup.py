@@ -32,7 +32,7 @@ def torch_modules(command: list[str]) -> bool:
 def main(repeats: int = 15) -> None:
     from entrostat.run.environment import environment
 
-    rows = {name: [] for name in COMMANDS}
+    rows: dict[str, list[float]] = {name: [] for name in COMMANDS}
     for _ in range(repeats):  # in turn, so that all see the same machine
         for name, command in COMMANDS.items():
             rows[name].append(seconds(command))

@@ -87,7 +87,12 @@ def prepare(case: dict[str, Any], side: str) -> Callable[[], object]:
 
         if side == "products":
             return torch.no_grad()(_products(hidden, weight))
-        steps = {"ours": _our_step, "recomputed": _recomputed_step, "full": _full_step, "trl": _trl_step}
+        steps: dict[str, Callable[..., Any]] = {
+            "ours": _our_step,
+            "recomputed": _recomputed_step,
+            "full": _full_step,
+            "trl": _trl_step,
+        }
         return steps[side](hidden, weight, targets, gradients)
 
     def product() -> None:

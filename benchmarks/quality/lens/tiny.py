@@ -64,7 +64,8 @@ class Player:
 
     def __init__(self) -> None:
         policy, self.task = load_policy("tiny"), load_task("countdown")
-        self.model, self.tokenizer = policy.model, policy.tokenizer
+        self.model = policy.model
+        self.tokenizer: Any = policy.tokenizer
         self.length = self.task.max_completion_tokens
 
     def read(self, prompts: dict[str, Tensor], group: int) -> tuple[Tensor, Any]:

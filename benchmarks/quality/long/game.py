@@ -56,7 +56,7 @@ class Game:
 def games(numbers: int, train: int, held_out: int, seed: int) -> tuple[Game, Game]:
     """Training and held-out problems of the task `countdown`, over one set of tables."""
     task = Countdown(numbers=numbers)
-    posed = [task.problems(split, count, seed) for split, count in (("train", train), ("eval", held_out))]
+    posed = [task.problems("train", train, seed), task.problems("eval", held_out, seed)]
     index: dict[tuple[int, ...], int] = {}
     following: list[list[int]] = []
 

@@ -16,7 +16,7 @@ import entrostat as es
 from entrostat.core.control import EntropyControl
 from entrostat.lab.tabular import group_advantages
 from entrostat.methods import Chain, loss, ppo
-from entrostat.types import Old, Rollouts, TokenBatch, TokenStats
+from entrostat.types import Old, Rollouts, TokenBatch, TokenStats, Want
 
 KS = (1, 4, 16, 64)
 
@@ -110,7 +110,7 @@ def advantages_of(played: Played, setting: Setting) -> tuple[Tensor, float]:
 def scored(control: EntropyControl, advantage_B: Tensor, played: Played, old: TokenStats, mask_BT: Tensor) -> Tensor:
     """The advantages as the reward stage leaves them; none for games that it leaves out."""
     lengths_B = mask_BT.sum(1).float()
-    sums = {"logp": old.need("logp").sum(1), "entropy": old.need("entropy").sum(1)}
+    sums: dict[Want, Tensor] = {"logp": old.need("logp").sum(1), "entropy": old.need("entropy").sum(1)}
     rollouts = control.score(Rollouts(advantage_B, played.reward_B, played.problem_B, lengths_B, sums, mask_BT))
     return rollouts.advantages if rollouts.keep_B is None else rollouts.advantages * rollouts.keep_B
 
