@@ -97,7 +97,9 @@ def test_the_real_model_answers_in_its_chat_template(monkeypatch, tmp_path):
 
     monkeypatch.setenv("ENTROSTAT_CACHE", str(tmp_path))
     policy = load_policy("smollm2")
-    prompt = smollm2.chat_prompt(policy.tokenizer, "What is the capital of France?", shots=[("1+1?", "2")])
+    said = ("user", "1+1?"), ("assistant", "2"), ("user", "What is the capital of France?")
+    turns = [{"role": role, "content": content} for role, content in said]
+    prompt = policy.tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
     assert {p.dtype for p in policy.model.parameters()} == {torch.float32}
     assert "Paris" in sample(policy.model, policy.tokenizer, [prompt], max_new_tokens=16, temperature=0).texts[0]
     assert all(torch.equal(p, p.bfloat16().float()) for p in policy.model.parameters())

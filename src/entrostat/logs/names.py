@@ -176,13 +176,16 @@ def bare(key: str) -> str:
     return _PREFIX.sub("", key).lower().replace(". ", "_").replace(" ", "_")
 
 
-def near(keys: Iterable[str], wanted: str = "entropy", count: int = 5) -> list[str]:
-    """The keys of a log that look most like a quantity or a key somebody asked for."""
+_NEAR = 5
+
+
+def near(keys: Iterable[str], wanted: str = "entropy") -> list[str]:
+    """Up to five keys of a log that look most like a quantity or a key somebody asked for."""
     keys = list(keys)
     parts = [key for key in keys if wanted.lower()[:5] in key.lower()]
     folded: dict[str, str] = {}
     for key in keys:
         for form in (key.lower(), key.lower().rsplit("/", 1)[-1]):
             folded.setdefault(form, key)
-    close = [folded[form] for form in difflib.get_close_matches(wanted.lower(), list(folded), n=count, cutoff=0.55)]
-    return list(dict.fromkeys(parts + close))[:count]
+    close = [folded[form] for form in difflib.get_close_matches(wanted.lower(), list(folded), n=_NEAR, cutoff=0.55)]
+    return list(dict.fromkeys(parts + close))[:_NEAR]

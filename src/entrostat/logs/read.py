@@ -55,14 +55,14 @@ def read(path: str | Path, columns: Mapping[str, str] | None = None, every: bool
     return _runs_of(source_of(Path(path)), Path(path), _checked(columns or {}), every)
 
 
-def from_rows(rows: Iterable[Mapping[str, Any]], name: str = "run", every: bool = False) -> list[Run]:
+def from_rows(rows: Iterable[Mapping[str, Any]], name: str = "run") -> list[Run]:
     """As `read`, of rows in memory: a mapping of metrics for each step, as trainers log them.
 
     Raises:
         DataError: they hold nothing of a training run.
     """
     source = Source(name, "rows", lambda: ((dict(row), "") for row in rows))
-    return _runs_of(source, Path(name), {}, every)
+    return _runs_of(source, Path(name), {}, every=False)
 
 
 def _runs_of(source: Source, path: Path, wanted: Mapping[str, str], every: bool) -> list[Run]:

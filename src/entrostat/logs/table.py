@@ -129,7 +129,6 @@ class Part:
     raw: Any
     group: Any
     steps: Values
-    step_key: str
     notes: list[Note] = field(default_factory=list)
 
     def take(self, values: Values) -> Values:
@@ -176,7 +175,7 @@ def parts_of(table: Table, core: Values, label: str = "", step: str | None = Non
         place[kept] = np.arange(len(kept))
         inside = (group_of >= low) & (group_of < high)
         group = place[group_of[inside] - low]
-        part = Part(label, rows[inside], group, steps[low:high][kept], key, list(notes))
+        part = Part(label, rows[inside], group, steps[low:high][kept], list(notes))
         if cuts:
             part.label = f"{label} part {number}".strip()
             part.notes.append(

@@ -25,10 +25,10 @@ def each_group(rollouts: Rollouts, values: Callable[[Tensor], Tensor]) -> Tensor
     return found
 
 
-def normalized(rewards: Tensor, epsilon: float = 1e-4) -> Tensor:
+def normalized(rewards: Tensor) -> Tensor:
     """Rewards of one group less their mean, over their standard deviation, (n,); as TRL and verl have it."""
     spread = rewards.std() if rewards.numel() > 1 else rewards.new_zeros(())
-    return (rewards - rewards.mean()) / (spread + epsilon)
+    return (rewards - rewards.mean()) / (spread + 1e-4)
 
 
 def check_binary(rewards_B: Tensor, owner: str) -> None:

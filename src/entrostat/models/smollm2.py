@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,17 +49,6 @@ def load_smollm2() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         for weight in model.parameters():
             weight.copy_(weight.bfloat16())
     return model, AutoTokenizer.from_pretrained(folder, padding_side="left")
-
-
-def chat_prompt(
-    tokenizer: PreTrainedTokenizerBase, question: str, shots: Sequence[tuple[str, str]] = (), system: str | None = None
-) -> str:
-    """`question` as a prompt in the model's chat template, after worked examples given as (question, answer) turns."""
-    turns = [{"role": "system", "content": system}] if system is not None else []
-    for asked, answered in shots:
-        turns += [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
-    turns.append({"role": "user", "content": question})
-    return str(tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False))
 
 
 def cache_dir() -> Path:

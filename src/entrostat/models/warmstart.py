@@ -45,6 +45,7 @@ RECIPES = {
     "tiny": Recipe({"width": 160, "layers": 3, "heads": 4, "hidden": 448}, 0.5),
     "tiny-hard": Recipe({"width": 96, "layers": 2, "heads": 4, "hidden": 256}, 0.95),
 }
+BATCH = 128
 IGNORED = -100  # cross_entropy's default label for positions outside the loss
 
 
@@ -54,11 +55,9 @@ def train(
     steps: int,
     miss: float,
     shape: dict[str, int],
-    batch_size: int = 128,
-    lr: float = 2e-3,
     problems: list[Problem] | None = None,
 ) -> LlamaForCausalLM:
-    """A policy trained for `steps` batches of completions, of which a share `miss` ends elsewhere.
+    """A policy trained for `steps` batches of 128 completions, of which a share `miss` ends elsewhere.
 
     Args:
         problems: of a task with other numbers; None: `training_problems`.
@@ -66,13 +65,13 @@ def train(
     torch.manual_seed(seed)
     tokenizer, model = char_tokenizer(), new_tiny(**shape)
     problems = training_problems(seed) if problems is None else problems
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, betas=(0.9, 0.98), weight_decay=0.01)
     warmup = min(100, steps)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min((step + 1) / warmup, max(0.02, 1 - step / steps))
     )
     model.train()
-    for step, (ids_BS, labels_BS) in enumerate(_batches(problems, tokenizer, steps, batch_size, miss, seed)):
+    for step, (ids_BS, labels_BS) in enumerate(_batches(problems, tokenizer, steps, miss, seed)):
         logits_BSV = model(input_ids=ids_BS, attention_mask=(ids_BS != tokenizer.pad_token_id).long()).logits
         loss = cross_entropy(logits_BSV[:, :-1].flatten(0, 1), labels_BS[:, 1:].flatten(), ignore_index=IGNORED)
         optimizer.zero_grad()
@@ -91,13 +90,13 @@ def training_problems(seed: int) -> list[Problem]:
 
 
 def _batches(
-    problems: list[Problem], tokenizer: PreTrainedTokenizerFast, steps: int, batch_size: int, miss: float, seed: int
+    problems: list[Problem], tokenizer: PreTrainedTokenizerFast, steps: int, miss: float, seed: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Left-padded ids (B, S) and labels (B, S) that cover the completion and its EOS only."""
     rng = random.Random(seed)
     for _ in range(steps):
         texts, prompt_lengths = [], []
-        for problem in rng.choices(problems, k=batch_size):
+        for problem in rng.choices(problems, k=BATCH):
             given, target = tuple(problem.meta["numbers"]), problem.meta["target"]
             options = [text for text, _ in traces(given)] if rng.random() < miss else solutions(given, target)
             texts.append(problem.prompt + rng.choice(_tidy(options)) + str(tokenizer.eos_token))

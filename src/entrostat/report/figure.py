@@ -105,11 +105,11 @@ def _dress(axes: Any, key: str) -> None:
         axes.axhline(0, color="gray", linewidth=0.8)
 
 
-def smoothed(values: Sequence[float], weight: float = 0.9) -> list[float]:
-    """Exponential moving average, free of the pull of its first value."""
+def smoothed(values: Sequence[float]) -> list[float]:
+    """Exponential moving average of weight 0.9, free of the pull of its first value."""
     total = norm = 0.0
     means = []
     for value in values:
-        total, norm = weight * total + value, weight * norm + 1.0
+        total, norm = 0.9 * total + value, 0.9 * norm + 1.0
         means.append(total / norm)
     return means

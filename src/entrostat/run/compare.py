@@ -98,8 +98,8 @@ ROUNDING = 1e-12
 """What is smaller than this share of the numbers that it comes from is rounding: a difference of 0, not of 5.55e-17."""
 
 
-def interval(values: Sequence[float], confidence: float = 0.95) -> dict[str, Any]:
-    """Mean and half-width of Student's interval of it; the half-width is None for fewer than two values."""
+def interval(values: Sequence[float]) -> dict[str, Any]:
+    """Mean and half-width of Student's 95 % interval of it; the half-width is None for fewer than two values."""
     from scipy.stats import t
 
     mean = fmean(values)
@@ -108,7 +108,7 @@ def interval(values: Sequence[float], confidence: float = 0.95) -> dict[str, Any
     found: dict[str, Any] = {"mean": mean, "half_width": None, "each": list(values)}
     if len(values) > 1:
         scale = stdev(values) / math.sqrt(len(values))
-        found["half_width"] = float(t.ppf((1 + confidence) / 2, len(values) - 1)) * scale
+        found["half_width"] = float(t.ppf(0.975, len(values) - 1)) * scale
     return found
 
 

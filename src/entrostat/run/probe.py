@@ -79,10 +79,10 @@ class Probed:
 _QUANTILES = torch.tensor([0.1, 0.5, 0.9])
 
 
-def by_position(batch: TokenBatch, parts: int = 8) -> list[float]:
-    """Mean entropy over each part of the completions, from their first to their last position [nats]."""
+def by_position(batch: TokenBatch) -> list[float]:
+    """Mean entropy over each eighth of the completions, from their first to their last position [nats]."""
     entropy, mask = batch.stats.need("entropy"), batch.mask
-    edges = torch.linspace(0, mask.shape[1], min(parts, mask.shape[1]) + 1).round().long().tolist()
+    edges = torch.linspace(0, mask.shape[1], min(8, mask.shape[1]) + 1).round().long().tolist()
     found = []
     for left, right in pairwise(edges):
         inside = mask[:, left:right]
