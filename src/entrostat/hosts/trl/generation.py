@@ -109,7 +109,7 @@ class Generation:
         named = inspect.signature(super()._get_per_token_logps_and_entropies).parameters  # type: ignore[misc]
         media = {name: value for name, value in output.items() if name in named}
         with torch.no_grad():
-            self._get_per_token_logps_and_entropies(
+            host._get_per_token_logps_and_entropies(
                 host.model, ids, attention, output["completion_ids"].size(1),
                 batch_size=host.args.per_device_train_batch_size, **media,
             )  # fmt: skip
