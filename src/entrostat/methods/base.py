@@ -155,8 +155,7 @@ class Link:
 
     def remember(self, summary: Summary, memory: Mapping[str, float]) -> Mapping[str, float]:
         """What `apply` will want to know of this step in the next one: the thresholds of its pools, if nothing else."""
-        found = {name: summary.get(name) for name in self.record.tops if name in summary.values}
-        return {**memory, **{name: value for name, value in found.items() if math.isfinite(value)}}
+        return {**memory, **{name: summary.get(name) for name in self.record.tops if name in summary.values}}
 
     def effect(self, knob: str, summary: Summary) -> Effect | None:
         """What this knob does to the entropy of the batch, to first order; None where that is not known."""

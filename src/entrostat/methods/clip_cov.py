@@ -14,10 +14,10 @@ from torch import Tensor
 
 from entrostat.errors import ConfigError
 from entrostat.methods.base import Link, MethodState
+from entrostat.methods.covariance import advantage_sum, covariance, means
 from entrostat.methods.objectives import token_push
 from entrostat.methods.record import Card, Source
 from entrostat.methods.registry import register
-from entrostat.methods.scopes import mean_over
 from entrostat.stats.summarize import sum_dtype
 from entrostat.types import Summary, Surrogate, TokenBatch
 
@@ -62,17 +62,14 @@ class ClipCov(Link):
         if not self.low < self.high:
             raise ConfigError(f"low must be below high, got ({self.low}, {self.high})")
 
-    @torch.no_grad()
     def measure(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Mapping[str, Tensor]:
-        a = surrogate.advantages_BT.masked_fill(~batch.mask, 0)
-        return {"advantage": a.sum(dtype=sum_dtype(a.device))}
+        return {"advantage": advantage_sum(surrogate, batch)}
 
     @torch.no_grad()
     def apply(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Surrogate:
         a, logp = surrogate.advantages_BT, batch.stats.need("logp").detach()
-        mean_a = mean_over(a, batch, self.scope, state.memory.get("advantage"))
-        covariance = (a - mean_a) * (logp - mean_over(logp, batch, self.scope, state.memory.get("logp")))
-        inside = batch.mask & (token_push(surrogate, batch) != 0) & (covariance > self.low) & (covariance < self.high)
+        together = covariance(surrogate, batch, self.scope, state.memory)
+        inside = batch.mask & (token_push(surrogate, batch) != 0) & (together > self.low) & (together < self.high)
         count = min(max(int(self.share * int(batch.mask.sum())), 1), int(inside.sum()))
         bits = logp.float().contiguous().view(torch.int32).to(torch.int64)
         drawn = ((bits * 2654435761) % (1 << 32)).masked_fill(~inside, -1).flatten().topk(count).indices
@@ -81,7 +78,7 @@ class ClipCov(Link):
         return replace(surrogate, weight_BT=weight, sums={**surrogate.sums, "chosen": chosen})
 
     def remember(self, summary: Summary, memory: Mapping[str, float]) -> Mapping[str, float]:
-        return {"advantage": summary.mean("advantage"), "logp": -summary.mean("surprisal")}
+        return means(summary)
 
 
 clip_cov = register(ClipCov)

@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor
 
 from entrostat.control import Knob
 from entrostat.methods.base import Link, MethodState
+from entrostat.methods.covariance import advantage_sum, covariance, means
 from entrostat.methods.record import Card, Source
 from entrostat.methods.registry import register
-from entrostat.methods.scopes import Top, in_top, mean_over
+from entrostat.methods.scopes import Top, in_top
 from entrostat.stats.summarize import sum_dtype
 from entrostat.types import Summary, Surrogate, Term, TokenBatch
 
@@ -66,23 +66,16 @@ class KLCov(Link):
     def top(self) -> Top:
         return Top(self.share, "down")
 
-    def _covariance(self, surrogate: Surrogate, batch: TokenBatch, memory: Mapping[str, float]) -> Tensor:
-        a, logp = surrogate.advantages_BT.detach(), batch.stats.need("logp").detach()
-        mean_a = mean_over(a, batch, self.scope, memory.get("advantage"))
-        return (a - mean_a) * (logp - mean_over(logp, batch, self.scope, memory.get("logp")))
-
-    @torch.no_grad()
     def measure(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Mapping[str, Tensor]:
-        a = surrogate.advantages_BT.masked_fill(~batch.mask, 0)
-        sums = {"advantage": a.sum(dtype=sum_dtype(a.device))}
+        sums = {"advantage": advantage_sum(surrogate, batch)}
         if self.scope == "step":
-            sums["covariance"] = self._covariance(surrogate, batch, state.memory)[batch.mask]
+            sums["covariance"] = covariance(surrogate, batch, self.scope, state.memory)[batch.mask]
         return sums
 
     def apply(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Surrogate:
-        covariance = self._covariance(surrogate, batch, state.memory)
-        chosen = in_top(covariance, batch.mask, self.top, self.scope, batch, state.memory.get("covariance"))
-        term = Term("kl_cov", "abs_log_ratio", batch.mask, state.knobs["coef"].output, chosen.to(covariance.dtype))
+        together = covariance(surrogate, batch, self.scope, state.memory)
+        chosen = in_top(together, batch.mask, self.top, self.scope, batch, state.memory.get("covariance"))
+        term = Term("kl_cov", "abs_log_ratio", batch.mask, state.knobs["coef"].output, chosen.to(together.dtype))
         return replace(
             surrogate,
             eps_low=1.0,
@@ -93,11 +86,7 @@ class KLCov(Link):
         )
 
     def remember(self, summary: Summary, memory: Mapping[str, float]) -> Mapping[str, float]:
-        means = {"advantage": summary.mean("advantage"), "logp": -summary.mean("surprisal")}
-        return {
-            **super().remember(summary, memory),
-            **{name: mean for name, mean in means.items() if math.isfinite(mean)},
-        }
+        return {**super().remember(summary, memory), **means(summary)}
 
 
 kl_cov = register(KLCov)
