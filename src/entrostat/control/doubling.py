@@ -79,6 +79,7 @@ class Doubling:
         return DoublingState(state.steps + 1, measured, goal.value, goal.error, output, end, goal.initial)
 
     def _moved(self, output: float, up: bool) -> tuple[float, int]:
+        """The output doubled or halved, whichever moves it so, and the limit that stopped it: 1 upper, -1 lower, 0 none."""
         grows = (output > 0) == up
         if grows:
             wanted = 2 * output

@@ -79,7 +79,9 @@ class Actuator(Protocol):
     @property
     def direction(self) -> int: ...
 
-    def of(self, output: float) -> float: ...
+    def of(self, output: float) -> float:
+        """The effort that an output makes."""
+        ...
 
     def output(self, effort: float, before: float) -> float:
         """The output of an effort; `before` where no output makes a difference."""

@@ -50,6 +50,7 @@ class Chain:
 
     @property
     def writes(self) -> frozenset[str]:
+        """What any link changes; see `record.Card.writes`."""
         return frozenset[str]().union(*(link.writes for link in self.links))
 
     @property
@@ -70,6 +71,7 @@ class Chain:
 
     @property
     def stages(self) -> frozenset[Stage]:
+        """Where its links act: "reward", "loss", "sampling"."""
         return frozenset[Stage]().union(*(link.stages for link in self.links))
 
     @property

@@ -82,6 +82,7 @@ class Opefo(Link):
 
 
 def _balance(rising: float, falling: float) -> float:
+    """How much of all change lowers the entropy beyond what raises it, from -1 to 1; 0 where nothing changes."""
     return (falling - rising) / (falling + rising) if falling + rising else 0.0
 
 
