@@ -93,14 +93,15 @@ def test_drift_at_a_length_is_per_token_with_its_error_over_problems(study):
     assert row["authority"] == 0.125 and row["ratio"] == pytest.approx(0.125 / fmean(drifts))
 
 
-def test_each_seed_can_have_a_start_and_problems_of_its_own(study, tmp_path, monkeypatch):
-    players, shared = study("players"), "three numbers"
-    short = replace(players.SETTINGS[shared], warm=1, train=40, held_out=20)
-    for name, own in ((shared, False), ("three numbers, five starts", True)):
-        monkeypatch.setitem(players.SETTINGS, name, replace(short, own_start=own))
-        (game, _, start), (other, _, another) = (players.prepared(name, seed, str(tmp_path)) for seed in (1, 2))
-        same = all(torch.equal(*each) for each in zip(start.parameters(), another.parameters(), strict=True))
-        assert same != own and torch.equal(game.start_P, other.start_P) != own
+def test_each_seed_has_a_start_and_problems_of_its_own(study, tmp_path, monkeypatch):
+    players, name = study("players"), "three numbers"
+    monkeypatch.setitem(players.SETTINGS, name, replace(players.SETTINGS[name], warm=1, train=40, held_out=20))
+    (game, _, start), (other, _, another) = (players.prepared(name, seed, str(tmp_path)) for seed in (1, 2))
+    assert not all(torch.equal(*each) for each in zip(start.parameters(), another.parameters(), strict=True))
+    assert not torch.equal(game.start_P, other.start_P)
+    players.prepared.cache_clear()
+    again = players.prepared(name, 1, str(tmp_path))[2]
+    assert all(torch.equal(*each) for each in zip(start.parameters(), again.parameters(), strict=True))
 
 
 def test_problems_that_share_a_reward_share_its_advantage(study):
@@ -130,25 +131,17 @@ def test_the_gain_of_a_run_is_found_by_its_likelihood(study, monkeypatch):
 def test_players_of_two_starts_are_not_mixed(study):
     """A start that was warmed up on another CPU is another policy: 0.579 solved greedily there, 0.621 here."""
     players = study("players")
-    of_another_start = players.of_another_start
     there, here = ({"held_out": {"greedy": 0.5, "pass": {"1": share, "16": 0.9}}} for share in (0.205, 0.213))
+    name = "three numbers"
     rows = [
-        {"setting": setting, "arm": "plain", "seed": seed, "judged": {"0": there if seed == 1 else here}}
-        for setting in ("three numbers", "three numbers, five starts")
+        {"setting": name, "arm": "plain", "seed": seed, "judged": {"0": there if seed == 1 else here}}
         for seed in (1, 2)
     ]
-
-    def now(wanted):
-        return {players.start_of(setting, seed): {"pass": {1: 0.213, 16: 0.9}} for setting, _, seed in wanted}
-
-    one, own = (
-        [(setting, "hold-75%", seed) for seed in (1, 2)] for setting in ("three numbers", "three numbers, five starts")
-    )
-    assert of_another_start(rows, one, now(one)) == ["three numbers, plain, seed 1"]
-    assert of_another_start(rows, own, now(own)) == ["three numbers, five starts, plain, seed 1"]
-    assert of_another_start(rows, own[1:], now(own[1:])) == []
-    again = [*own, ("three numbers, five starts", "plain", 1)]
-    assert of_another_start(rows, again, now(again)) == []
+    now = {(name, seed): {"pass": {1: 0.213, 16: 0.9}} for seed in (1, 2)}
+    wanted = [(name, "hold-75%", seed) for seed in (1, 2)]
+    assert players.of_another_start(rows, wanted, now) == ["three numbers, plain, seed 1"]
+    assert players.of_another_start(rows, wanted[1:], {(name, 2): now[name, 2]}) == []
+    assert players.of_another_start(rows, [*wanted, (name, "plain", 1)], now) == []
 
 
 def test_the_players_that_are_compared_began_at_one_start(study):
@@ -157,5 +150,5 @@ def test_the_players_that_are_compared_began_at_one_start(study):
     players = study("players")
     scores = {}
     for row in rows:
-        scores.setdefault(players.start_of(row["setting"], row["seed"]), row["judged"]["0"]["held_out"])
+        scores.setdefault((row["setting"], row["seed"]), row["judged"]["0"]["held_out"])
     assert players.of_another_start(rows, [], scores) == []

@@ -1,9 +1,10 @@
-"""The long study on players: `python benchmarks/quality/long/players.py`. A run takes half a minute of one core.
+"""The long study on players: `python benchmarks/quality/long/players.py`. A run takes half a minute of one core, or less.
 
-Every arm from the same start, or from one start for each seed, over a thousand steps and more, judged exactly on held-out
-problems. Resumable: rows that are in `results.json` are not run again. Runs of one seed come before those of the next, so that
-what is there is balanced. A start is warmed up where its file is missing, and on another CPU it is another policy: rows from
-another start are not mixed with.
+Every arm over a thousand steps and more, judged exactly on held-out problems. A seed has problems and a start of its own, which
+all its arms share: differences between arms are of one start, and an interval over seeds speaks of starts and training.
+Resumable: rows that are in `results.json` are not run again. Runs of one seed come before those of the next, so that what is
+there is balanced. A start is warmed up where its file is missing, and on another CPU it is another policy: rows from another
+start are not mixed with.
 """
 
 from __future__ import annotations
@@ -39,41 +40,20 @@ from entrostat.run.folder import write_json
 
 HERE = Path(__file__).parent
 SEEDS = (1, 2, 3, 4, 5)
-LEVELS = ("hold-15%", "hold-30%", "hold-50%", "hold-75%", "hold-100%")
-FIRST = ("plain", "hold-50%", "hold-30%", "hold-15%", "hold-75%", "hold-100%", "entropic-50%", "clip_b-1", "clip_v-1")
-REST = (
-    *(
-        "floor-50%",
-        "floor-75%",
-        "aec-50%",
-        "clip_b-2.5",
-        "clip_b-0.5",
-        "clip_v-8.5",
-        "clip_v-2",
-        "anneal-linear",
-        "anneal-50-to-15%",
-    ),
-    *("hold-then-decay", "flow-50%", "temperature-50%", "w_reinforce", "nsr", "bonus-0.01", "bonus-0.1", "bonus-0.4"),
+ALL = (
+    *("plain", "hold-75%", "anneal-linear", "clip_v-1", "hold-50%", "hold-100%", "bonus-0.1", "floor-75%", "clip_b-1"),
+    *("hold-30%", "hold-15%", "floor-50%", "anneal-50-to-15%", "hold-then-decay", "entropic-50%", "aec-50%"),
+    *("clip_b-0.5", "clip_b-2.5", "clip_v-2", "clip_v-8.5", "bonus-0.01", "bonus-0.4", "w_reinforce", "nsr"),
+    *("flow-50%", "temperature-50%"),
 )
+OFF_POLICY = ("plain", "clip-higher", "hold-75%", "hold-50%", "entropic-50%", "entropic-P-50%", "clip_b-1", "clip_v-1")
 STUDIED = {
-    "three numbers": (*FIRST, *REST),
-    "four numbers": (
-        *FIRST,
-        "floor-50%",
-        "floor-75%",
-        "bonus-0.4",
-        "anneal-50-to-15%",
-        "w_reinforce",
-        "nsr",
-        "aec-50%",
-        "bonus-0.1",
-    ),
-    "three numbers, four updates a batch": ("plain", "clip-higher", "hold-50%", "entropic-50%", "entropic-P-50%"),
+    "three numbers": ALL,
+    "four numbers": ALL,
+    "three numbers, four updates a batch": OFF_POLICY,
+    "three numbers, 4,000 steps": ("plain", "hold-75%", "hold-50%", "hold-30%", "hold-then-decay", "clip_v-1"),
     "three numbers, 16 problems a reward": ("plain", "entropic-50%", "hold-50%"),
     "three numbers, 64 problems a reward": ("plain", "entropic-50%", "hold-50%"),
-    "three numbers, five starts": ("plain", "hold-100%", "hold-75%", "hold-50%", "anneal-linear", "clip_v-1"),
-    "four numbers, five starts": ("plain", "hold-75%", "floor-75%", "clip_v-1", "bonus-0.1"),
-    "three numbers, 4,000 steps": ("plain", "hold-50%", "hold-30%", "hold-then-decay"),
 }
 WINDOW = 50
 SAME_START = 5e-4
@@ -90,26 +70,17 @@ CURVES = {
 }
 
 
-def start_of(name: str, seed: int) -> tuple[str, int]:
-    """Which start a run begins at: that of its setting, 0, or of its seed."""
-    return name, seed if SETTINGS[name].own_start else 0
-
-
+@lru_cache(maxsize=2)
 def prepared(name: str, seed: int, folder: str) -> tuple[Game, Game, Player]:
     """Training and held-out problems, and the start of a run, kept as a file."""
-    return _drawn(*start_of(name, seed), folder)
-
-
-@lru_cache(maxsize=2)
-def _drawn(name: str, drawn: int, folder: str) -> tuple[Game, Game, Player]:
     setting = SETTINGS[name]
-    training, held_out = games(setting.numbers, setting.train, setting.held_out, seed=drawn)
-    path = Path(folder) / f"start-{setting.numbers}-{setting.miss}-{setting.warm}{f'-{drawn}' if drawn else ''}.pt"
+    training, held_out = games(setting.numbers, setting.train, setting.held_out, seed)
+    path = Path(folder) / f"start-{setting.numbers}-{setting.miss}-{setting.warm}-{seed}.pt"
     if path.exists():
         player = Player()
         player.load_state_dict(torch.load(path, weights_only=True))
     else:
-        player = warm_start(setting, training, seed=drawn)
+        player = warm_start(setting, training, seed)
         torch.save(player.state_dict(), path)
     return training, held_out, player
 
@@ -143,11 +114,11 @@ def of_another_start(
     wanted: Collection[tuple[str, str, int]],
     scores: Mapping[tuple[str, int], Mapping[str, Any]],
 ) -> list[str]:
-    """What stays in the results beside `wanted` and began at another start than theirs; `scores` are by start."""
+    """What stays in the results beside `wanted` and began at another start than theirs; `scores` are of setting and seed."""
     found = []
     for row in rows:
         name, arm, seed = row["setting"], row["arm"], row["seed"]
-        here = scores.get(start_of(name, seed))
+        here = scores.get((name, seed))
         if here is None or (name, arm, seed) in wanted:
             continue
         there = row["judged"]["0"]["held_out"]["pass"]
@@ -182,9 +153,9 @@ def main() -> None:
         if (not options.arms or arm in options.arms) and (name, arm, seed) not in there
     ]
     scores = {}
-    for name, drawn in dict.fromkeys(start_of(name, seed) for name, _, seed in wanted):
-        _, held_out, start = _drawn(name, drawn, str(options.runs))  # before several processes ask for it
-        scores[name, drawn] = judge(start, held_out)
+    for name, seed in dict.fromkeys((name, seed) for name, _, seed in wanted):
+        _, held_out, start = prepared(name, seed, str(options.runs))  # before several processes ask for it
+        scores[name, seed] = judge(start, held_out)
     if other := of_another_start(record["runs"], wanted, scores):
         raise SystemExit(
             f"{options.out} holds runs from another start than the one in {options.runs}: {'; '.join(other[:5])}"

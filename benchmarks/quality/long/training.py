@@ -32,7 +32,6 @@ class Setting:
         per_reward: problems that share one reward, which is the share of them that were solved; a response is then
             `per_reward` games long.
         updates: optimizer steps on each batch; from the second on they are off-policy.
-        own_start: whether each seed has a start and problems of its own, so that an interval over seeds speaks of both.
     """
 
     numbers: int = 3
@@ -44,7 +43,6 @@ class Setting:
     group: int = 16
     per_reward: int = 1
     updates: int = 1
-    own_start: bool = False
     learning_rate: float = 1e-3
     steps: int = 1000
     judged: tuple[int, ...] = (100, 250, 500, 750, 1000)
@@ -55,8 +53,6 @@ SETTINGS = {
     # A hard start: pass@1 below 5 %, pass@64 about one half.
     "four numbers": Setting(numbers=4, miss=0.9, train=6000, held_out=400),
     "three numbers, four updates a batch": Setting(updates=4),
-    "three numbers, five starts": Setting(own_start=True),
-    "four numbers, five starts": Setting(numbers=4, miss=0.9, train=6000, held_out=400, own_start=True),
     # Long responses: one reward for 32 and for 128 moves.
     "three numbers, 16 problems a reward": Setting(problems=16 * 16, per_reward=16),
     "three numbers, 64 problems a reward": Setting(problems=16 * 64, per_reward=64),
