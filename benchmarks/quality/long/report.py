@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from statistics import fmean, median
@@ -18,7 +19,12 @@ from scores import PLAIN, above_plain, mean_and_half_width, points_above_plain, 
 
 HERE = Path(__file__).parent
 STUDY = HERE.parents[2] / "docs" / "study.md"
-FIVE_STARTS = {"three numbers, five starts": "three numbers", "four numbers, five starts": "four numbers"}
+TASKS = ("three numbers", "four numbers")
+COMPARED = (
+    *("hold-100%", "hold-75%", "hold-50%", "hold-30%", "hold-15%", "floor-75%", "anneal-linear", "hold-then-decay"),
+    *("clip_v-1", "clip_b-1", "clip_b-0.5", "bonus-0.1", "bonus-0.4", "flow-50%"),
+    *("clip_v-8.5", "clip_b-2.5", "entropic-50%", "aec-50%", "w_reinforce", "nsr"),
+)
 A_REWARD = {
     1: "three numbers",
     16: "three numbers, 16 problems a reward",
@@ -54,8 +60,7 @@ Targets are shares of the entropy at the start.
 * greedy, avg, pass@k: of held-out problems, avg and pass@k at temperature 1. always, never: problems solved in all and in none
   of 16 games.
 * against plain: greedy minus that of plain GRPO from the same seed, with the 95 % interval of Student's t over seeds where there
-  are two or more. All runs of a setting share one start, so that an interval speaks of training seeds alone; under "five
-  starts" each seed has a start and problems of its own.
+  are two or more. Each seed has a start and problems of its own, which all its arms share.
 
 {machine}
 """
@@ -84,15 +89,12 @@ def of_setting(rows: list[dict[str, Any]]) -> str:
     return table(header, lines)
 
 
-def gains(rows: list[dict[str, Any]], settings: dict[str, str]) -> str:
-    """What each arm scores above plain GRPO from the same start, in points."""
-    lines = []
-    for setting, task in settings.items():
-        own = [row for row in rows if row["setting"] == setting]
-        for arm in dict.fromkeys(row["arm"] for row in own if row["arm"] != PLAIN):
-            cells = [points_above_plain(own, arm, name) for name in ("greedy", "16", "1")]
-            lines.append([task, arm, *cells])
-    return table(("task", "arm", "greedy", "pass@16", "avg"), lines)
+def gains(rows: list[dict[str, Any]], tasks: Sequence[str], arms: Sequence[str]) -> str:
+    """What each arm scores above plain GRPO from the same start, in points, the tasks side by side."""
+    of_task = [[row for row in rows if row["setting"] == task] for task in tasks]
+    names = {name: SCORES[name] for name in ("greedy", "16", "1")}
+    lines = [[arm, *(points_above_plain(own, arm, name) for own in of_task for name in names)] for arm in arms]
+    return table(("arm", *(f"{task.split()[0]}: {name}" for task in tasks for name in names.values())), lines)
 
 
 def over_time(rows: list[dict[str, Any]]) -> str:
@@ -238,7 +240,7 @@ def main() -> None:
     record = json.loads((HERE / "results.json").read_text())
     (HERE / "README.md").write_text(page(record))
     write_between(STUDY, "tiny", of_policy("tiny")[1])
-    write_between(STUDY, "gains", gains(record["runs"], FIVE_STARTS))
+    write_between(STUDY, "gains", gains(record["runs"], TASKS, COMPARED))
     write_between(STUDY, "EntroPIC on players", of_lengths(record["runs"]))
     write_between(STUDY, "authority of smollm2", of_authority())
     write_between(STUDY, "language models", language_models(LANGUAGE_MODELS))
