@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from entrostat.core.config import blame, did_you_mean
-from entrostat.errors import ConfigError
+from entrostat.errors import ConfigError, blame, did_you_mean
 from entrostat.run import parts, ranges, unread
 from entrostat.run.config import RunConfig
 from entrostat.tasks.base import Task
