@@ -14,6 +14,8 @@ what to do about it.
 | `SaveError` | a file of a run cannot be written: a full disk, no permission |
 | `RunFailed` | a training run broke off: the policy has diverged, the host failed |
 | `NotInstalled` | an optional dependency is absent |
+
+The command line tells two kinds apart by its exit code (`exit_code`): what was given is wrong, or what was asked for failed.
 """
 
 from __future__ import annotations
@@ -58,6 +60,11 @@ class RunFailed(EntrostatError, RuntimeError):
 
 class NotInstalled(EntrostatError, ImportError):
     """An optional dependency is absent."""
+
+
+def exit_code(error: EntrostatError) -> int:
+    """Of a command: 2 where what it was given is wrong, a setting, file or log; 1 where what it was asked to do failed."""
+    return 1 if isinstance(error, RunFailed | SaveError | NotInstalled) else 2
 
 
 def blame(section: str, options: Mapping[str, Any], error: Exception) -> ConfigError:
