@@ -19,13 +19,15 @@ sys.path.append(str(Path(__file__).parents[2]))
 
 from common.markdown import machine, table, write_between
 
+from entrostat.report.figure import COLORS, HELD_COLOR, PLAIN_COLOR
+
 HERE = Path(__file__).parent
 STUDY = HERE.parents[2] / "docs" / "study.md"
 PLAIN = "plain"
 SHOWN = {
-    "plain": ("plain GRPO", "#D55E00", "-"),
-    "hold-75%": ("hold at 75 %", "#6A3D9A", "--"),
-    "anneal-linear": ("hold, 100 to 15 %", "#0072B2", "-."),
+    "plain": ("plain GRPO", PLAIN_COLOR, "-"),
+    "hold-75%": ("hold at 75 %", HELD_COLOR, "--"),
+    "anneal-linear": ("hold, 100 to 15 %", COLORS[2], "-."),
 }
 FIVE_STARTS = {"three numbers, five starts": "three numbers", "four numbers, five starts": "four numbers"}
 A_REWARD = {
