@@ -18,6 +18,7 @@ WRONG = [
     "compare --methods hodl",
     "compare no-such.yaml",
     "demo --target -1",
+    "demo --target 75%",
     "demo no-such.yaml",
     "diagnose missing.jsonl",
     "diagnose empty.jsonl",
@@ -108,3 +109,20 @@ def test_probe_takes_a_task_as_train_does(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().err.startswith("error: task.problems_per_promt: ")
     assert call("probe", *small, "--task", "{name: countdown, low: 9, high: 3}") == 2
     assert capsys.readouterr().err == "error: task.low: low is 9 and high is 3; choose 1 <= low <= high\n"
+
+
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [
+        ("learning_rate=1e-5", "trainer.learning_rate"),
+        ("lr=1e-5", "trainer.learning_rate"),
+        ("num_generations=4", "trainer.num_generations"),
+        ("trainer.lr=1e-5", "'learning_rate'"),
+    ],
+)
+def test_a_setting_of_the_trainer_is_told_where_it_is_written(
+    word: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("train", word, "--dry-run") == 2
+    said = capsys.readouterr().err
+    assert name in said and said.count("\n") == 1 and len(said) < 120

@@ -19,7 +19,7 @@ def command(
         typer.Argument(metavar="[CONFIG.yaml] [key.path=value ...]", help="As for train, for both runs."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of both runs [default: runs/<time>-demo].")] = None,
-    target: Annotated[float, typer.Option(help="Entropy to hold [nats per token].")] = 0.2,
+    target: Annotated[str, typer.Option(help="Entropy to hold [nats per token], or '0.75 * initial'.")] = "0.2",
 ) -> None:
     """Show what control does: plain GRPO and entropy held at a target, side by side in two processes."""
     from rich.columns import Columns
