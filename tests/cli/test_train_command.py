@@ -106,5 +106,5 @@ def test_the_demo_says_what_its_picture_means() -> None:
 
 
 def test_a_demo_whose_run_fails_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call("demo", "task=nothing", "--out", str(tmp_path)) == 1
-    assert "failed: error: task: no task is called 'nothing'" in capsys.readouterr().err
+    assert call("demo", "trainer.num_generations=1", "--out", str(tmp_path)) == 2
+    assert "failed: error: trainer.num_generations: " in capsys.readouterr().err

@@ -256,3 +256,20 @@ def test_only_the_standard_library_is_imported() -> None:
 def test_schedule_jumps_are_followed() -> None:
     controller = PI(Piecewise(((0, 0.5), (4, 0.5), (5, 0.2))), kp=1.0, ki=0.0)
     assert [state.target for state in run(controller, measured=[0.5] * 7)[1:]] == [0.5] * 5 + [0.2] * 2
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ((0.0, 0.0), r"both are 0: it could not move\. Give a lower and a higher number, as \(-1, 1\)"),
+        ((-math.inf, 1.0), r"limits must be finite, but the lower one is -inf: .* Give two numbers"),
+        ((-1.0, math.inf), r"the upper one is inf"),
+        ((1.0, -1.0), r"1 is above -1\. Write \(-1, 1\)"),
+        ((math.nan, 1.0), r"limits must be two numbers, .* as \(-1, 1\), got \(nan, 1\.0\)"),
+        ("(-1, 1)", r"limits must be two numbers"),
+        ((0.1, 0.2), r"start must lie within limits \(0\.1, 0\.2\), got 0\.0: it is the output before the first"),
+    ],
+)
+def test_limits_that_are_none_are_told_which_value_and_what_to_write(limits: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        SelfTuning(0.3, limits=limits)

@@ -348,6 +348,25 @@ def test_unknown_options_are_named(name: str) -> None:
         es.make(name, color=1, **({"target": 0.3} if "target" in inspect.signature(factory(name)).parameters else {}))
 
 
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("hodl", "'hold'"),
+        ("kl-cov", "'kl_cov'"),
+        ("HOLD", "'hold'"),
+        ("grpo", "'observe'"),
+        ("entropy", "'entropic' or 'entropy_bonus'"),
+    ],
+)
+def test_an_unknown_method_is_told_its_near_names_alone(name: str, near: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        source(name)
+    lists = f"the command `entrostat methods` lists all {len(names())}"
+    assert str(refused.value) == f"unknown method {name!r} (did you mean {near}?); {lists}"
+    with pytest.raises(ConfigError, match=r"^unknown method 'zzzz'; the command"):
+        source("zzzz")
+
+
 def test_unknown_methods_are_named() -> None:
     with pytest.raises(ConfigError, match=r"unknown method 'flaw' \(did you mean 'flow'\?\)"):
         es.make("flaw")

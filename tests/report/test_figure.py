@@ -7,11 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib.colors
 import matplotlib.image
+import numpy as np
 import pytest
 
 from entrostat.errors import SaveError
-from entrostat.report.figure import drawn, entropy_figure, smoothed
+from entrostat.report.figure import HELD_COLOR, PLAIN_COLOR, drawn, entropy_figure, smoothed
 from entrostat.run.record import Run
 
 
@@ -79,3 +81,24 @@ def test_smoothing_starts_at_the_first_value_and_keeps_a_constant() -> None:
 def test_no_torch() -> None:
     script = "import sys, entrostat.report.figure; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_plain_grpo_and_hold_have_their_colors_in_the_demonstration_and_the_study(tmp_path: Path) -> None:
+    runs = [made_up("observe", False, tmp_path), made_up("hold", True, tmp_path)]
+    assert [line.get_color() for line in drawn(runs).axes[0].lines[:2]] == [PLAIN_COLOR, HELD_COLOR]
+    lengths = {
+        name: [_width(name, color) for color in (PLAIN_COLOR, HELD_COLOR)] for name in ("entropy.png", "long.png")
+    }
+    for name, (plain, held) in lengths.items():
+        assert plain > held > 0, name  # the plain one's line is whole, the other's dashed
+
+
+def _width(name: str, color: str) -> int:
+    """Pixels in a row, at most, of a color in a picture of the pages."""
+    image = matplotlib.image.imread(Path(__file__).parents[2] / "docs" / "images" / name)[..., :3]
+    own = np.abs(image - np.array(matplotlib.colors.to_rgb(color))).max(-1) < 0.01
+    longest = run = np.zeros(len(own), int)
+    for column in own.T:
+        run = (run + 1) * column
+        longest = np.maximum(longest, run)
+    return int(longest.max())

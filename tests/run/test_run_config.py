@@ -50,7 +50,7 @@ def test_the_resolved_configuration_reads_back_as_itself(tmp_path: Path) -> None
     [
         ("stepz=3", r"^stepz: unknown key \(did you mean 'steps'\?\)"),
         ("target=0.3", r"^target: unknown key \(did you mean task\.target or method\.target or trainer\.target\?\)"),
-        ("learning_rate=1e-4", r"^learning_rate: .* or trainer\.learning_rate\?\)"),
+        ("learning_rate=1e-4", r"^learning_rate: is a setting of the trainer: write trainer\.learning_rate=VALUE"),
         ("every=3", r"^every: unknown key \(did you mean eval\.every or predict\.every or tokens\.every\?\)"),
         (f"threads={10**400}", r"^threads: input should be less than or equal to 4096"),
         ("steps=2147483648", r"^steps: input should be less"),

@@ -18,15 +18,17 @@ sys.path.append(str(Path(__file__).parents[2]))
 
 from common.markdown import cell, machine, table, write_between
 
+from entrostat.report.figure import HELD_COLOR, PLAIN_COLOR
+
 HERE = Path(__file__).parent
 PAGE = HERE.parents[2] / "docs" / "self_tuning_measured.md"
 ON_THE_PAGE = ("method", "target", "seeds", "error", "smoothed", "noise", "settled [steps]")
 REACHED = 2.0  # a target above this share of the initial entropy is there to be called out of reach
 COLORS = {
-    "flow self-tuned": "#0072B2",
-    "hold self-tuned": "#6A3D9A",
+    "flow self-tuned": "#6A3D9A",
+    "hold self-tuned": HELD_COLOR,
     "hold, 256 completions": "#56B4E9",
-    "plain GRPO": "#D55E00",
+    "plain GRPO": PLAIN_COLOR,
     "EntroPIC released": "#009E73",
     "EntroPIC self-tuned": "#CC79A7",
     "Skywork AEC": "#E69F00",

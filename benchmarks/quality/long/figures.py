@@ -10,12 +10,13 @@ from typing import Any
 from matplotlib.figure import Figure
 from scores import PLAIN, above_plain, score
 
+from entrostat.report.figure import COLORS, HELD_COLOR, PLAIN_COLOR
 from entrostat.run.compare import interval
 
 SHOWN = {
-    "plain": ("plain GRPO", "#D55E00", "-"),
-    "hold-75%": ("hold at 75 %", "#6A3D9A", "--"),
-    "anneal-linear": ("hold, 100 to 15 %", "#0072B2", "-."),
+    "plain": ("plain GRPO", PLAIN_COLOR, "-"),
+    "hold-75%": ("hold at 75 %", HELD_COLOR, "--"),
+    "anneal-linear": ("hold, 100 to 15 %", COLORS[2], "-."),
 }
 LEVELS = {"three numbers": "three numbers", "four numbers": "four numbers, right answers rare"}
 ABOVE = {

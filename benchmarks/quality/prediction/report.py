@@ -13,8 +13,10 @@ sys.path.append(str(Path(__file__).parents[2]))
 
 from common.markdown import machine, table
 
+from entrostat.report.figure import PLAIN_COLOR
+
 HERE = Path(__file__).parent
-COLORS = {"observe": "#0072B2", "flow": "#D55E00"}
+COLORS = {"observe": PLAIN_COLOR, "flow": "#D55E00"}
 
 PAGE = """# How well a step's change of entropy is predicted
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from entrostat.errors import EntrostatError
+from entrostat.errors import ConfigError, EntrostatError, RunFailed
 from entrostat.run.folder import METRICS
 
 Starts = Mapping[str, Callable[[], "Child"]]
@@ -103,10 +103,16 @@ def follow(starts: Starts, at_once: int) -> Generator[tuple[str, dict[str, Any] 
                     yield name, row
                 if not alive:
                     if child.process.returncode:
-                        raise EntrostatError(f"the run {name!r} in {child.folder} failed: {child.last_words()}")
+                        raise _ended(name, child)
                     del running[name]
                     yield name, None
             time.sleep(POLL if running else 0)
     finally:
         for child in running.values():
             child.stop()
+
+
+def _ended(name: str, child: Child) -> EntrostatError:
+    """What to say of a run that has failed: with exit code 2 what it was given was wrong, and so was what this command was."""
+    kind = ConfigError if child.process.returncode == 2 else RunFailed
+    return kind(f"the run {name!r} in {child.folder} failed: {child.last_words()}")

@@ -26,7 +26,10 @@ EXAMPLES = {
     "env": ("entrostat env",),
     "methods": ("entrostat methods", "entrostat methods hold"),
     "models": ("entrostat models",),
-    "probe": ("entrostat probe", "entrostat probe --methods hold,flow,clip_b --json"),
+    "probe": (
+        "entrostat probe --methods hold,flow,clip_b --json",
+        "entrostat probe --task '{name: countdown, problems_per_prompt: 2}'",
+    ),
     "report": ("entrostat report runs/first", "entrostat report runs/a runs/b --out both.html"),
     "simulate": (
         "entrostat simulate method.target=0.2",

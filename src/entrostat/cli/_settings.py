@@ -11,6 +11,7 @@ from entrostat.errors import ConfigError
 
 if TYPE_CHECKING:
     from entrostat.run.config import RunConfig
+    from entrostat.tasks import Task
 
 
 def for_new_run(words: Sequence[str]) -> RunConfig:
@@ -26,6 +27,29 @@ def one_file(words: Sequence[str]) -> tuple[str | None, list[str]]:
     if len(files) > 1:
         raise ConfigError(f"give one configuration file, got {files}; overrides have the form key.path=value")
     return (files[0] if files else None), [word for word in words if "=" in word]
+
+
+def task_in(text: str) -> Task:
+    """The task that an option names as a configuration does: `countdown`, or `{name: rg:chain_sum, shots: 4}`."""
+    from entrostat.run.config import load_config
+    from entrostat.run.resolve import checked_task
+
+    task: Task = checked_task(load_config(overrides=[f"task={text}"]))
+    return task
+
+
+def check_parts(config: RunConfig) -> None:
+    """Refuse a policy, task or method that a run of this configuration would refuse, before any process or folder is made.
+
+    `resolve` checks everything, but imports the trainer first.
+    """
+    from entrostat.core.specification import build_method, with_default_target
+    from entrostat.run import fits
+    from entrostat.run.resolve import checked_task
+
+    build_method(config.method.name, with_default_target(config.method.name, config.method.options))
+    checked_task(config)
+    fits.policy(config.model)
 
 
 @contextmanager

@@ -38,9 +38,8 @@ def command(
     Stopped with Ctrl-C, or by anything else, the same command goes on where it was.
     """
     from entrostat.cli._children import check_installed
-    from entrostat.cli._settings import for_new_run
+    from entrostat.cli._settings import check_parts, for_new_run
     from entrostat.cli._text import console as make_console
-    from entrostat.core.specification import build_method, with_default_target
     from entrostat.errors import ConfigError
     from entrostat.run.compare import Arm, cases, check_settings, collect
     from entrostat.run.folder import claim, default_path
@@ -51,8 +50,7 @@ def command(
     arms = [Arm.parse(text) for text in [*filter(None, map(str.strip, methods.split(","))), *(method or [])]]
     base = for_new_run(words)
     for arm in arms:  # a wrong option ends this before the first run
-        named = for_new_run([*words, *arm.settings]).method
-        build_method(named.name, with_default_target(named.name, named.options))
+        check_parts(for_new_run([*words, *arm.settings]))
     check_installed()
     folder = out or default_path("compare")
     console = make_console()

@@ -19,7 +19,7 @@ def command(
         typer.Argument(metavar="[CONFIG.yaml] [key.path=value ...]", help="As for train, for both runs."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of both runs [default: runs/<time>-demo].")] = None,
-    target: Annotated[float, typer.Option(help="Entropy to hold [nats per token].")] = 0.2,
+    target: Annotated[str, typer.Option(help="Entropy to hold [nats per token], or '0.75 * initial'.")] = "0.2",
 ) -> None:
     """Show what control does: plain GRPO and entropy held at a target, side by side in two processes."""
     from rich.columns import Columns
@@ -27,7 +27,7 @@ def command(
     from entrostat.cli._children import Child, check_installed, follow
     from entrostat.cli._closing import closing_table
     from entrostat.cli._progress import live, views_for
-    from entrostat.cli._settings import for_new_run
+    from entrostat.cli._settings import check_parts, for_new_run
     from entrostat.cli._text import console as make_console
     from entrostat.cli._text import shown
     from entrostat.errors import ConfigError
@@ -39,6 +39,8 @@ def command(
     config = for_new_run(words)
     folder = out or default_path("demo")
     methods = {PLAIN: ["method=observe"], HELD: [f"method={{name: hold, target: {target}}}"]}
+    for method in methods.values():
+        check_parts(for_new_run([*words, *method]))
     places = {name: folder / name.replace(" ", "-") for name in methods}
     for place in places.values():
         check_free(place)

@@ -34,18 +34,18 @@ def command(
     """
     from entrostat.cli._text import shown
     from entrostat.diagnosis import diagnose
-    from entrostat.errors import EntrostatError
+    from entrostat.errors import EntrostatError, exit_code
     from entrostat.logs import read
 
     columns = _columns(column or [])
-    failed = False
+    failed = 0
     found: list[tuple[Run, list[Finding]]] = []
     for path in paths:
         try:
             found += [(run, diagnose(run)) for run in read(path, columns)]
         except EntrostatError as error:
             typer.echo(f"error: {shown(str(error))}", err=True)
-            failed = True
+            failed = max(failed, exit_code(error))
     if as_json:
         from entrostat.run.folder import as_json as written
 
@@ -57,7 +57,7 @@ def command(
         for run, findings in found:
             _print(console, run, findings, plots)
     if failed:
-        raise typer.Exit(2)
+        raise typer.Exit(failed)
     grave = {"severe", "warning"} if strict else {"severe"}
     if any(finding.severity in grave for _, findings in found for finding in findings):
         raise typer.Exit(1)

@@ -21,7 +21,7 @@ import typer
 import entrostat.cli
 from entrostat import __version__
 from entrostat.cli import _help, _interrupt
-from entrostat.errors import ConfigError, EntrostatError
+from entrostat.errors import ConfigError, EntrostatError, exit_code
 
 app = typer.Typer(
     name="entrostat",
@@ -67,7 +67,8 @@ LONGEST = 2_000  # characters of an error, which may repeat what it was given
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line.
 
-    Exit codes: 2 for a wrong setting, 1 for any other error of ours, 70 for one that nobody foresaw, 130 after Ctrl-C.
+    Exit codes of all commands: 2 where what was given is wrong (a setting, an option, a file, a log), told in a sentence; 1 where
+    the command ran and failed or found something wrong; 70 for an error that nobody foresaw; 130 after Ctrl-C.
     """
     words = sys.argv[1:] if arguments is None else arguments
     try:
@@ -78,7 +79,7 @@ def main(arguments: list[str] | None = None) -> None:
         if "--debug" in words:
             raise
         _say(f"error: {error}")
-        sys.exit(2 if isinstance(error, ConfigError) else 1)
+        sys.exit(exit_code(error))
     except (SystemExit, KeyboardInterrupt) as error:
         if (interruption := _interrupt.behind(error)) is None:
             raise

@@ -10,7 +10,9 @@ import typer
 
 def command(
     model: Annotated[str, typer.Option(help="tiny, smollm2, a folder or a hub id.")] = "tiny",
-    task: Annotated[str, typer.Option(help="countdown, rg:NAME, or a .jsonl file.")] = "countdown",
+    task: Annotated[
+        str, typer.Option(help="countdown, rg:NAME, a .jsonl file, or {name: ..., OPTION: ...}.")
+    ] = "countdown",
     prompts: Annotated[int, typer.Option(min=1, help="Prompts in the batch.")] = 32,
     completions: Annotated[int, typer.Option(min=2, help="Completions of each.")] = 8,
     methods: Annotated[str | None, typer.Option(help="Names, separated by commas [default: all].")] = None,
@@ -34,12 +36,13 @@ def command(
     if batch is not None:
         looked_at = load_batch(batch)
     else:
+        from entrostat.cli._settings import task_in
         from entrostat.models import load_policy
         from entrostat.run.quiet import quiet
-        from entrostat.tasks import load_task
 
+        chosen_task = task_in(task)
         with quiet():
-            policy, chosen_task = load_policy(model), load_task(task)
+            policy = load_policy(model)
             wants = statistics_of(example(name) for name in chosen)
             looked_at = sample_batch(policy, chosen_task, prompts, completions, seed, wants)
     if save is not None:

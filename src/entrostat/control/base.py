@@ -74,14 +74,37 @@ def check_measured(measured: float) -> None:
 def check_limits(limits: tuple[float, float], start: float, what: str) -> tuple[float, float]:
     """The limits of an output as floats; `ConfigError` where they are out of order or do not hold its start."""
     given = limits if isinstance(limits, Sequence) and not isinstance(limits, str) else ()
-    pair = [limit for each in given if (limit := as_float(each)) is not None]
-    if len(given) != 2 or len(pair) != 2 or not pair[0] <= pair[1]:
-        raise ConfigError(f"limits must be (lowest, highest) {what}, got {limits!r}")
+    pair = [limit for each in given if (limit := as_float(each)) is not None and not math.isnan(limit)]
+    if len(given) != 2 or len(pair) != 2:
+        raise ConfigError(f"limits must be two numbers, the lowest and the highest {what}, as (-1, 1), got {limits!r}")
+    if pair[0] > pair[1]:
+        raise ConfigError(
+            f"limits must be (lowest, highest) {what}: {pair[0]:g} is above {pair[1]:g}. Write ({pair[1]:g}, {pair[0]:g})"
+        )
     low, high = pair
     first = as_float(start)
     if first is None or not low <= first <= high:
-        raise ConfigError(f"start must lie within limits {(low, high)}, got {start!r}")
+        raise ConfigError(
+            f"start must lie within limits {(low, high)}, got {start!r}: it is the output before the first measurement. Choose "
+            "limits around it, or another start"
+        )
     return bounded("the lower of the limits", low), bounded("the upper of the limits", high)
+
+
+def check_range(limits: tuple[float, float]) -> None:
+    """Refuse limits of an output that leave it no range, or one without end."""
+    low, high = limits
+    for name, limit in (("lower", low), ("upper", high)):
+        if math.isinf(limit):
+            raise ConfigError(
+                f"limits must be finite, but the {name} one is {limit}: a self-tuning controller plans with what its limits "
+                "reach. Give two numbers, as (-1, 1)"
+            )
+    if low == high:
+        raise ConfigError(
+            f"limits must leave the output a range, but both are {low:g}: it could not move. Give a lower and a higher number, "
+            f"as ({low - 1:g}, {high + 1:g}), or the number {low:g} itself in place of a controller"
+        )
 
 
 def bind(controller: Any, action: Action, owner: str) -> Any:

@@ -7,6 +7,7 @@ entropy control, `clip_higher(eps_high=PI(...))` an adaptive upper clip range.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -55,6 +56,12 @@ def as_controller(knob: Knob, action: Action, owner: str) -> Any:
         action: what a larger value of this knob does to the entropy.
         owner: the knob's name, for messages.
     """
+    if isinstance(knob, Mapping):
+        from entrostat.control.written import read  # which knows the controllers, and they this file's neighbors
+
+        knob = read(knob, owner)
+    if isinstance(knob, type):
+        raise ConfigError(f"{owner} is the class {knob.__name__}: give one of it, {knob.__name__}(...)")
     if isinstance(knob, Controller):
         return knob if isinstance(knob, OpenLoop) else bind(knob, action, owner)
     if isinstance(knob, Schedule):

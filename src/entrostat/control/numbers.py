@@ -88,5 +88,8 @@ def as_kind(name: str, value: Any, kind: Any) -> Any:
         count = "numbers" if ... in inside else f"{len(inside)} numbers"
         if not isinstance(value, list | tuple) or (... not in inside and len(value) != len(inside)):
             raise ConfigError(f"{name} must be {count}, such as {(0.0, 1.0)}, got {value!r}")
+        for each in value:
+            if (found := as_float(each)) is None or math.isnan(found):
+                raise ConfigError(f"{name} must be {count}, such as {(0.0, 1.0)}, got {each!r} in {value!r}")
         return tuple(each if each in _ENDS else number(name, each, count) for each in value)
     return value

@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
+from entrostat.control.fractions import fraction_in, suggestion
 from entrostat.control.numbers import as_float, number, whole
 from entrostat.errors import ConfigError
-
-_FRACTION = re.compile(r"(?:([0-9.eE+-]+)\s*\*\s*)?initial")
 
 
 @dataclass(frozen=True)
@@ -206,29 +204,19 @@ class Oscillating(_Between):
         return end + (start - end) * (1.0 - progress) * swing
 
 
-def fraction_in(text: str) -> float | None:
-    """Of the initial entropy, as "initial" and "0.75 * initial" say it; None where the text speaks of no initial entropy.
-
-    Raises:
-        ConfigError: it does, but in other words.
-    """
-    if "initial" not in text:
-        return None
-    match = _FRACTION.fullmatch(text.strip())
-    if match is None:
-        raise ConfigError(f"write 'initial', or a fraction of it as '0.5 * initial'; got {text!r}")
-    try:
-        return float(match[1] or 1)
-    except ValueError as error:
-        raise ConfigError(f"{match[1]!r} in {text!r} is not a number") from error
-
-
 def as_level(name: str, value: Any) -> Level:
     """A number, or a fraction of the initial entropy, as an `Initial` or in words; `ConfigError` for anything else."""
     if isinstance(value, Initial):
         return value
     fraction = fraction_in(value) if isinstance(value, str) else None
-    return number(name, value) if fraction is None else Initial(fraction)
+    if fraction is not None:
+        return Initial(fraction)
+    if as_float(value) is None:
+        raise ConfigError(
+            f'{name} must be a number, or in a target a share of the initial entropy such as "0.5 * initial", '
+            f"got {value!r}{suggestion(value)}"
+        )
+    return number(name, value)
 
 
 def _point(point: Sequence[Level]) -> tuple[int, Level]:

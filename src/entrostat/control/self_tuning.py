@@ -22,7 +22,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from entrostat.control.base import Action, check_limits, check_measured
+from entrostat.control.base import Action, check_limits, check_measured, check_range
 from entrostat.control.effect import Actuator, Curve, Effect, Straight
 from entrostat.control.estimator import (
     PRIOR_GAIN,
@@ -135,9 +135,7 @@ class SelfTuning:
         object.__setattr__(self, "target", as_target(self.target))
         object.__setattr__(self, "start", number("start", self.start))
         object.__setattr__(self, "limits", check_limits(self.limits, self.start, "output"))
-        low, high = self.limits
-        if not (math.isfinite(low) and math.isfinite(high) and low < high):
-            raise ConfigError(f"limits must be finite and apart, got {self.limits!r}: what they reach is reported")
+        check_range(self.limits)
         for name, least, most, what in (
             ("settling", 3, 1e6, "a number of optimizer steps, from 3 to a million"),
             ("deadband", 0, math.inf, "a number of standard errors, zero or more"),

@@ -8,9 +8,11 @@ which entropy to go to, how far away that is, and how it moves on.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from entrostat.control.fractions import suggestion
 from entrostat.control.numbers import as_float, bounded
 from entrostat.control.schedules import Initial, Level, Schedule, as_level, value_of
 from entrostat.errors import ConfigError
@@ -53,7 +55,8 @@ class Band:
 
 
 Target: TypeAlias = Level | Schedule | Band
-TargetLike: TypeAlias = Target | str  # "initial" and "0.75 * initial" are an `Initial` in words
+TargetLike: TypeAlias = Target | str | Mapping[str, Any]
+"""In words "initial" and "0.75 * initial" are an `Initial`; a mapping is one of a configuration file: {"linear": {...}}."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def aim(target: TargetLike, step: int, measured: float, initial: float = 0.0) ->
     Raises:
         ConfigError: the target is below zero at this step, or the edges of a band cross.
     """
-    if isinstance(target, str):  # a controller has made it an `Initial`; its field's type does not say so
+    if isinstance(target, str | Mapping):  # a controller has made it an `Initial`; its field's type does not say so
         target = as_target(target)
     if step == 0:
         initial = measured
@@ -145,6 +148,12 @@ def as_target(target: Any) -> Target:
 def _plain(name: str, value: Any) -> Any:
     if isinstance(value, str):
         return as_level(name, value) if "initial" in value else value
+    if isinstance(value, Mapping):
+        from entrostat.control.written import read  # which knows the bands of this file
+
+        return read(value, name)
+    if isinstance(value, type):
+        raise ConfigError(f"{name} is the class {value.__name__}: give one of it, {value.__name__}(...)")
     found = as_float(value)
     return value if found is None else found
 
@@ -160,14 +169,31 @@ def check_target(target: Any) -> None:
             continue
         if isinstance(level, bool) or not isinstance(level, int | float) or not math.isfinite(level) or level < 0:
             raise ConfigError(
-                f"target entropy must be a finite number of nats per token, zero or more, got {level!r}"
+                f"target entropy must be {_what(level)}, got {level!r}"
                 + (f" in {target}" if level is not target else "")
-                + ". To train without control, use the method 'observe'"
+                + _suggestion(level)
             )
         bounded("target entropy", level)
     overs = sorted({level.over for level in levels(target) if isinstance(level, Initial)})
     if len(overs) > 1:
         raise ConfigError(f"a target has one initial entropy, but its levels measure it over {overs} steps: {target}")
+
+
+def _what(level: Any) -> str:
+    """What a target may be, as far as it helps who has given this."""
+    if isinstance(level, int | float) and not isinstance(level, bool):
+        return "a finite number of nats per token, zero or more"
+    return 'a number of nats per token, a share of the entropy at the start ("0.75 * initial"), a schedule or a Band'
+
+
+def _suggestion(level: Any) -> str:
+    if isinstance(level, list | tuple) and len(level) == 2:
+        return f": a range is a Band{tuple(level)!r}, in YAML {{band: {{low: {level[0]}, high: {level[1]}}}}}"
+    if hasattr(level, "init") and hasattr(level, "step"):
+        return ": it is a controller, which has a target of its own: give it as controller=..."
+    if level is None or isinstance(level, int | float):
+        return ". To train without control, use the method 'observe'"
+    return suggestion(level)
 
 
 def _averaged_over(target: Target) -> int:

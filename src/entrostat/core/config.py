@@ -6,8 +6,6 @@ Precedence: built-in defaults, then the file, then `key.path=value` overrides. A
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +13,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from entrostat.core.yaml_file import LARGEST, parse
-from entrostat.errors import ConfigError
+from entrostat.errors import ConfigError, did_you_mean
 
 METHOD = "hold"
 """The method of a run that names none."""
@@ -74,24 +72,6 @@ def checked(kind: type[_Kind], values: Any) -> _Kind:
         return kind.model_validate(values)
     except ValidationError as error:
         raise ConfigError("; ".join(_complaint(each, kind) for each in error.errors())) from error
-
-
-def blame(section: str, options: Mapping[str, Any], error: Exception) -> ConfigError:
-    """An error of what `options` were given to, as a `ConfigError` that names the dotted key where the message does, or the key
-    whose value the message repeats."""
-    text = str(error)
-    words = re.findall(r"\w+", text)
-    values = {key: value for key, value in options.items() if isinstance(value, str) and value.lower() != "none"}
-    named = [key for key in options if key in words] or [
-        key for key, value in values.items() if value in words or repr(value) in text
-    ]
-    return ConfigError(f"{section}.{named[0]}: {text}" if named else f"{section}: {text}")
-
-
-def did_you_mean(key: str, known: Sequence[str]) -> str:
-    """` (did you mean 'x'?)`, or nothing where no known key is close."""
-    close = difflib.get_close_matches(key, known, n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def _read(path: str | Path) -> dict[str, Any]:

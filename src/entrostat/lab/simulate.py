@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator
 
 from entrostat.control.response import Response, response
-from entrostat.core.config import METHOD, Named, blame, checked, did_you_mean, named, read_values
-from entrostat.errors import ConfigError
+from entrostat.core.config import METHOD, Named, checked, named, read_values
+from entrostat.errors import ConfigError, blame, did_you_mean
 
 if TYPE_CHECKING:
     from entrostat.lab.plant import Event, Trace

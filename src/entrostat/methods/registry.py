@@ -16,6 +16,17 @@ _L = TypeVar("_L", bound=Link)
 _F = TypeVar("_F", bound=Callable[..., Chain])
 _FACTORIES: dict[str, Callable[..., Link | Chain]] = {}
 _CARDS: dict[str, Card] = {}
+OBSERVE = "observe"
+_PLAIN = {
+    "baseline",
+    "dapo",
+    "grpo",
+    "none",
+    "off",
+    "plain",
+    "rloo",
+    "vanilla",
+}  # what training without control is called
 
 
 def register(method: type[_L]) -> type[_L]:
@@ -76,6 +87,8 @@ def factory(name: str) -> Callable[..., Link | Chain]:
 
 def _check(name: str) -> None:
     if name not in _FACTORIES:
-        close = difflib.get_close_matches(str(name), _FACTORIES, n=1)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
-        raise ConfigError(f"unknown method {name!r}{hint}: choose from {', '.join(names())}")
+        folded = str(name).lower().replace("-", "_")
+        near = [folded] if folded in _FACTORIES else difflib.get_close_matches(folded, _FACTORIES, n=3)
+        close = [OBSERVE] if folded in _PLAIN else near
+        hint = f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
+        raise ConfigError(f"unknown method {name!r}{hint}; the command `entrostat methods` lists all {len(_FACTORIES)}")

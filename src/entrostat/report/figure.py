@@ -16,6 +16,9 @@ from entrostat.run.summary import MEASURED, TARGET
 
 # Okabe and Ito: told apart with any color vision; the line styles tell them apart in print.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+PLAIN_COLOR, HELD_COLOR = COLORS[
+    :2
+]  # of plain GRPO and of `hold` in every picture that shows both, as the demonstration draws them
 STYLES = ("-", "--", "-.", ":")
 OUTPUT, GREEDY = "entropy_control/output", "eval/greedy"
 

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from entrostat.core.config import blame, did_you_mean
-from entrostat.errors import ConfigError
+from entrostat.errors import ConfigError, blame, did_you_mean
 from entrostat.run import parts, ranges, unread
 from entrostat.run.config import RunConfig
 from entrostat.tasks.base import Task
@@ -47,6 +46,16 @@ COMMON = {
     "save_total_limit": 2,
     "report_to": "none",
 }
+OTHER_NAMES = {
+    "lr": "learning_rate",
+    "batch_size": "per_device_train_batch_size",
+    "group_size": "num_generations",
+    "max_new_tokens": "max_completion_length",
+    "max_tokens": "max_completion_length",
+    "clip_eps": "epsilon",
+}
+"""What other trainers call settings of TRL."""
+
 BUILT_IN = ("tiny", "tiny-hard")
 TINY = {
     "learning_rate": 1.5e-4,
@@ -113,7 +122,8 @@ def _check(kind: Any, trainer: Mapping[str, Any]) -> None:
         if key in RESERVED:
             raise ConfigError(f"trainer.{key}: is set by the run: {RESERVED[key]}")
         if key not in known:
-            raise ConfigError(f"trainer.{key}: {kind.__name__} has no such setting{did_you_mean(str(key), known)}")
+            near = f" (did you mean {OTHER_NAMES[key]!r}?)" if key in OTHER_NAMES else did_you_mean(str(key), known)
+            raise ConfigError(f"trainer.{key}: {kind.__name__} has no such setting{near}")
         try:
             TypeAdapter(hints[key]).validate_python(_as_tuple(value, hints[key]), strict=True)
         except ValidationError as error:

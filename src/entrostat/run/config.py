@@ -94,6 +94,9 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
 
 def check_config(values: Any) -> RunConfig:
     """The checked configuration of a run behind plain values."""
+    for key in values if isinstance(values, dict) else ():
+        if key not in RunConfig.model_fields and (name := _of_the_trainer(str(key))):
+            raise ConfigError(f"{key}: is a setting of the trainer: write trainer.{name}=VALUE")
     config = checked(RunConfig, values)
     if config.eval.samples < (largest := max(config.eval.ks, default=0)):
         raise ConfigError(f"eval.ks: pass@{largest} needs eval.samples >= {largest}, got {config.eval.samples}")
@@ -102,6 +105,19 @@ def check_config(values: Any) -> RunConfig:
     if asked and not config.predict.every:
         raise ConfigError(f"predict.{asked[0]}: nothing is predicted with predict.every at 0: set how many steps apart")
     return config
+
+
+def _of_the_trainer(key: str) -> str | None:
+    """The name under which TRL has a setting, such as learning_rate for lr; None where it has none, or is not installed."""
+    from entrostat.run.arguments import OTHER_NAMES
+
+    if key in OTHER_NAMES:
+        return OTHER_NAMES[key]
+    try:
+        from trl import GRPOConfig
+    except ImportError:
+        return None
+    return key if key in GRPOConfig.__dataclass_fields__ else None
 
 
 def _check_lists(asked: EvalConfig) -> None:

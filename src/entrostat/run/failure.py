@@ -9,8 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from entrostat.core.config import blame
-from entrostat.errors import ConfigError, EntrostatError, HostError, RunFailed
+from entrostat.errors import ConfigError, EntrostatError, HostError, RunFailed, blame
 from entrostat.run.checkpoints import find
 from entrostat.run.config import RunConfig
 from entrostat.run.folder import CHECKPOINTS, CONFIG, METRICS, SUMMARY

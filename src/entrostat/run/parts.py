@@ -11,8 +11,7 @@ import math
 import warnings
 from typing import Any
 
-from entrostat.core.config import did_you_mean
-from entrostat.errors import ConfigError, HostError
+from entrostat.errors import ConfigError, HostError, did_you_mean
 
 _TRIED = 50
 _FARTHEST = 1e5

@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import Any
 
-from entrostat.core.config import did_you_mean
-from entrostat.errors import ConfigError
+from entrostat.errors import ConfigError, did_you_mean
 
 _Check = tuple[str, Callable[[Any], bool]]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from entrostat.core.config import Named, blame
-from entrostat.errors import ConfigError, DataError
+from entrostat.core.config import Named
+from entrostat.errors import ConfigError, DataError, blame
 from entrostat.run import fits
 from entrostat.run.config import RunConfig
 from entrostat.run.folder import CHECKPOINTS

@@ -11,8 +11,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from entrostat.core.config import did_you_mean
-from entrostat.errors import ConfigError
+from entrostat.errors import ConfigError, did_you_mean
 
 _UNDER_EVAL = "a run evaluates by the settings under eval"
 _NEVER = {

@@ -16,10 +16,13 @@ with 4 samples each (mean score, which gives partial credit; a rough guide, not 
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
+import io
 import re
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -48,6 +51,9 @@ EVALUATED = frozenset(
         "string_insertion",
     }
 )
+
+# It makes a problem by running a program of its collection: some of these write files, print, or break off.
+RUNS_PROGRAMS = frozenset({"codeio"})
 
 
 class ReasoningGym:
@@ -110,6 +116,8 @@ class ReasoningGym:
         while len(drawn) < count:
             before = len(drawn)
             for index, entry in enumerate(self._chunk(first)):
+                if entry is None:
+                    continue
                 question = str(entry["question"])
                 if question in seen or in_eval(question, self._eval_share) != (split == "eval"):
                     continue
@@ -137,7 +145,7 @@ class ReasoningGym:
 
     @cached_property
     def _pool(self) -> Pool:
-        entry = self._source(0)[0]
+        entry = next(entry for entry in self._chunk(0) if entry is not None)
         options = {"dataset": self._dataset, "config": self._config}
         return Pool("entrostat.tasks.reasoning_gym:scorer", options, (entry, str(entry["answer"])), self._limits)
 
@@ -145,9 +153,13 @@ class ReasoningGym:
         entry: dict[str, Any] = self._chunk(problem.meta["chunk"])[problem.meta["index"]]
         return entry
 
-    def _generate(self, first: int) -> list[dict[str, Any]]:
+    def _generate(self, first: int) -> list[dict[str, Any] | None]:
+        """A chunk of problems; None in the place of one whose program broke off."""
         dataset = self._source(first)
-        return [dataset[index] for index in range(_CHUNK)]
+        if self._dataset not in RUNS_PROGRAMS:
+            return [dataset[index] for index in range(_CHUNK)]
+        with _aside():
+            return [_made(dataset, index) for index in range(_CHUNK)]
 
     def _source(self, seed: int) -> Any:
         return _create(self._dataset, seed, self._config)
@@ -175,6 +187,21 @@ def _create(dataset: str, seed: int, config: dict[str, Any]) -> Any:
         return reasoning_gym.create_dataset(dataset, size=_CHUNK, seed=seed, **config)
     except (AssertionError, TypeError, ValueError) as error:
         raise ConfigError(f"reasoning-gym refuses {config} for {dataset!r}: {error}") from error
+
+
+@contextlib.contextmanager
+def _aside() -> Iterator[None]:
+    """In a folder that goes again, so that programs write nothing into the user's, and with what they print left out."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()):
+        yield
+
+
+def _made(dataset: Any, index: int) -> dict[str, Any] | None:
+    try:
+        entry: dict[str, Any] = dataset[index]
+    except (Exception, SystemExit):  # whatever the program of that problem does
+        return None
+    return entry
 
 
 def _answer(completion: str) -> str:

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from entrostat.attribution.tokens import check_sizes
-from entrostat.core.config import did_you_mean
 from entrostat.core.host import Host, check_completions, check_ignored, check_replaced
 from entrostat.core.specification import build_method
 from entrostat.diagnosis.alerts import Alerts
-from entrostat.errors import ConfigError, HostError
+from entrostat.errors import ConfigError, HostError, did_you_mean
 from entrostat.hosts.verl.batch import needs_loss, one_advantage
 from entrostat.methods import Chain
 from entrostat.methods.record import Division
