@@ -96,9 +96,10 @@ def check_loss(actor: Any, method: Chain) -> None:
     """
     name = actor.policy_loss.loss_mode
     if name not in MODES:
+        close = did_you_mean(str(name), tuple(MODES))
         warnings.warn(
-            f"{SETTING}={name!r} is no loss of verl 0.9.1{did_you_mean(str(name), MODES)}: control takes it to multiply the "
-            "advantages, to clip the ratio by clip_ratio_low and _high, and to average by loss_agg_mode",
+            f"{SETTING}={name!r} is no loss of verl 0.9.1{close}: control takes it to multiply the advantages, to clip the ratio "
+            "by clip_ratio_low and _high, and to average by loss_agg_mode",
             stacklevel=3,
         )
         return
