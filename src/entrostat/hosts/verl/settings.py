@@ -20,6 +20,7 @@ from entrostat.core.specification import build_method
 from entrostat.diagnosis.alerts import Alerts
 from entrostat.errors import ConfigError, HostError
 from entrostat.hosts.verl.batch import needs_loss, one_advantage
+from entrostat.hosts.verl.loss_modes import check_loss
 from entrostat.methods import Chain
 from entrostat.methods.record import Division
 from entrostat.types import STATISTICS
@@ -49,7 +50,6 @@ VERL = Host(
 
 KEYS = ("method", "resume_state", "tokens", "alerts")
 STRATEGIES = ("fsdp", "fsdp2", "megatron")
-RIVALS = ("clip_cov", "kl_cov")
 OF_TOKENS = ("gae", "optimal_token_baseline", "tir_optimal_token_baseline")
 """Estimators of verl that give each token an advantage of its own."""
 OF_RETURNS = ("reinforce_plus_plus", "remax")
@@ -154,8 +154,9 @@ def check_host(config: Any, method: Chain) -> None:
     if (count := rollout.get("n")) is not None:
         check_completions(method, "actor_rollout_ref.rollout.n", count)
     _check_sampling(rollout)
-    if method.links:  # measuring fights with nothing
-        _check_rivals(actor)
+    if method.stages:  # measuring fights with nothing
+        _check_bonus(actor)
+    check_loss(actor, method)
 
 
 def _check_measured(config: Any) -> None:
@@ -205,16 +206,10 @@ def _check_sampling(rollout: Any) -> None:
             )
 
 
-def _check_rivals(actor: Any) -> None:
-    """Nothing of verl's own moves the same entropy."""
+def _check_bonus(actor: Any) -> None:
+    """No entropy bonus of verl's own moves the same entropy."""
     if actor.entropy_coeff != 0:
         raise HostError(
             f"actor.entropy_coeff={actor.entropy_coeff} stands beside Entrostat's control: verl's entropy bonus moves the "
             "same entropy; here it is the method 'entropy_bonus'. Set actor.entropy_coeff=0"
-        )
-    mode = actor.policy_loss.loss_mode
-    if mode in RIVALS:
-        raise HostError(
-            f"actor.policy_loss.loss_mode={mode!r} stands beside Entrostat's control: it moves the same entropy. Set "
-            "actor.policy_loss.loss_mode=vanilla"
         )
