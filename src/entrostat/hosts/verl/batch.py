@@ -59,7 +59,7 @@ def control_batch(
     Args:
         control: is stepped.
         batch: statistics of the policy before the update, advantages as verl computed them. `old_logp_BT` is None.
-        aggregation: verl's `loss_agg_mode`: a dropped token also leaves the denominator of a mean over tokens.
+        aggregation: the `loss_agg_mode` of verl's policy loss: a dropped token also leaves the denominator of a mean over tokens.
         clip: verl's own (clip_ratio_low, clip_ratio_high, clip_ratio_c).
     """
     batch = dataclasses.replace(batch, stats=batch.stats.detach())
@@ -108,7 +108,9 @@ def mean_of(aggregation: str) -> Mean:
     return means.get(aggregation, "fixed")
 
 
-def divisors_of(aggregation: str, mask_BT: Tensor, mini_batch: int, scale: float | None = None) -> Divisors:
+def divisors_of(
+    aggregation: str, mask_BT: Tensor, mini_batch: int, scale: float | None = None, sampled_BT: Tensor | None = None
+) -> Divisors:
     """What verl's `loss_agg_mode` divides by, over the global batch: the mean of its mini-batches' losses divides by these.
 
     Its means over sequences count the rows without a token that fill the batch up. Added terms are a mean over tokens beside
@@ -118,6 +120,7 @@ def divisors_of(aggregation: str, mask_BT: Tensor, mini_batch: int, scale: float
         mini_batch: rows of a mini-batch, of which the batch has a whole number.
         scale: verl's `loss_scale_factor`; None: the longest response, which verl takes of each micro-batch, and this of the
             batch.
+        sampled_BT: the tokens that verl counts, where it has left some of them out of the mask since; None: those of the mask.
     """
     rows = float(len(mask_BT))
     fixed = {
@@ -125,7 +128,8 @@ def divisors_of(aggregation: str, mask_BT: Tensor, mini_batch: int, scale: float
         "seq-mean-token-sum": rows,
         "seq-mean-token-sum-norm": rows * (scale or mask_BT.shape[1]),
     }
-    return Divisors(mask_BT.sum().clamp(min=1), rows, fixed=fixed.get(aggregation, 0.0))
+    tokens = mask_BT if sampled_BT is None else sampled_BT
+    return Divisors(tokens.sum().clamp(min=1), rows, fixed=fixed.get(aggregation, 0.0))
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,9 @@ TERMS = ("entropy", "ratio", "abs_log_ratio", "k3")
 REFERENCE = "entrostat_reference"
 """Field: log(p_reference / p_old) of each token, for a "k3" term."""
 
+WEIGHT = "rollout_is_weights"
+"""verl's own field: the importance weight of each token, where `algorithm.rollout_correction` asks for one."""
+
 CLIP = "entrostat_clip"
 """Setting of an update: (eps_low, eps_high, dual clip) of the importance ratio."""
 

@@ -39,6 +39,7 @@ from entrostat.hosts.verl.batch import (
     score_batch,
 )
 from entrostat.hosts.verl.loss import controlled_loss
+from entrostat.hosts.verl.loss_modes import aggregation_of, mode_of, weights_of
 from entrostat.hosts.verl.settings import VERL, check_host, read_settings
 from entrostat.types import Divisors, TokenBatch, TokenStats
 
@@ -93,10 +94,11 @@ class Controlled:
         batch = super()._compute_advantage(batch, metrics)  # type: ignore[misc]
         actor = self.config.actor_rollout_ref.actor
         token_batch, sessions, like = self._read(batch)
+        aggregation = aggregation_of(actor)
         if "reward" in self.entropy_control.method.stages:
             steps = self.global_steps - 1, getattr(self, "total_training_steps", None)  # type: ignore[attr-defined]
-            token_batch = score_batch(self.entropy_control, token_batch, sessions, actor.loss_agg_mode, steps)
-        update = control_batch(self.entropy_control, token_batch, actor.loss_agg_mode, clip_range(actor))
+            token_batch = score_batch(self.entropy_control, token_batch, sessions, aggregation, steps)
+        update = control_batch(self.entropy_control, token_batch, aggregation, clip_range(actor))
         self._clip = update.clip
         metrics.update(update.metrics)
         return self._write(batch, update, like)
@@ -112,7 +114,8 @@ class Controlled:
         method, recorded = self.entropy_control.method, self.entropy_control.records_tokens
         rewarded = method.needs_rewards or "reward" in method.stages or recorded
         names = {name: fields.STATISTIC.format(name) for name in self._wanted}
-        select = ["advantages", "response_mask", *names.values(), *(["rm_scores"] if rewarded else [])]
+        select = ["advantages", "response_mask", "loss_mask", fields.WEIGHT, *names.values()]
+        select += ["rm_scores"] if rewarded else []
         select += ["prompts", "responses"] if recorded else []
         data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=select)
         if missing := [name for name, field in names.items() if field not in data]:
@@ -128,15 +131,21 @@ class Controlled:
         if rewarded:  # all rows of a session share the reward of its last
             rewards = data["rm_scores"].to_padded_tensor(0.0).sum(1)[sessions.last_S][sessions.session_B]
         advantages, mask = data["advantages"].to_padded_tensor(0.0), like.to_padded_tensor(0)
-        told: dict[str, Any] = {"divisors": self._divisors(mask)}
+        # Tokens that verl has rejected leave `response_mask`, and stay in the number that the loss divides by.
+        sampled = data["loss_mask"].to_padded_tensor(0)
+        told: dict[str, Any] = {"divisors": self._divisors(mask, sampled)}
+        if fields.WEIGHT in data:
+            weights, mode = data[fields.WEIGHT].to_padded_tensor(0.0), mode_of(self.config.actor_rollout_ref.actor)
+            told["host_weight_BT"] = weights_of(mode, weights, mask)
         if recorded:
             told |= {"ids_BT": data["responses"].to_padded_tensor(0), "prompts_B": list(data["prompts"].unbind())}
         whole = TokenBatch(TokenStats(**stats), advantages, mask, None, rewards, sessions.prompt_B, **told)
         return whole, sessions, like
 
-    def _divisors(self, mask: Tensor) -> Divisors:
+    def _divisors(self, mask: Tensor, sampled: Tensor) -> Divisors:
         actor, each = self.config.actor_rollout_ref.actor, self.config.actor_rollout_ref.rollout.n
-        return divisors_of(actor.loss_agg_mode, mask, actor.ppo_mini_batch_size * each, actor.loss_scale_factor)
+        mini_batch, scale = actor.ppo_mini_batch_size * each, actor.loss_scale_factor
+        return divisors_of(aggregation_of(actor), mask, mini_batch, scale, sampled)
 
     def _write(self, batch: Any, update: Update, like: Any) -> Any:
         columns = {

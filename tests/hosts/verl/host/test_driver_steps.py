@@ -1,0 +1,63 @@
+"""The driver beside weights and rejections of verl's rollout correction."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from driver_case import FLOW, clean, got, put, queue, random_rows, trainer  # noqa: F401
+
+from entrostat.hosts.verl.batch import control_batch
+from entrostat.hosts.verl.loss_modes import MODES, weights_of
+
+CORRECTION = "algorithm.rollout_correction"
+LOSS = "actor_rollout_ref.actor.policy_loss.loss_mode"
+
+
+def shifted_rows(seed=0):
+    """Rows whose sampler was another engine, with probabilities of its own."""
+    rows, keys = random_rows(seed)
+    draw = torch.Generator().manual_seed(seed)
+    for each in rows:
+        each["rollout_log_probs"] = each["rollout_log_probs"] + 0.5 * torch.randn(
+            len(each["responses"]), generator=draw
+        )
+    return rows, keys
+
+
+@pytest.mark.parametrize("mode", ["vanilla", "geo_mean"])
+@pytest.mark.parametrize("level", ["token", "sequence"])
+def test_what_is_foreseen_has_the_rollout_weights(level, mode):
+    settings = "+entrostat.method=observe", f"{CORRECTION}.rollout_is={level}", f"{LOSS}={mode}"
+    control, metrics = trainer(*settings), {}
+    batch = control._compute_advantage(put(*shifted_rows()), metrics)
+    weights, mask = got(batch, "rollout_is_weights", "response_mask")
+    found = control._read(batch)[0]
+    assert torch.equal(found.host_weight_BT, weights_of(MODES[mode], weights, mask))
+    flow = -(found.host_weight_BT * found.advantages_BT * found.stats.centered * mask).sum(1)
+    mean = (flow / mask.sum(1)).mean() if mode == "geo_mean" else flow.sum() / mask.sum()
+    assert weights[mask.bool()].std() > 0.1
+    assert metrics["entropy_control/predicted"] == pytest.approx(float(mean), rel=1e-5)
+
+
+def test_rejected_tokens_stay_in_the_number_that_the_loss_divides_by():
+    control = trainer(
+        "+entrostat.method=observe", f"{CORRECTION}.rollout_rs=token_k1", f"{CORRECTION}.rollout_rs_threshold=0.7_1.4"
+    )
+    rows, keys = shifted_rows()
+    batch = control._compute_advantage(put(rows, keys), {})
+    (mask,) = got(batch, "response_mask")
+    found, sampled = control._read(batch)[0], sum(len(each["responses"]) for each in rows)
+    assert int(found.divisors.tokens) == sampled > int(mask.sum()) > 0
+    flow = -(found.advantages_BT * found.stats.centered * mask).sum() / sampled
+    update = control_batch(control.entropy_control, found, "token-mean", (0.2, 0.2, 3.0))
+    assert update.metrics["entropy_control/predicted"] == pytest.approx(float(flow), rel=1e-5)
+
+
+def test_a_loss_with_a_mean_of_its_own_is_foreseen_with_that():
+    control = trainer(*FLOW, f"{LOSS}=sapo")
+    rows, keys = random_rows()
+    metrics = {}
+    batch = control._compute_advantage(put(rows, keys), metrics)
+    whole = control._read(batch)[0]
+    flow = -(whole.advantages_BT * whole.stats.centered * whole.mask).sum(1) / whole.mask.sum(1)
+    assert metrics["entropy_control/predicted"] == pytest.approx(float(flow.mean()), rel=1e-5)
