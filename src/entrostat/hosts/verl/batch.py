@@ -19,6 +19,7 @@ from entrostat.core.control import EntropyControl
 from entrostat.errors import HostError
 from entrostat.methods import Chain
 from entrostat.methods.denominators import kept_advantages, token_factor
+from entrostat.stats import entropy_metrics, summarize
 from entrostat.types import Divisors, Mean, Rollouts, Statistic, Surrogate, Term, TokenBatch
 
 
@@ -81,6 +82,11 @@ def control_batch(
         references[0] if references else None,
         metrics,
     )
+
+
+def measure_batch(batch: TokenBatch) -> dict[str, float]:
+    """The metrics of a batch that the actor is not trained on: its entropy, and nothing that a controller does or learns."""
+    return {"entropy_control/no_update": 1.0} | entropy_metrics(summarize(batch).reduced())
 
 
 def term_factors(terms: Sequence[Term], batch: TokenBatch) -> dict[str, Tensor]:

@@ -35,6 +35,7 @@ from entrostat.hosts.verl.batch import (
     adds_terms,
     control_batch,
     divisors_of,
+    measure_batch,
     needs_loss,
     score_batch,
 )
@@ -94,14 +95,34 @@ class Controlled:
         batch = super()._compute_advantage(batch, metrics)  # type: ignore[misc]
         actor = self.config.actor_rollout_ref.actor
         token_batch, sessions, like = self._read(batch)
+        if self.config.trainer.critic_warmup > self.global_steps:  # type: ignore[attr-defined]  # as verl's loop decides
+            metrics.update(measure_batch(token_batch))
+            return batch
         aggregation = aggregation_of(actor)
         if "reward" in self.entropy_control.method.stages:
-            steps = self.global_steps - 1, getattr(self, "total_training_steps", None)  # type: ignore[attr-defined]
-            token_batch = score_batch(self.entropy_control, token_batch, sessions, aggregation, steps)
+            token_batch = score_batch(
+                self.entropy_control, token_batch, sessions, aggregation, (self._done, self._total)
+            )
         update = control_batch(self.entropy_control, token_batch, aggregation, clip_range(actor))
         self._clip = update.clip
         metrics.update(update.metrics)
         return self._write(batch, update, like)
+
+    @property
+    def _done(self) -> int:
+        """The steps before this one in which the actor was updated."""
+        return int(self.global_steps) - self._first  # type: ignore[attr-defined]
+
+    @property
+    def _total(self) -> int | None:
+        """Such steps of the whole run, where it is known."""
+        total = getattr(self, "total_training_steps", None)
+        return None if total is None else max(int(total) + 1 - self._first, 0)
+
+    @property
+    def _first(self) -> int:
+        """verl's first step with an update of the actor: its steps count from 1."""
+        return max(int(self.config.trainer.critic_warmup), 1)
 
     @property
     def _wanted(self) -> list[str]:

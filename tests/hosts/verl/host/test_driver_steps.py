@@ -1,9 +1,12 @@
-"""The driver beside weights and rejections of verl's rollout correction."""
+"""The driver beside a critic that is trained alone at first, and beside weights and rejections of verl's rollout correction."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
+import transfer_queue as tq
 from driver_case import FLOW, clean, got, put, queue, random_rows, trainer  # noqa: F401
 
 from entrostat.hosts.verl.batch import control_batch
@@ -22,6 +25,44 @@ def shifted_rows(seed=0):
             len(each["responses"]), generator=draw
         )
     return rows, keys
+
+
+@pytest.mark.parametrize("warmup", [0, 1, 3])
+def test_the_controller_steps_where_the_actor_is_updated(warmup):
+    """In verl's own step, whose other parts are not at hand: what it decides is whether it updates the actor."""
+    control = trainer(*FLOW, f"trainer.critic_warmup={warmup}")
+    control.use_critic = control.use_reference_policy = False
+    control.reward_loop_manager = SimpleNamespace(reward_loop_worker_handles=[])
+    control.on_sample_begin = control.on_sample_end = lambda: None
+    control._balance_batch = control._compute_old_log_prob = lambda batch, metrics: batch
+    updated, stepped = [], []
+    control._update_actor = lambda batch, metrics: updated.append(control.global_steps) or batch
+    for control.global_steps in range(1, 6):
+        rows, keys = random_rows(control.global_steps)
+        control.replay_buffer = SimpleNamespace(sample=lambda _=(rows, keys), **__: (put(*_), {}))
+        before, metrics = control.entropy_control.state, {}
+        ours, plain = got(control._step_once(metrics, {}, 8), "advantages", "returns")
+        tq.kv_clear(keys=keys, partition_id="train")
+        if control.entropy_control.state != before:
+            stepped.append(control.global_steps)
+            assert "entropy_control/measured" in metrics and not torch.equal(ours, plain)
+        else:
+            assert metrics["entropy_control/no_update"] == 1 and metrics["token_entropy/mean"] > 0
+            assert torch.equal(ours, plain)
+    assert stepped == updated == list(range(max(warmup, 1), 6))
+    assert control.entropy_control.steps == len(updated)
+
+
+def test_the_reward_stage_counts_the_steps_of_the_actor(monkeypatch):
+    control = trainer("+entrostat.method.name=pass_at_k", "+entrostat.method.k=2", "trainer.critic_warmup=3")
+    control.total_training_steps, told = 10, []
+    score = control.entropy_control.score
+    monkeypatch.setattr(control.entropy_control, "score", lambda r: told.append((r.step, r.total_steps)) or score(r))
+    for control.global_steps in (2, 3, 10):
+        rows, keys = random_rows(control.global_steps)
+        control._compute_advantage(put(rows, keys), {})
+        tq.kv_clear(keys=keys, partition_id="train")
+    assert told == [(0, 8), (7, 8)]
 
 
 @pytest.mark.parametrize("mode", ["vanilla", "geo_mean"])
