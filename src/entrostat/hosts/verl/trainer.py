@@ -95,7 +95,7 @@ class Controlled:
         batch = super()._compute_advantage(batch, metrics)  # type: ignore[misc]
         actor = self.config.actor_rollout_ref.actor
         token_batch, sessions, like = self._read(batch)
-        if self._done < 0:  # the critic alone is trained on this batch
+        if self.config.trainer.critic_warmup > self.global_steps:  # type: ignore[attr-defined]  # as verl's loop decides
             metrics.update(measure_batch(token_batch))
             return batch
         aggregation = aggregation_of(actor)
@@ -110,7 +110,7 @@ class Controlled:
 
     @property
     def _done(self) -> int:
-        """The steps before this one in which the actor was updated; below 0 while `trainer.critic_warmup` goes on."""
+        """The steps before this one in which the actor was updated."""
         return int(self.global_steps) - self._first  # type: ignore[attr-defined]
 
     @property
