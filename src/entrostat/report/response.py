@@ -68,10 +68,11 @@ def _entropy(
 ) -> None:
     """The curve and its target, with the band and the step from which the curve, or its mean, stays in it."""
     steps = range(len(measured))
-    mean = centered_mean([a - b for a, b in zip(measured, target, strict=True)], window) if numbers and target else []
-    faint = {"linewidth": 0.8, "alpha": 0.4} if mean and window > 1 else {"linewidth": 1.2}
-    axes.plot(steps, measured, color=COLORS[0], label="measured", **faint)
-    if mean and window > 1:
+    averaged = window > 1 and numbers is not None and len(target) > 0
+    width = {"linewidth": 0.8, "alpha": 0.4} if averaged else {"linewidth": 1.2}
+    axes.plot(steps, measured, color=COLORS[0], label="measured", **width)
+    if averaged:
+        mean = centered_mean([a - b for a, b in zip(measured, target, strict=True)], window)
         course = [wanted + error for wanted, error in zip(target, mean, strict=True)]
         axes.plot(steps, course, color=COLORS[0], linewidth=1.4, label=f"mean over {window} steps")
     if target:

@@ -12,8 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from entrostat.core.config import did_you_mean
-from entrostat.errors import HostError
+from entrostat.errors import HostError, did_you_mean
 
 if TYPE_CHECKING:
     from torch import Tensor
