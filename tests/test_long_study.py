@@ -58,7 +58,7 @@ def test_a_queue_names_arms_seeds_steps_and_policies(study, tmp_path):
     ]
     assert first[0].arguments(5)[0] == "model=tiny" and second[0].arguments(5)[0] == "model=smollm2"
     queue.write_text("plain 11 600 tine\n")
-    with pytest.raises(SystemExit, match=r"'tine'; choose of tiny, wide, smollm2"):
+    with pytest.raises(SystemExit, match=r"'tine'; choose of tiny, tiny-4, wide, smollm2"):
         study("run").read_queue(queue)
 
 

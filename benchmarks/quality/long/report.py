@@ -30,11 +30,11 @@ A_REWARD = {
     16: "three numbers, 16 problems a reward",
     64: "three numbers, 64 problems a reward",
 }
-LANGUAGE_MODELS = {"tiny": "tiny", "wide": "wide", "smollm2": "SmolLM2"}
+LANGUAGE_MODELS = {"tiny": "tiny", "tiny-4": "tiny, 4 updates", "wide": "wide", "smollm2": "SmolLM2"}
 SETTLED = 200
 FROM_TARGET = ("mean", "worst window", "windows within 2 %")
 LM_WINDOW = 100
-TRIES = {"tiny": 16, "wide": 16, "smollm2": 8}
+TRIES = {"tiny": 16, "tiny-4": 16, "wide": 16, "smollm2": 8}
 TINY = """From `tiny.json`, which `run.py` makes: the tiny policy, a million parameters, with the defaults of `entrostat train`.
 Scores on 400 held-out problems; one standard error is 0.025 for greedy. Entropy in nats per token, and groups whose rewards
 all agree, over the 100 steps before. The target of anneal-linear reaches its end at step 600 of its 1,000."""

@@ -1,10 +1,10 @@
 """What is run: each arm as the overrides that `entrostat train` takes, everything else as it comes by default.
 
 tiny: countdown, 16 problems x 16 completions a step, learning rate 1.5e-4; every 200 steps the policy is kept, and judged on
-400 held-out problems, greedily and in 16 tries. wide: the same with numbers up to 20 and a start of its own (`wide.py`), where
-no training problem comes twice in 800 steps. smollm2: sums of two-digit numbers, as many as a CPU can do: 8 problems x 4
-completions a step, learning rate 1e-6, bf16, judged every 100 steps on 100 held-out problems, greedily and in 8 tries.
-One update per batch in all of them.
+400 held-out problems, greedily and in 16 tries. tiny-4: the same with four updates on each batch, so that most are off-policy
+and there is something to clip. wide: as tiny, with numbers up to 20 and a start of its own (`wide.py`), where no training
+problem comes twice in 800 steps. smollm2: sums of two-digit numbers, as many as a CPU can do: 8 problems x 4 completions a step,
+learning rate 1e-6, bf16, judged every 100 steps on 100 held-out problems, greedily and in 8 tries.
 """
 
 from __future__ import annotations
@@ -27,13 +27,10 @@ COUNTDOWN = (
     "trainer.save_steps=200",
     "trainer.save_total_limit=100",
 )
+_TINY = ("model=tiny", "task=countdown", "threads=1", *COUNTDOWN)
 POLICIES = {
-    "tiny": (
-        "model=tiny",
-        "task=countdown",
-        "threads=1",
-        *COUNTDOWN,
-    ),
+    "tiny": _TINY,
+    "tiny-4": (*_TINY, "trainer.num_iterations=4"),
     "wide": (
         f"model={wide.START}",
         f"task={{name: {wide.TASK.name}, high: {wide.TASK.high}}}",
