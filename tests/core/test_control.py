@@ -138,6 +138,21 @@ def test_a_sampler_that_cuts_the_tail_is_told() -> None:
         assert (metrics["entropy_control/sampling_gap_errors"] < -8) == told
 
 
+def test_sequences_that_an_update_left_alone_are_no_fair_sample() -> None:
+    """Certain tokens move least: of a batch trained on before, those at an unchanged probability are unsurprising."""
+    control, draw = EntropyControl(es.observe(account=False)), torch.Generator().manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(6):
+            logits = torch.randn(64, 20, 8, generator=draw)
+            tokens = torch.multinomial(logits.softmax(-1).flatten(0, 1), 1, generator=draw).view(64, 20)
+            stats = token_stats(logits, tokens)
+            surprising = (stats.surprisal.mean(1, keepdim=True) > stats.need("entropy").mean()).float()
+            batch = TokenBatch(stats, torch.ones(64), torch.ones(64, 20), stats.need("logp") - 0.1 * surprising)
+            control.observe(batch)
+            assert "entropy_control/sampling_gap" not in control.step()
+
+
 def test_observing_counts_but_changes_nothing() -> None:
     seen, applied = EntropyControl(es.observe()), EntropyControl(es.observe())
     bandit = Bandit(seen)

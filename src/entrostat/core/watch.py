@@ -113,9 +113,11 @@ class Watch:
     def _sampled(self, standard: Summary) -> dict[str, float]:
         """On-policy, surprisal is the entropy in expectation: a standing gap says that something else was sampled from.
 
-        Token by token the difference has no mean given what came before, so its sums have the variance of their squares.
+        Token by token the difference has no mean given what came before, so its sums have the variance of their squares. After
+        an update the sequences that kept their probability are those of certain tokens, which are no fair sample: only a step
+        whose every token is on-policy is looked at.
         """
-        if not standard.get("on_policy/tokens"):
+        if not 0 < standard.measured <= standard.get("on_policy/tokens"):
             return {}
         self._gap += standard.get("on_policy/gap")
         self._variance += standard.get("on_policy/gap_sq")
