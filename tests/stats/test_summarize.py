@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -185,6 +186,31 @@ def test_mean_weighs_tokens_not_micro_batches() -> None:
     mask = torch.tensor([[1, 1, 1], [1, 0, 0]])
     summary = summarize(TokenBatch(TokenStats(entropy=entropy), torch.ones(2), mask)).reduced()
     assert summary.mean("entropy") == pytest.approx(7 / 4)
+
+
+def test_tokens_that_have_left_the_loss_are_measured() -> None:
+    """What is measured is that of all sampled tokens; the rest is of the mask, also of a batch in two parts."""
+    left = make_batch(0, rows=400)
+    sampled = left.mask | (torch.rand(left.mask.shape, generator=torch.Generator().manual_seed(1)) < 0.5)
+    left = replace(left, old_logp_BT=None, sampled_BT=sampled)
+    found, kept, whole = (
+        summarize(each) for each in (left, replace(left, sampled_BT=None), replace(left, mask_BT=sampled))
+    )
+    of_all = {
+        "entropy",
+        "entropy_sq",
+        "surprisal",
+        "tokens/measured",
+        "on_policy/tokens",
+        "on_policy/gap",
+        "on_policy/gap_sq",
+    }
+    of_all |= {*CLUSTER_SUMS, *(name for name in found.values if name.startswith("probability/"))}
+    for name in found.values:
+        assert found.get(name) == pytest.approx((whole if name in of_all else kept).get(name), rel=1e-9), name
+    assert found.mean("entropy") == whole.mean("entropy") != kept.mean("entropy")
+    parts = summarize(left.rows(slice(0, 90))) + summarize(left.rows(slice(90, None)))
+    assert parts.get("entropy") == pytest.approx(found.get("entropy")) and parts.measured == found.measured
 
 
 def test_no_gradient_leaves() -> None:

@@ -116,6 +116,7 @@ def _sums(batch: TokenBatch, push_BT: Tensor | None) -> Summary:
     sums: dict[str, Tensor | float] = {
         name: column.masked_fill(outside, 0).sum(dtype=dtype) for name, column in _columns(batch, push_BT).items()
     }
+    sums |= {name: column.sum(dtype=dtype) for name, column in _measured_columns(batch).items()}
     sums["sequences"] = mask.any(1).sum().to(dtype)
     if "logp" in batch.stats.available():
         sums |= _histogram(batch.stats.detach().prob, batch.measured, dtype)
@@ -124,29 +125,17 @@ def _sums(batch: TokenBatch, push_BT: Tensor | None) -> Summary:
 
 def _columns(batch: TokenBatch, push_BT: Tensor | None) -> dict[str, Tensor]:
     """What is summed over the masked tokens, by the name of the sum."""
-    mask, measured = batch.mask, batch.measured
-    stats = batch.stats.detach()
+    mask, stats = batch.mask, batch.stats.detach()
     have = stats.available()
     lost = ~batch.advantages_BT.isfinite()
     advantages = batch.advantages_BT.masked_fill(lost, 0)
     positive, negative = mask & (advantages > 0), mask & (advantages < 0)
     columns: dict[str, Tensor] = {"tokens": mask, "tokens/positive": positive, "tokens/negative": negative}
-    columns |= {"tokens/not_finite": mask & lost, "tokens/measured": measured}
+    columns["tokens/not_finite"] = mask & lost
     if "entropy" in have:
         entropy = stats.need("entropy")
-        columns |= {
-            "entropy": entropy.masked_fill(~measured, 0),
-            "entropy_sq": entropy.square().masked_fill(~measured, 0),
-            "entropy/positive": entropy.masked_fill(~positive, 0),
-            "entropy/negative": entropy.masked_fill(~negative, 0),
-        }
-    if "logp" in have:
-        columns["surprisal"] = stats.surprisal.masked_fill(~measured, 0)
-    if {"logp", "entropy"} <= have:
-        # Only where the policy is the one that sampled does the surprisal tell its entropy.
-        same = (batch.log_ratio.detach().abs().amax(1, keepdim=True) < _SAME) & measured
-        gap = (stats.surprisal - stats.need("entropy")).masked_fill(~same, 0)
-        columns |= {"on_policy/tokens": same, "on_policy/gap": gap, "on_policy/gap_sq": gap.square()}
+        columns["entropy/positive"] = entropy.masked_fill(~positive, 0)
+        columns["entropy/negative"] = entropy.masked_fill(~negative, 0)
     if {"logp", "entropy", "baseline"} <= have:
         centered = stats.centered
         gain = advantages * centered
@@ -161,6 +150,24 @@ def _columns(batch: TokenBatch, push_BT: Tensor | None) -> dict[str, Tensor]:
         for name, (advantage_up, likely) in QUADRANTS.items():
             inside = (positive if advantage_up else negative) & (centered > 0 if likely else centered < 0)
             columns[f"flow/{name}"] = flow.masked_fill(~inside, 0)
+    return columns
+
+
+def _measured_columns(batch: TokenBatch) -> dict[str, Tensor]:
+    """What is summed over the measured tokens, also over those that have left the mask; 0 at all others."""
+    measured, stats = batch.measured, batch.stats.detach()
+    have, outside = stats.available(), ~measured
+    columns: dict[str, Tensor] = {"tokens/measured": measured}
+    if "entropy" in have:
+        entropy = stats.need("entropy").masked_fill(outside, 0)
+        columns |= {"entropy": entropy, "entropy_sq": entropy.square()}
+    if "logp" in have:
+        columns["surprisal"] = stats.surprisal.masked_fill(outside, 0)
+    if {"logp", "entropy"} <= have:
+        # Only where the policy is the one that sampled does the surprisal tell its entropy.
+        same = (batch.log_ratio.detach().abs().amax(1, keepdim=True) < _SAME) & measured
+        gap = (stats.surprisal - stats.need("entropy")).masked_fill(~same, 0)
+        columns |= {"on_policy/tokens": same, "on_policy/gap": gap, "on_policy/gap_sq": gap.square()}
     return columns
 
 

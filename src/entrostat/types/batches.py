@@ -55,6 +55,8 @@ class TokenBatch:
         stale_B: rows of which the host leaves out the tokens of negative advantage, because the policy has moved away from them
             (DeepSeek-V3.2 2512.02556); None: no row.
         divisors: where the host's means divide by other numbers than its masked tokens, its sequences that have one and 1.
+        sampled_BT: the tokens of the completions, where the host has left some of them out of its loss, and so of the mask, after
+            they were sampled: the entropy is measured on all of them. None: those of the mask.
     """
 
     stats: TokenStats
@@ -71,6 +73,7 @@ class TokenBatch:
     host_weight_BT: Tensor | None = None
     stale_B: Tensor | None = None
     divisors: Divisors | None = None
+    sampled_BT: Tensor | None = None
 
     def __post_init__(self) -> None:
         shape = tuple(self.mask_BT.shape)
@@ -90,6 +93,7 @@ class TokenBatch:
             "old_logp_BT": self.old_logp_BT,
             "ids_BT": self.ids_BT,
             "host_weight_BT": self.host_weight_BT,
+            "sampled_BT": self.sampled_BT,
         }.items():
             if value is not None and tuple(value.shape[:2]) != shape:
                 raise DataError(f"{name} must have the mask's shape {shape}, got {tuple(value.shape)}")
@@ -110,7 +114,8 @@ class TokenBatch:
     @cached_property
     def measured(self) -> Tensor:
         """The tokens that were sampled from the policy of `stats`, as booleans, (B, T)."""
-        return self.mask if self.tempered_B is None else self.mask & (self.tempered_B == 1).unsqueeze(1)
+        tokens = self.mask if self.sampled_BT is None else self.sampled_BT.bool()
+        return tokens if self.tempered_B is None else tokens & (self.tempered_B == 1).unsqueeze(1)
 
     @property
     def log_ratio(self) -> Tensor:
@@ -157,6 +162,7 @@ class TokenBatch:
             some(self.tempered_B),
             host_weight_BT=some(self.host_weight_BT),
             stale_B=some(self.stale_B),
+            sampled_BT=some(self.sampled_BT),
         )
 
 

@@ -53,6 +53,13 @@ def test_sampling_from_a_part_is_refused_with_the_way_out(rollout):
         check_host(config(**rollout), es.flow(0.3))
 
 
+@pytest.mark.parametrize("temperature", [0, -1.0, float("inf"), float("nan")])
+def test_a_temperature_that_samples_nothing_is_refused(temperature):
+    check_host(config(temperature=0.6), es.flow(0.3))
+    with pytest.raises(HostError, match=r"rollout\.temperature=.* samples from no distribution.* such as 1\.0"):
+        check_host(config(temperature=temperature), es.flow(0.3))
+
+
 @pytest.mark.parametrize(
     ("name", "what"),
     [

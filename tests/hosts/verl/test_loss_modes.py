@@ -52,6 +52,31 @@ def test_the_geometric_mean_takes_no_more_than_advantages_of_completions(names, 
             check_host(config("geo_mean"), example(name))
 
 
+@pytest.mark.parametrize(
+    ("own", "dynamic", "named"),
+    [
+        ({"dynamic_context_parallel": True}, False, "dynamic_context_parallel=True"),
+        (
+            {"virtual_pipeline_model_parallel_size": 2},
+            True,
+            "virtual_pipeline_model_parallel_size=2 with use_dynamic_bsz",
+        ),
+    ],
+)
+def test_means_of_micro_batches_that_the_driver_cannot_know_are_refused(own, dynamic, named):
+    megatron = {"strategy": "megatron", "megatron": own, "use_dynamic_bsz": dynamic}
+    norm = {"loss_agg_mode": "seq-mean-token-sum-norm", "loss_scale_factor": None}
+    with pytest.raises(HostError, match=f"loss_mode='geo_mean' takes a mean .*{named}.*: set .*loss_mode=vanilla"):
+        check_host(config("geo_mean", **megatron), es.observe())
+    with pytest.raises(
+        HostError, match=f"loss_agg_mode=seq-mean-token-sum-norm takes .*{named}.*: set actor.loss_scale"
+    ):
+        check_host(config("vanilla", **megatron, **norm), es.flow(0.3))
+    check_host(config("vanilla", **megatron), es.flow(0.3))
+    check_host(config("vanilla", **megatron, **(norm | {"loss_scale_factor": 100})), es.flow(0.3))
+    check_host(config("geo_mean", **(megatron | {"megatron": {}})), es.observe())
+
+
 @pytest.mark.parametrize("mode", ["clip_cov", "kl_cov"])
 def test_rivals_are_refused_beside_every_method_that_acts(mode):
     for name in ("flow", "hold", "clip_higher", "aepo_qwenlong"):

@@ -95,6 +95,7 @@ def term_factors(terms: Sequence[Term], batch: TokenBatch) -> dict[str, Tensor]:
     The workers multiply by the importance ratio and the entropy of their own pass.
     """
     factors: dict[str, Tensor] = {}
+    tokens = batch.mask.sum() if batch.divisors is None else batch.divisors.tokens
     for term in terms:
         if isinstance(term.of, Statistic):
             raise HostError(f"a term made of {term.of} cannot be computed by verl's workers")
@@ -103,7 +104,7 @@ def term_factors(terms: Sequence[Term], batch: TokenBatch) -> dict[str, Tensor]:
         if term.factor_BT is not None:
             factor = factor * term.factor_BT.masked_fill(~mask, 0)
         if term.over == "micro":  # of the batch, which is the step
-            factor = factor * batch.mask.sum() / mask.sum().clamp_min(1)
+            factor = factor * tokens / mask.sum().clamp_min(1)
         factors[term.of] = factors[term.of] + factor if term.of in factors else factor
     return factors
 
@@ -191,12 +192,11 @@ def score_batch(
         HostError: verl's estimator gives the tokens of a row different advantages, which are not of a whole completion.
     """
     assert batch.rewards_B is not None
-    mask = batch.mask
+    mask, sampled = batch.mask, batch.measured  # a completion is scored as a whole, whatever of it is trained on
     first = batch.advantages_BT.gather(1, mask.int().argmax(1, keepdim=True)).squeeze(1)
     if not torch.equal(batch.advantages_BT * mask, first.unsqueeze(1) * mask):
         raise HostError(one_advantage(control.method, "algorithm.adv_estimator"))
-    lengths_B, last_S = mask.sum(1), sessions.last_S
-    lengths_S = sessions.sums(lengths_B)
+    last_S, lengths_S = sessions.last_S, sessions.sums(sampled.sum(1))
     real_S = lengths_S > 0  # verl fills batches up with rows without a token
     single = len(last_S) == len(mask)
     changed = control.score(
@@ -206,15 +206,16 @@ def score_batch(
             groups_B=sessions.prompt_S[real_S],
             lengths_B=lengths_S[real_S],
             sums_B={
-                name: sessions.sums((batch.stats.need(name) * mask).sum(1))[real_S]
+                name: sessions.sums((batch.stats.need(name) * sampled).sum(1))[real_S]
                 for name in sorted(control.method.of_rollouts, key=str)
             },
-            mask_BT=mask[last_S][real_S] if single else None,
+            mask_BT=sampled[last_S][real_S] if single else None,
             step=steps[0],
             total_steps=steps[1],
         )
     )
-    advantages = kept_advantages(changed, mean_of(aggregation))
+    trained = changed.replace(lengths_B=sessions.sums(mask.sum(1))[real_S])
+    advantages = kept_advantages(trained, mean_of(aggregation))
     advantages = advantages.unsqueeze(1) if advantages.dim() == 1 else advantages
     every_S = advantages.new_zeros(len(last_S), advantages.shape[1])
     every_S[real_S] = advantages

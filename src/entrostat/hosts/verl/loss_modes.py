@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from entrostat.errors import HostError, did_you_mean
 
@@ -38,11 +38,13 @@ class LossMode:
         lacks: what of `ASKS` it cannot carry out -> why, a clause; "" where it stands beside nothing, a measurement neither.
         mean: the `loss_agg_mode` that it always takes; None: the one that is set.
         whole_rows: whether the rollout weights of a completion's tokens become one, their geometric mean.
+        of_micro: whether its mean is of each micro-batch's rows, so that it adds up over the micro-batches of an update.
     """
 
     lacks: Mapping[str, str] = field(default_factory=dict)
     mean: str | None = None
     whole_rows: bool = False
+    of_micro: bool = False
 
 
 BY_SEQUENCE = "seq-mean-token-mean"
@@ -66,6 +68,7 @@ MODES: dict[str, LossMode] = {
         },
         mean=BY_SEQUENCE,
         whole_rows=True,
+        of_micro=True,
     ),
     "clip_cov": RIVAL,
     "kl_cov": RIVAL,
@@ -87,6 +90,14 @@ def aggregation_of(actor: Any) -> str:
     return str(mode_of(actor).mean or actor.loss_agg_mode)
 
 
+def micro_mean(actor: Any) -> Literal["rows", "longest"] | None:
+    """What the loss divides by in each micro-batch, its "rows" or its "longest" response; None: numbers of the whole update."""
+    if mode_of(actor).of_micro:
+        return "rows"
+    unscaled = actor.get("loss_scale_factor") is None
+    return "longest" if unscaled and aggregation_of(actor) == "seq-mean-token-sum-norm" else None
+
+
 def check_loss(actor: Any, method: Chain) -> None:
     """Refuse a method beside a policy loss that cannot carry it out; warn of a loss that is none of verl's.
 
@@ -105,12 +116,33 @@ def check_loss(actor: Any, method: Chain) -> None:
     lacks, out = MODES[name].lacks, f"Set {SETTING}=vanilla"
     if "" in lacks:
         raise HostError(f"{SETTING}={name!r} does not work under Entrostat: {lacks['']}. {out}")
+    _check_cut(actor)
     for link in method.links:
         for asked in _asks(link):
             if asked in lacks:
                 raise HostError(
                     f"{SETTING}={name!r} cannot carry out {link.name!r}, which {ASKS[asked]}: {lacks[asked]}. {out}"
                 )
+
+
+def _check_cut(actor: Any) -> None:
+    """A loss with a mean of each micro-batch needs a cut that the driver can repeat."""
+    own = actor.get("megatron") or {}
+    if actor.strategy != "megatron" or micro_mean(actor) is None:
+        return
+    cut = ""
+    if own.get("dynamic_context_parallel"):
+        cut = "megatron.dynamic_context_parallel=True"
+    elif actor.use_dynamic_bsz and (stages := own.get("virtual_pipeline_model_parallel_size") or 1) > 1:
+        cut = f"megatron.virtual_pipeline_model_parallel_size={stages} with use_dynamic_bsz=True"
+    if cut:
+        rows = micro_mean(actor) == "rows"
+        loss = f"{SETTING}={actor.policy_loss.loss_mode!r}" if rows else f"actor.loss_agg_mode={actor.loss_agg_mode}"
+        out = f"set {SETTING}=vanilla" if rows else "set actor.loss_scale_factor"
+        raise HostError(
+            f"{loss} takes a mean of each micro-batch, and {cut} makes micro-batches that the driver does not know, so that "
+            f"what an update does to the entropy cannot be told: {out}, or leave the other setting out"
+        )
 
 
 def _asks(link: Link) -> list[str]:

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -196,7 +197,13 @@ def _check_estimator(algorithm: Any, method: Chain) -> None:
 
 
 def _check_sampling(rollout: Any) -> None:
-    """The tokens are sampled from the distribution whose entropy is measured."""
+    """The tokens are sampled, and from the distribution whose entropy is measured."""
+    temperature = rollout.get("temperature", 1.0)
+    if not 0 < temperature < math.inf:
+        raise HostError(
+            f"actor_rollout_ref.rollout.temperature={temperature} samples from no distribution, and the entropy is measured at "
+            "the sampling temperature: set a number above 0, such as 1.0"
+        )
     for name, whole in {"top_p": (1, None), "top_k": (-1, 0, None)}.items():
         if (value := rollout.get(name, whole[0])) not in whole:
             raise HostError(

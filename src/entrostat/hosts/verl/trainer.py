@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,8 @@ from entrostat.hosts.verl.batch import (
     score_batch,
 )
 from entrostat.hosts.verl.loss import controlled_loss
-from entrostat.hosts.verl.loss_modes import aggregation_of, mode_of, weights_of
+from entrostat.hosts.verl.loss_modes import aggregation_of, micro_mean, mode_of, weights_of
+from entrostat.hosts.verl.micro_batches import micro_batches, row_weights
 from entrostat.hosts.verl.settings import VERL, check_host, read_settings
 from entrostat.types import Divisors, TokenBatch, TokenStats
 
@@ -95,7 +97,7 @@ class Controlled:
         batch = super()._compute_advantage(batch, metrics)  # type: ignore[misc]
         actor = self.config.actor_rollout_ref.actor
         token_batch, sessions, like = self._read(batch)
-        if self.config.trainer.critic_warmup > self.global_steps:  # type: ignore[attr-defined]  # as verl's loop decides
+        if self._critic_alone:
             metrics.update(measure_batch(token_batch))
             return batch
         aggregation = aggregation_of(actor)
@@ -107,6 +109,11 @@ class Controlled:
         self._clip = update.clip
         metrics.update(update.metrics)
         return self._write(batch, update, like)
+
+    @property
+    def _critic_alone(self) -> bool:
+        """Whether this step does not update the actor, as verl's loop decides."""
+        return bool(self.config.trainer.critic_warmup > self.global_steps)  # type: ignore[attr-defined]
 
     @property
     def _done(self) -> int:
@@ -152,12 +159,11 @@ class Controlled:
         if rewarded:  # all rows of a session share the reward of its last
             rewards = data["rm_scores"].to_padded_tensor(0.0).sum(1)[sessions.last_S][sessions.session_B]
         advantages, mask = data["advantages"].to_padded_tensor(0.0), like.to_padded_tensor(0)
-        # Tokens that verl has rejected leave `response_mask`, and stay in the number that the loss divides by.
+        # Tokens that verl has rejected leave `response_mask`. They are measured, and stay in the number that the loss divides by.
         sampled = data["loss_mask"].to_padded_tensor(0)
-        told: dict[str, Any] = {"divisors": self._divisors(mask, sampled)}
-        if fields.WEIGHT in data:
-            weights, mode = data[fields.WEIGHT].to_padded_tensor(0.0), mode_of(self.config.actor_rollout_ref.actor)
-            told["host_weight_BT"] = weights_of(mode, weights, mask)
+        told: dict[str, Any] = {"divisors": self._divisors(mask, sampled), "sampled_BT": sampled}
+        weights = data[fields.WEIGHT].to_padded_tensor(0.0) if fields.WEIGHT in data else None
+        told["host_weight_BT"] = self._host_weights(weights, mask, like, batch.tags)
         if recorded:
             told |= {"ids_BT": data["responses"].to_padded_tensor(0), "prompts_B": list(data["prompts"].unbind())}
         whole = TokenBatch(TokenStats(**stats), advantages, mask, None, rewards, sessions.prompt_B, **told)
@@ -167,6 +173,19 @@ class Controlled:
         actor, each = self.config.actor_rollout_ref.actor, self.config.actor_rollout_ref.rollout.n
         mini_batch, scale = actor.ppo_mini_batch_size * each, actor.loss_scale_factor
         return divisors_of(aggregation_of(actor), mask, mini_batch, scale, sampled)
+
+    def _host_weights(self, rollout: Tensor | None, mask: Tensor, like: Any, tags: Sequence[Any]) -> Tensor | None:
+        """What verl multiplies each token's loss by: the rollout correction, and what means of micro-batches add; or None."""
+        actor, each = self.config.actor_rollout_ref.actor, self.config.actor_rollout_ref.rollout.n
+        weights = None if rollout is None else weights_of(mode_of(actor), rollout, mask)
+        of = None if self._critic_alone else micro_mean(actor)
+        if of is None:
+            return weights
+        # As verl counts the ranks where it balances the batch.
+        ranks = int(max(self.actor_rollout_wg._dispatch_info["actor"])) + 1  # type: ignore[attr-defined]
+        micros = micro_batches(actor, [tag["seq_len"] for tag in tags], each, ranks)
+        own = row_weights(of, micros, like.offsets().diff(), actor.ppo_mini_batch_size * each // ranks).unsqueeze(1)
+        return own.expand(mask.shape) if weights is None else weights * own
 
     def _write(self, batch: Any, update: Update, like: Any) -> Any:
         columns = {

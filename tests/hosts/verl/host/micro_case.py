@@ -16,35 +16,38 @@ PROMPT, LENGTHS, VOCABULARY = 3, [4, 2, 5], 7
 
 def config(**changes):
     engine = FSDPEngineConfig(strategy="fsdp2")
-    return FSDPActorConfig(strategy="fsdp2", rollout_n=1, ppo_micro_batch_size_per_gpu=3, fsdp_config=engine, **changes)
+    plain = {"strategy": "fsdp2", "rollout_n": 1, "ppo_micro_batch_size_per_gpu": 3, "fsdp_config": engine}
+    return FSDPActorConfig(**(plain | changes))
 
 
 class Micro:
     """A micro-batch with logits as leaves, as the engine hands it to the loss."""
 
-    def __init__(self, drift=0.0):
+    def __init__(self, drift=0.0, lengths=LENGTHS):
         draw = torch.Generator().manual_seed(0)
-        rows, longest = len(LENGTHS), max(LENGTHS)
+        self.lengths = lengths
+        rows, longest = len(lengths), max(lengths)
         self.logits = (2 * torch.randn(rows, longest, VOCABULARY, generator=draw)).requires_grad_()
         self.targets = torch.multinomial(self.logits.softmax(-1).flatten(0, 1), 1, generator=draw).view(rows, longest)
-        self.mask = (torch.arange(longest) < torch.tensor(LENGTHS)[:, None]).long()
-        self.advantages = torch.tensor([1.0, -0.5, -1.2])[:, None].expand(rows, longest)
+        self.mask = (torch.arange(longest) < torch.tensor(lengths)[:, None]).long()
+        some = torch.tensor([1.0, -0.5, -1.2])
+        self.advantages = some[torch.arange(rows) % len(some)][:, None].expand(rows, longest)
         self.stats = token_stats(self.logits, self.targets, ("logp", "entropy", "baseline"))
         noise = drift * torch.randn(self.mask.shape, generator=draw)
         self.old = (self.stats.logp.detach() + noise).masked_fill(self.mask == 0, 0)
         self.like = self.nested(self.mask)
 
     def nested(self, padded):
-        rows = [row[:length] for row, length in zip(padded, LENGTHS, strict=True)]
+        rows = [row[:length] for row, length in zip(padded, self.lengths, strict=True)]
         return torch.nested.as_nested_tensor(rows, layout=torch.jagged)
 
     def full(self, padded):
         """As a model's output: a number per token of prompt and response, each at the position before its token."""
         rows = [
             torch.cat([padded.new_zeros(PROMPT - 1), row[:length], padded.new_zeros(1)])
-            for row, length in zip(padded, LENGTHS, strict=True)
+            for row, length in zip(padded, self.lengths, strict=True)
         ]
-        offsets = torch.tensor([0, *LENGTHS]).cumsum(0) + PROMPT * torch.arange(len(LENGTHS) + 1)
+        offsets = torch.tensor([0, *self.lengths]).cumsum(0) + PROMPT * torch.arange(len(self.lengths) + 1)
         return torch.nested.nested_tensor_from_jagged(torch.cat(rows), offsets)
 
     def batch(self):
@@ -55,7 +58,7 @@ class Micro:
             "response_mask": self.like,
             "old_log_probs": self.nested(self.old),
             "advantages": self.nested(self.advantages if update is None else update.advantages_BT),
-            "prompts": torch.nested.as_nested_tensor([torch.ones(PROMPT)] * len(LENGTHS), layout=torch.jagged),
+            "prompts": torch.nested.as_nested_tensor([torch.ones(PROMPT)] * len(self.lengths), layout=torch.jagged),
             "responses": self.nested(self.targets),
         }
         if weight is not None:
@@ -65,7 +68,7 @@ class Micro:
                 tensors[fields.TERM.format(of)] = response_to_nested(factor, self.like)
             if update.clip is not None:
                 settings[fields.CLIP] = update.clip
-        plain = {"dp_size": 1, "batch_num_tokens": sum(LENGTHS), "global_batch_size": len(LENGTHS)}
+        plain = {"dp_size": 1, "batch_num_tokens": sum(self.lengths), "global_batch_size": len(self.lengths)}
         return tu.get_tensordict(tensors, non_tensor_dict=plain | settings)
 
     def outputs(self):

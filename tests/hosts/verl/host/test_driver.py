@@ -103,6 +103,8 @@ def test_the_divisors_are_those_of_verl_s_settings():
     tokens = int(sum(each["response_mask"].sum() for each in rows))
     assert (int(found.tokens), found.sequences, found.batches, found.fixed) == (tokens, 12.0, 1.0, 600.0)
     control.config.actor_rollout_ref.actor.loss_scale_factor = None
+    control.config.actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu = 4
+    control.actor_rollout_wg = SimpleNamespace(_dispatch_info={"actor": [0]})
     assert control._read(batch)[0].divisors.fixed == 12 * max(len(each["responses"]) for each in rows)
     control.config.actor_rollout_ref.actor.loss_agg_mode = "token-sum"
     assert control._read(batch)[0].divisors.fixed == 3  # mini-batches of one prompt with four answers

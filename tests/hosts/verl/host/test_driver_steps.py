@@ -8,12 +8,16 @@ import pytest
 import torch
 import transfer_queue as tq
 from driver_case import FLOW, clean, got, put, queue, random_rows, trainer  # noqa: F401
+from verl.trainer.ppo.core_algos import agg_loss
 
 from entrostat.hosts.verl.batch import control_batch
 from entrostat.hosts.verl.loss_modes import MODES, weights_of
 
 CORRECTION = "algorithm.rollout_correction"
 LOSS = "actor_rollout_ref.actor.policy_loss.loss_mode"
+ACTOR = "actor_rollout_ref.actor"
+CUT = (f"{ACTOR}.ppo_mini_batch_size=2", f"{ACTOR}.ppo_micro_batch_size_per_gpu=8")
+"""Eight rows in one micro-batch."""
 
 
 def shifted_rows(seed=0):
@@ -69,7 +73,8 @@ def test_the_reward_stage_counts_the_steps_of_the_actor(monkeypatch):
 @pytest.mark.parametrize("level", ["token", "sequence"])
 def test_what_is_foreseen_has_the_rollout_weights(level, mode):
     settings = "+entrostat.method=observe", f"{CORRECTION}.rollout_is={level}", f"{LOSS}={mode}"
-    control, metrics = trainer(*settings), {}
+    control, metrics = trainer(*settings, *CUT), {}
+    control.actor_rollout_wg = SimpleNamespace(_dispatch_info={"actor": [0]})
     batch = control._compute_advantage(put(*shifted_rows()), metrics)
     weights, mask = got(batch, "rollout_is_weights", "response_mask")
     found = control._read(batch)[0]
@@ -80,10 +85,25 @@ def test_what_is_foreseen_has_the_rollout_weights(level, mode):
     assert metrics["entropy_control/predicted"] == pytest.approx(float(mean), rel=1e-5)
 
 
-def test_rejected_tokens_stay_in_the_number_that_the_loss_divides_by():
+@pytest.mark.parametrize(("ranks", "size", "factor"), [([0], 8, 1), ([0], 2, 4), ([0, 0, 1, 1], 2, 2), ([0, 1], 4, 1)])
+def test_means_of_micro_batches_add_up(ranks, size, factor):
     control = trainer(
-        "+entrostat.method=observe", f"{CORRECTION}.rollout_rs=token_k1", f"{CORRECTION}.rollout_rs_threshold=0.7_1.4"
+        "+entrostat.method=observe", f"{LOSS}=geo_mean", *CUT, f"{ACTOR}.ppo_micro_batch_size_per_gpu={size}"
     )
+    control.actor_rollout_wg, metrics = SimpleNamespace(_dispatch_info={"actor": ranks}), {}
+    batch = control._compute_advantage(put(*random_rows()), metrics)
+    found = control._read(batch)[0]
+    assert found.host_weight_BT.unique().tolist() == [factor]
+    flow = -(found.advantages_BT * found.stats.centered * found.mask).sum(1) / found.mask.sum(1)
+    assert metrics["entropy_control/predicted"] == pytest.approx(factor * float(flow.mean()), rel=1e-5)
+
+
+TOKEN_WEIGHTS = f"{CORRECTION}.rollout_is=token"
+REJECTION = (f"{CORRECTION}.rollout_rs=token_k1", f"{CORRECTION}.rollout_rs_threshold=0.7_1.4")
+
+
+def test_rejected_tokens_stay_in_the_number_that_the_loss_divides_by():
+    control = trainer("+entrostat.method=observe", *REJECTION)
     rows, keys = shifted_rows()
     batch = control._compute_advantage(put(rows, keys), {})
     (mask,) = got(batch, "response_mask")
@@ -92,6 +112,55 @@ def test_rejected_tokens_stay_in_the_number_that_the_loss_divides_by():
     flow = -(found.advantages_BT * found.stats.centered * mask).sum() / sampled
     update = control_batch(control.entropy_control, found, "token-mean", (0.2, 0.2, 3.0))
     assert update.metrics["entropy_control/predicted"] == pytest.approx(float(flow), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "correction",
+    [(TOKEN_WEIGHTS,), (f"{CORRECTION}.rollout_is=sequence",), REJECTION, (TOKEN_WEIGHTS, *REJECTION)],
+    ids=["token weights", "sequence weights", "rejection", "both"],
+)
+@pytest.mark.parametrize("warmup", [0, 3])
+def test_the_entropy_is_that_of_all_sampled_tokens_whatever_the_loss_makes_of_them(correction, warmup):
+    """Verl's own figure, taken before its correction, and that of a run without one."""
+    control, metrics = trainer("+entrostat.method=observe", f"trainer.critic_warmup={warmup}", *correction), {}
+    rows, keys = shifted_rows()
+    for each in rows:
+        each["response_mask"][1] = each["loss_mask"][1] = 0  # as the output of a tool would be
+    batch = put(rows, keys)
+    entropy, before = got(batch, "entropy", "response_mask")
+    own = float(agg_loss(entropy, before, control.config.actor_rollout_ref.actor.loss_agg_mode))
+    after = got(control._compute_advantage(batch, metrics), "response_mask")[0]
+    assert (after.sum() < before.sum()) == ("rollout_rs" in str(correction))
+    assert metrics["token_entropy/mean"] == pytest.approx(own, rel=1e-6)
+    assert warmup or metrics["entropy_control/measured"] == metrics["token_entropy/mean"]
+    assert metrics["token_entropy/tokens"] == int(after.sum())
+
+
+def test_a_batch_that_is_rejected_whole_takes_no_step():
+    control, metrics = trainer(*FLOW, REJECTION[0], f"{CORRECTION}.rollout_rs_threshold=7.5_9.5"), {}
+    batch = control._compute_advantage(put(*shifted_rows()), metrics)
+    assert not any(each.any() for each in got(batch, "response_mask", "advantages"))
+    assert metrics["entropy_control/empty_step"] == 1 and control.entropy_control.steps == 0
+
+
+def test_rejected_rows_are_completions_of_their_prompt():
+    """Pass@2 of a prompt with one right answer of four, of which a wrong one is rejected: worth as without the rejection."""
+    control = trainer(
+        "+entrostat.method.name=pass_at_k",
+        "+entrostat.method.k=2",
+        f"{CORRECTION}.rollout_rs=seq_mean_k1",
+        f"{CORRECTION}.rollout_rs_threshold=0.5_2.0",
+    )
+    rows, keys = random_rows(groups=1, size=4)
+    for index, each in enumerate(rows):
+        each["rm_scores"] = torch.zeros_like(each["rm_scores"])
+        each["rm_scores"][-1] = float(index == 2)
+    rows[0]["rollout_log_probs"] = rows[0]["rollout_log_probs"] - 3
+    batch = control._compute_advantage(put(rows, keys), {})
+    advantages, mask = got(batch, "advantages", "response_mask")
+    worth = torch.tensor([-1 / 3, -1 / 3, 1.0, -1 / 3]).unsqueeze(1)
+    assert mask.any(1).tolist() == [False, True, True, True]
+    assert torch.allclose(advantages, worth * mask, atol=1e-4)
 
 
 def test_a_loss_with_a_mean_of_its_own_is_foreseen_with_that():

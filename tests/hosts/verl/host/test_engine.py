@@ -119,6 +119,19 @@ def test_statistics_equal_a_plain_forward(folder, packed, fused, monkeypatch):
         assert torch.allclose(output["log_probs"][i][:-1].cpu(), reference.logp[:-1].float(), rtol=1e-5, atol=2e-6)
 
 
+@pytest.mark.parametrize("packed", [False, True], ids=["padded", "packed"])
+def test_dynamic_micro_batches_come_back_in_order(folder, packed):
+    built, cut = engine(folder, packed), {"use_dynamic_bsz": True, "max_token_len_per_gpu": 24}
+    with built.eval_mode():
+        whole, parts = (
+            built.infer_batch(batch(packed, **{fields.WANT: WANT}, **settings))["model_output"]
+            for settings in ({}, cut)
+        )
+    for name in WANT:
+        for one, other in zip(*(each[fields.STATISTIC.format(name)].unbind() for each in (whole, parts)), strict=True):
+            assert torch.allclose(one[:-1], other[:-1], rtol=1e-5, atol=2e-6), name
+
+
 def test_statistics_are_exact_in_bf16(folder):
     """verl's own entropy rounds with the logits; ours is that of the very logits, in fp32."""
     built = engine(folder, True, dtype="bf16")

@@ -18,6 +18,7 @@ from entrostat.hosts.verl.loss_modes import BY_SEQUENCE, MODES, aggregation_of, 
 
 REAL = [name for name in MODES if name != "bypass_mode"]
 LINEAR = [name for name in REAL if not {"control", "tokens"} & MODES[name].lacks.keys()]
+METHODS = [es.flow(0.4), es.clip_b(0.3), es.hold(2.0, kp=1.0), es.entropic(2.0, kp=2.0, select="all")]
 
 
 def of_mode(mode, **changes):
@@ -66,7 +67,7 @@ def test_a_weight_on_a_token_is_one_on_its_loss(mode):
     ("mode", "method"),
     [
         *((mode, es.observe(account=False)) for mode in REAL),
-        *((mode, method) for mode in LINEAR for method in (es.flow(0.4), es.clip_b(0.3), es.hold(2.0, kp=1.0))),
+        *((mode, method) for mode in LINEAR for method in METHODS),
     ],
     ids=lambda value: getattr(value, "name", value),
 )
@@ -86,6 +87,7 @@ def test_predicted_is_what_the_backward_pass_does(mode, method, weighted):
     batch = replace(
         micro.batch(),
         divisors=divisors_of(mean, micro.mask, len(LENGTHS), sampled_BT=sampled),
+        sampled_BT=sampled,
         host_weight_BT=None if weight is None else weights_of(mode_of(actor), weight, micro.mask),
     )
     update = control_batch(EntropyControl(es.chain(method, es.observe())), batch, mean, (0.2, 0.2, 3.0))
