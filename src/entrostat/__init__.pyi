@@ -104,6 +104,7 @@ from .stats import sampled_entropy as sampled_entropy
 from .stats import summarize as summarize
 from .stats import token_stats as token_stats
 from .stats import token_stats_from_hidden as token_stats_from_hidden
+from .types import Rollouts as Rollouts
 from .types import Summary as Summary
 from .types import Surrogate as Surrogate
 from .types import Term as Term

@@ -14,7 +14,7 @@ import entrostat as es
 from entrostat.control import PI, Cosine
 from entrostat.core import state_file
 from entrostat.core.state_file import FILE_NAME, load_state, save_state
-from entrostat.errors import StateError
+from entrostat.errors import SaveError, StateError
 from entrostat.methods import Chain
 from entrostat.types import Summary, Totals
 
@@ -172,8 +172,9 @@ def test_a_full_disk_leaves_the_old_file(saved: Path, call: str, monkeypatch: py
 
     module, name = call.split(".")
     monkeypatch.setattr(getattr(state_file, module), name, full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(SaveError, match=r"cannot write .*No space left") as failed:
         save_state(saved.parent, METHOD, state_after(METHOD, 5.0), 9)
+    assert failed.value.errno == 28
     monkeypatch.undo()
     assert saved.read_bytes() == before
     assert [p.name for p in saved.parent.iterdir()] == [FILE_NAME]
@@ -194,5 +195,5 @@ def test_an_interrupt_in_the_middle_leaves_the_old_file(saved: Path, monkeypatch
 
 
 def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(OSError):
+    with pytest.raises(SaveError, match="Make the directory before"):
         save_state(tmp_path / "absent", METHOD, METHOD.init(), 0)

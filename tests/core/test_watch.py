@@ -38,3 +38,11 @@ def test_a_single_advantage_starts_the_count_anew() -> None:
 def test_a_model_that_does_not_fit_is_said(memory: float, count: int) -> None:
     said = judged(Watch("hold"), 3 * MISFIT, USUAL, memory=memory)
     assert len(said) == count and all("delay or momentum" in text for text in said)
+
+
+@pytest.mark.parametrize(
+    ("gain", "text"), [(-0.087, "the other way than its output pushes"), (0.01, "cannot be told from noise")]
+)
+def test_a_wrong_sign_is_not_called_noise(gain: float, text: str) -> None:
+    (said,) = judged(Watch("hold"), 3, USUAL, identified=-1, gain=gain, gain_sd=0.016)
+    assert text in said

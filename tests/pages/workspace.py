@@ -132,6 +132,10 @@ def _a_loop(folder: Path) -> dict[str, Any]:
         "optimizer": torch.optim.SGD([table], lr=0.1),
         "log": lambda metrics: None,
         "checkpoint": folder,
+        "advantages_B": torch.randn(4),
+        "rewards_B": torch.tensor([1.0, 0.0, 0.0, 1.0]),
+        "groups_B": torch.tensor([0, 0, 1, 1]),
+        "lengths_B": torch.full((4,), 5),
         "whole": es.TokenBatch(stats, torch.randn(4), mask),
         "tokenizer": SimpleNamespace(decode=str),
     }

@@ -30,6 +30,7 @@ from torch import Tensor
 
 from entrostat.control.knob import is_feedback
 from entrostat.core.control import EntropyControl
+from entrostat.core.host import LOOP
 from entrostat.errors import ConfigError, DataError, SaveError
 from entrostat.methods import Chain, Link, names
 from entrostat.methods.cards import example
@@ -37,6 +38,7 @@ from entrostat.stats.summarize import sum_dtype
 from entrostat.types import Surrogate, TokenBatch, Want
 
 SCHEMA = "1"
+_RECORD = dataclasses.replace(LOOP, name="the record of tokens")
 _VOCABULARY = 64  # tokens kept of those with the largest flow
 _PROMPT, _PIECE = 8_000, 400  # characters kept of a prompt and of one token
 
@@ -242,7 +244,7 @@ def _raised(method: Chain, batch: TokenBatch) -> Surrogate:
     """The objective as the method changes it with its outputs fixed where they raise the entropy most."""
     fixed = dataclasses.replace(method, links=tuple(_at_limit(link) for link in method.links))
     plain = Surrogate("ppo", batch.advantages_BT)
-    return EntropyControl(fixed, delay=0).step_on(plain, batch)[0]
+    return EntropyControl(fixed, delay=0, host=_RECORD).step_on(plain, batch)[0]
 
 
 def _at_limit(link: Link) -> Link:

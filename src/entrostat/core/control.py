@@ -15,14 +15,17 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from entrostat.control import Band, Initial
+from entrostat.control.numbers import whole
 from entrostat.control.targets import levels
+from entrostat.core.calls import Calls
 from entrostat.core.host import LOOP, Host
+from entrostat.core.recorder import Recorder
 from entrostat.core.state_file import AFRESH, load_state, save_state
 from entrostat.core.totals import Pending
 from entrostat.core.watch import Watch
@@ -30,24 +33,9 @@ from entrostat.errors import ConfigError
 from entrostat.methods import Chain, Link, chain
 from entrostat.methods.authority import change_sums
 from entrostat.methods.chain import PREDICTED
-from entrostat.methods.objectives import token_push
+from entrostat.methods.objectives import check_kinds, token_push
 from entrostat.stats import entropy_metrics, summarize
-from entrostat.types import Rollouts, Summary, Surrogate, TokenBatch, Want
-
-
-class Recorder(Protocol):
-    """Who keeps a sample of the tokens; see `attribution.TokenRecorder`. `needs`: the statistics that it reads."""
-
-    @property
-    def needs(self) -> frozenset[Want]: ...
-
-    def due(self, step: int) -> bool: ...
-
-    def add(self, step: int, batch: TokenBatch, changed: Surrogate) -> None: ...
-
-    def finish(self, step: int) -> Any: ...
-
-    def discard(self) -> None: ...
+from entrostat.types import Old, Rollouts, Summary, Surrogate, TokenBatch, Want
 
 
 class EntropyControl:
@@ -82,8 +70,14 @@ class EntropyControl:
     ) -> None:
         if not isinstance(method, Chain | Link):
             raise ConfigError(f"method must be a preset such as hold(target=0.3), a chain or a link, got {method!r}")
+        if isinstance(delay, bool) or delay not in (0, 1):
+            raise ConfigError(f"delay must be 0 or 1 steps, got {delay!r}")
+        updates = whole("updates", updates, "a whole number of optimizer steps, at least 1")
+        if not isinstance(host, Host):
+            raise ConfigError(f"host must be a core.host.Host, or left out in a loop of one's own, got {host!r}")
         self.method = (method if isinstance(method, Chain) else chain(method)).with_timing(delay, updates)
         host.check(self.method)
+        self._calls = Calls(self.method, delay, own=host is LOOP)
         self.process_group = process_group
         self.state = self.method.init()
         self.steps = 0
@@ -102,6 +96,7 @@ class EntropyControl:
     @property
     def temperature(self) -> float:
         """Factor on the sampling temperature for the next batch; 1 unless the method moves it."""
+        self._calls.made.add("temperature")
         return self.method.temperature(self.state)
 
     def group_temperatures(self, groups: int) -> tuple[float, ...]:
@@ -109,10 +104,14 @@ class EntropyControl:
 
         Log-probabilities and statistics are taken without them, and `TokenBatch.tempered_B` says which row had which.
         """
-        return self.method.group_temperatures(groups, self.state)
+        self._calls.made.add("group_temperatures")
+        return self.method.group_temperatures(whole("groups", groups, "a number of groups", 0), self.state)
 
     def check_reachable(self, vocabulary: int) -> None:
         """Refuse a target that anywhere leads above log V, the entropy of the uniform distribution."""
+        vocabulary = whole(
+            "vocabulary", vocabulary, "the size of the policy's vocabulary, a whole number of at least 1"
+        )
         for target in (*self.method.targets, *self.method.goals):
             # A fraction of the initial entropy is not known yet; of a band it is enough to reach the lower edge.
             reached = levels(target.edges[0] if isinstance(target, Band) else target)
@@ -130,6 +129,7 @@ class EntropyControl:
             rollouts: where several processes hold parts of a group, of all of them.
             counted: whether this process adds the method's sums; of several that see the same rollouts, one does.
         """
+        self._calls.made.add("score")
         changed, sums = self.method.score(rollouts, self.state)
         if counted:
             self._pending.add(Summary(), sums)
@@ -137,7 +137,8 @@ class EntropyControl:
 
     def apply(self, surrogate: Surrogate, batch: TokenBatch) -> Surrogate:
         """The loss stage: the objective as the method changes it on one micro-batch, which joins the step's account."""
-        self._check(batch)
+        self._check(batch, surrogate)
+        self._calls.added()
         changed, sums = self.method.account(surrogate, batch, self.state)
         self._pending.add(self._standard(surrogate, batch), sums, batch)
         if self.recorder is not None:
@@ -146,8 +147,18 @@ class EntropyControl:
 
     @property
     def wants(self) -> frozenset[Want]:
-        """Statistics that a batch should carry: those of `method.requires`, and what recorded tokens are told by."""
-        return self.method.requires | (frozenset() if self.recorder is None else self.recorder.needs)
+        """Statistics of the policy being trained that a batch should carry: what the method and the recorder read.
+
+        A method that reads some of the policy that sampled takes these for them while all ratios are 1.
+        """
+        read = self.method.requires | (frozenset() if self.recorder is None else self.recorder.needs)
+        return frozenset(want.of if isinstance(want, Old) else want for want in read)
+
+    @property
+    def old_wants(self) -> frozenset[Want]:
+        """Statistics of the policy that sampled, for `TokenBatch.old`, besides its log-probabilities; most methods have none."""
+        read = (want.of for want in self.method.requires if isinstance(want, Old))
+        return frozenset(want for want in read if want != "logp")
 
     @property
     def records_tokens(self) -> bool:
@@ -161,6 +172,7 @@ class EntropyControl:
             MissingStatistic: the batch lacks a statistic of `method.requires`; the entropy itself is always among them.
         """
         self._check(batch)
+        self._calls.added()
         sums: tuple[dict[str, Tensor], ...] = tuple({} for _ in self.method.links)
         own: dict[str, Tensor] = {}
         if self.method.predicts:
@@ -171,7 +183,8 @@ class EntropyControl:
                 own |= change_sums(name, plain, batch, push)
         self._pending.add(summarize(batch), (*sums, own), batch)
 
-    def _check(self, batch: TokenBatch) -> None:
+    def _check(self, batch: TokenBatch, surrogate: Surrogate | None = None) -> None:
+        check_kinds(batch, surrogate)
         for name in sorted(self.method.requires, key=str):
             batch.need(name)
 
@@ -203,6 +216,7 @@ class EntropyControl:
             all_reduce = self._sum_over_ranks
         pending, self._pending = self._pending, Pending(self.method)
         totals = pending.totals(all_reduce)
+        self._calls.stepped("step", bool(totals.standard.tokens))
         if not totals.standard.tokens:
             return {"entropy_control/empty_step": 1.0}
         if self._watch.unmeasured(totals.standard):
@@ -248,8 +262,9 @@ class EntropyControl:
         Raises:
             MissingStatistic, DataError: as `observe` and `step`; the state has not moved.
         """
-        self._check(batch)
+        self._check(batch, surrogate)
         standard = self._standard(surrogate, batch).reduced()
+        self._calls.stepped("step_on", bool(standard.tokens))
         if not standard.tokens:
             return surrogate, {"entropy_control/empty_step": 1.0}
         if self._watch.unmeasured(standard):

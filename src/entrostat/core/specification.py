@@ -22,6 +22,8 @@ from entrostat.methods.registry import as_chain
 
 def build_method(name: str, options: Mapping[str, Any]) -> Chain:
     """The preset `name` with its options; `ConfigError` names the dotted key of what is wrong."""
+    if not isinstance(name, str):
+        raise ConfigError(f"method.name: must be text, as 'hold', with its options beside it, got {name!r}")
     try:
         build = factory(name)
     except ConfigError as error:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from entrostat.errors import StateError
+from entrostat.errors import SaveError, StateError
 from entrostat.methods import Chain, fingerprint
 from entrostat.methods.fingerprint import describe, differences
 
@@ -24,7 +25,7 @@ def save_state(directory: str | Path, method: Chain, state: Any, steps: int) -> 
     """Write the state into a directory, atomically: an earlier file stays whole until the new one is.
 
     Raises:
-        OSError: the disk is full or the directory cannot be written; the earlier file is untouched.
+        SaveError: the disk is full, or the directory is not there or cannot be written; the earlier file is untouched.
     """
     record = {
         "schema": SCHEMA,
@@ -34,6 +35,19 @@ def save_state(directory: str | Path, method: Chain, state: Any, steps: int) -> 
         "state": method.state_to_dict(state),
     }
     path = Path(directory) / FILE_NAME
+    try:
+        _write(path, record)
+    except OSError as error:
+        failed = SaveError(
+            f"cannot write {path}: {error.strerror or error}. Make the directory before, see that it can be written, and "
+            "free space where the disk is full"
+        )
+        failed.errno = error.errno  # who asks whether the disk is full asks it of any OSError
+        raise failed from error
+    return path
+
+
+def _write(path: Path, record: Any) -> None:
     # Not from tempfile, whose files no other user can read.
     temporary = path.with_name(f"{FILE_NAME}.{os.getpid()}.part")
     try:
@@ -44,9 +58,9 @@ def save_state(directory: str | Path, method: Chain, state: Any, steps: int) -> 
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise
-    return path
 
 
 def load_state(

@@ -68,7 +68,15 @@ class Watch:
                 f"time the limits reach {metrics['reach_low']:.4f} to {metrics['reach_high']:.4f} nats: "
                 "choose a target there, wider limits, a higher learning rate or another method",
             )
-        if metrics.get("identified") == -1:
+        if metrics.get("identified") == -1 and metrics["gain"] < -metrics["gain_sd"]:
+            self._say(
+                "reversed",
+                f"{self.name!r}: the entropy goes the other way than its output pushes (gain {metrics['gain']:.2g}, standard "
+                f"error {metrics['gain_sd']:.2g} nats per step and unit of effort), so the output goes back to where it started. "
+                "In the first steps that may be chance and pass; if entropy_control/identified stays at -1, take larger batches, "
+                "a smaller learning rate or another method",
+            )
+        elif metrics.get("identified") == -1:
             self._say(
                 "identified",
                 f"{self.name!r}: what its output does to the entropy cannot be told from noise (gain "

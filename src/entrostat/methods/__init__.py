@@ -48,7 +48,6 @@ from entrostat.methods.kl_cov import kl_cov as kl_cov
 from entrostat.methods.lopti import lopti as lopti
 from entrostat.methods.lp_reg import lp_reg as lp_reg
 from entrostat.methods.mai_clip import mai_clip as mai_clip
-from entrostat.methods.objectives import StepSize as StepSize
 from entrostat.methods.objectives import cispo as cispo
 from entrostat.methods.objectives import grpo as grpo
 from entrostat.methods.objectives import gspo as gspo
@@ -83,6 +82,7 @@ from entrostat.methods.skywork import skywork as skywork
 from entrostat.methods.stapo import stapo as stapo
 from entrostat.methods.stare import stare as stare
 from entrostat.methods.steer import steer as steer
+from entrostat.methods.step_size import StepSize as StepSize
 from entrostat.methods.tampo import tampo as tampo
 from entrostat.methods.temperature import Temperature as Temperature
 from entrostat.methods.temperature import temperature as temperature

@@ -12,34 +12,81 @@ with a dual clip, for A < 0, of min(loss, -A c). Hosts that have objectives of t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
-from entrostat.errors import DataError
-from entrostat.types import LARGEST_LOG_RATIO, Surrogate, TokenBatch
+from entrostat.control.numbers import as_float
+from entrostat.errors import ConfigError, DataError
+from entrostat.methods.step_size import StepSize
+from entrostat.types import LARGEST_LOG_RATIO, Objective, Surrogate, TokenBatch
+
+End: TypeAlias = float | Tensor
+"""An end of the clip range: one for all tokens, or one of each."""
+
+_ROUNDED = 1e-3  # a log-probability of 0, rounded upward
 
 
-def ppo(batch: TokenBatch, eps_low: float = 0.2, eps_high: float = 0.2, dual_clip: float | None = None) -> Surrogate:
+def ppo(batch: TokenBatch, eps_low: End = 0.2, eps_high: End = 0.2, dual_clip: float | None = None) -> Surrogate:
     """Clipped importance-weighted objective with a mean over tokens (PPO 1707.06347; DAPO 2503.14476, Eq. 8)."""
-    return Surrogate("ppo", batch.advantages_BT, eps_low=eps_low, eps_high=eps_high, dual_clip=dual_clip)
+    return _objective("ppo", batch, eps_low, eps_high, dual_clip)
 
 
-def grpo(batch: TokenBatch, eps_low: float = 0.2, eps_high: float = 0.2, dual_clip: float | None = None) -> Surrogate:
+def grpo(batch: TokenBatch, eps_low: End = 0.2, eps_high: End = 0.2, dual_clip: float | None = None) -> Surrogate:
     """The clipped objective with a mean over sequences of means over tokens (GRPO 2402.03300, Eq. 3)."""
-    return Surrogate("grpo", batch.advantages_BT, eps_low=eps_low, eps_high=eps_high, dual_clip=dual_clip)
+    return _objective("grpo", batch, eps_low, eps_high, dual_clip)
 
 
-def gspo(batch: TokenBatch, eps_low: float = 3e-4, eps_high: float = 4e-4) -> Surrogate:
+def gspo(batch: TokenBatch, eps_low: End = 3e-4, eps_high: End = 4e-4) -> Surrogate:
     """The clipped objective on the sequence's geometric-mean ratio (GSPO 2507.18071, Eqs. 5 and 7)."""
-    return Surrogate("gspo", batch.advantages_BT, eps_low=eps_low, eps_high=eps_high)
+    return _objective("gspo", batch, eps_low, eps_high)
 
 
-def cispo(batch: TokenBatch, eps_high: float = 4.0) -> Surrogate:
+def cispo(batch: TokenBatch, eps_high: End = 4.0) -> Surrogate:
     """The ratio is clipped and stopped, every token keeps its gradient (CISPO 2506.13585, Eq. 4)."""
-    return Surrogate("cispo", batch.advantages_BT, eps_low=1.0, eps_high=eps_high)
+    return _objective("cispo", batch, 1.0, eps_high)
+
+
+def _objective(
+    name: Objective, batch: TokenBatch, eps_low: End, eps_high: End, dual_clip: float | None = None
+) -> Surrogate:
+    """The surrogate of a batch; `ConfigError` or `DataError` where a clip or the old log-probabilities are none."""
+    check_kinds(batch)
+    for which, end in (("eps_low", eps_low), ("eps_high", eps_high)):
+        if not isinstance(end, Tensor) and ((found := as_float(end)) is None or not found >= 0):
+            raise ConfigError(
+                f"{which} must be a number, zero or more (the ratio is clipped to [1 - eps_low, 1 + eps_high]), or a tensor of "
+                f"them for each token, got {end!r}"
+            )
+    if dual_clip is not None and ((found := as_float(dual_clip)) is None or not found > 1):
+        raise ConfigError(f"dual_clip must be a ratio above 1, or None for no second clip, got {dual_clip!r}")
+    _check_old(batch)
+    return Surrogate(name, batch.advantages_BT, eps_low=eps_low, eps_high=eps_high, dual_clip=dual_clip)
+
+
+def _check_old(batch: TokenBatch) -> None:
+    """Refuse old log-probabilities whose mean is above zero: probabilities, or losses of each token. On CUDA the device does."""
+    if batch.old_logp_BT is None or torch.compiler.is_compiling():
+        return
+    mean = batch.old_logp_BT.detach().masked_fill(~batch.mask, 0).sum() / batch.mask.sum().clamp_min(1)
+    message = "old_logp_BT must hold log-probabilities, which are zero or less"
+    if mean.is_cuda:
+        torch._assert_async(~(mean > _ROUNDED), message)
+    elif mean > _ROUNDED:
+        raise DataError(
+            f"{message}: their mean is {float(mean):.4g}. Of probabilities take the logarithm, of a cross-entropy the negative"
+        )
+
+
+def check_kinds(batch: Any, surrogate: Any = None) -> None:
+    """Refuse arguments in the wrong order, or of another kind."""
+    for name, value, kind in (("batch", batch, TokenBatch), ("surrogate", surrogate, Surrogate)):
+        if (value is not None and not isinstance(value, kind)) or (name == "batch" and value is None):
+            raise DataError(
+                f"{name} must be a {kind.__name__}, got an object of the class {type(value).__name__}: the order is "
+                "surrogate = control.apply(es.ppo(batch), batch), then es.loss(surrogate, batch)"
+            )
 
 
 def _clip(ratio: Tensor, low: float | Tensor, high: float | Tensor) -> Tensor:
@@ -120,33 +167,6 @@ def token_push(surrogate: Surrogate, batch: TokenBatch) -> Tensor:
     return push if surrogate.weight_BT is None else push * surrogate.weight_BT
 
 
-@dataclass(frozen=True)
-class StepSize:
-    """How large an optimizer step is whose batch comes in several micro-batches: what its means are taken over.
-
-    Args:
-        tokens, sequences: masked tokens, and rows that have one, of all micro-batches. On several ranks whose gradients are
-            averaged: of all ranks, divided by their number.
-        batches: number of micro-batches that have one.
-    """
-
-    tokens: float
-    sequences: float
-    batches: int = 1
-
-    @classmethod
-    def of(cls, masks: Iterable[Tensor]) -> StepSize:
-        """Of the masks (B, T) of a step's micro-batches."""
-        tokens, sequences, batches = 0, 0, 0
-        for mask in masks:
-            tokens, sequences, batches = (
-                tokens + int(mask.sum()),
-                sequences + int(mask.any(1).sum()),
-                batches + int(mask.any()),
-            )
-        return cls(tokens, sequences, batches)
-
-
 def loss(surrogate: Surrogate, batch: TokenBatch, step: StepSize | None = None) -> Tensor:
     """The surrogate as one differentiable number: its mean over this micro-batch, plus its terms.
 
@@ -156,8 +176,13 @@ def loss(surrogate: Surrogate, batch: TokenBatch, step: StepSize | None = None) 
     An empty mask gives 0 with a gradient of 0.
 
     Raises:
-        DataError: the loss is not a finite number although the batch has tokens.
+        DataError: the loss is not a finite number although the batch has tokens; arguments of another kind.
     """
+    check_kinds(batch, surrogate)
+    if step is not None and not isinstance(step, StepSize):
+        raise DataError(
+            f"step must be an es.StepSize, as StepSize.of(micro.mask_BT for micro in step) makes one, got {step!r}"
+        )
     per_token = token_loss(surrogate, batch)
     mask = batch.mask if surrogate.keep_BT is None else batch.mask & surrogate.keep_BT
     per_token = per_token.masked_fill(~mask, 0)
@@ -165,10 +190,10 @@ def loss(surrogate: Surrogate, batch: TokenBatch, step: StepSize | None = None) 
     if surrogate.objective in ("grpo", "gspo"):
         rows = per_token.sum(1) / mask.sum(1).clamp_min(1)
         total = rows.sum() / mask.any(1).sum().clamp_min(1)
-        share = 1.0 if step is None else sequences / max(step.sequences, 1)
+        share = 1.0 if step is None else sequences.to(total.dtype) / max(step.sequences, 1)
     else:
         total = per_token.sum() / mask.sum().clamp_min(1)
-        share = 1.0 if step is None else tokens / max(step.tokens, 1)
+        share = 1.0 if step is None else tokens.to(total.dtype) / max(step.tokens, 1)
     total = total * share
     for term in surrogate.terms:
         if step is None:

@@ -8,15 +8,22 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from entrostat.control.numbers import as_float, whole
 from entrostat.errors import ConfigError, DataError
 from entrostat.types import STATISTICS, Old, Statistic, Want
 
 DEFAULT_WANT = ("logp", "entropy")
 
+_COLDEST = 1e-20  # below it logits that a model can have, divided by the temperature, leave fp32
+
 
 def check_want(want: Iterable[Want] | Want) -> tuple[frozenset[str], tuple[Statistic, ...]]:
     """The wanted statistics, named and parameterized, or `ConfigError` for a name that is none."""
+    if not isinstance(want, str | Statistic | Iterable):
+        raise ConfigError(f"want must be the names of statistics, as {set(DEFAULT_WANT)}, got {want!r}")
     every = {want} if isinstance(want, str | Statistic) else set(want)
+    if other := [each for each in every if not isinstance(each, str | Statistic)]:
+        raise ConfigError(f"unknown statistic {other[0]!r}: choose from {list(STATISTICS)}, or a Statistic")
     if old := [each for each in every if isinstance(each, Old)]:
         raise ConfigError(
             f"{old[0]} is of the policy that sampled: ask for {old[0].of!r} in the pass through that policy"
@@ -29,15 +36,26 @@ def check_want(want: Iterable[Want] | Want) -> tuple[frozenset[str], tuple[Stati
 
 def check_temperature(temperature: float) -> float:
     """The temperature as a finite float above zero, or `ConfigError`."""
-    if not 0 < temperature < math.inf:
-        raise ConfigError(f"temperature must be a finite number above zero, got {temperature!r}")
-    return float(temperature)
+    found = positive("temperature", temperature)
+    if found < _COLDEST:
+        raise ConfigError(
+            f"temperature must be at least {_COLDEST:g}, got {temperature!r}: logits divided by it are no numbers any more. "
+            "Greedy sampling has an entropy of 0 and no gradient"
+        )
+    return found
+
+
+def positive(name: str, value: float) -> float:
+    """The value as a finite float above zero, or `ConfigError`."""
+    found = as_float(value)
+    if found is None or not 0 < found < math.inf:
+        raise ConfigError(f"{name} must be a finite number above zero, got {value!r}")
+    return found
 
 
 def check_size(name: str, size: int) -> None:
     """Refuse a chunk or tile of less than one entry: a loop in steps of it would fail, or see nothing."""
-    if size < 1:
-        raise ConfigError(f"{name} must be at least 1, got {size!r}")
+    whole(name, size, "a whole number of at least 1")
 
 
 def check_whole(**tensors: Tensor | None) -> None:

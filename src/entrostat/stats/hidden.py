@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from entrostat.control.numbers import as_float, number
 from entrostat.errors import ConfigError, DataError
 from entrostat.stats import triton_ops
 from entrostat.stats.arguments import (
@@ -28,6 +29,7 @@ from entrostat.stats.reference import reference_stats
 from entrostat.stats.tiles import Head, Kept, TileOps, Tiling, TorchOps
 from entrostat.stats.truncated import in_chunks
 from entrostat.types import STATISTICS, TokenStats, Want
+from entrostat.types.checks import check_mask, check_one_device, check_tensors
 
 Implementation = Literal["auto", "torch", "triton", "reference"]
 IMPLEMENTATIONS = ("auto", "torch", "triton", "reference")
@@ -86,14 +88,22 @@ def token_stats_from_hidden(
     Raises:
         ConfigError: an unknown statistic or implementation, one that cannot run here, a temperature, softcap or tile size
             that is not above zero.
-        DataError: shapes that do not fit, token ids outside the vocabulary (on CUDA the device's assertion), a DTensor.
+        DataError: what is no tensor, a DTensor, tensors on several devices, shapes that do not fit, token ids outside
+            the vocabulary (on CUDA the device's assertion).
 
     Source: docs/theory.md; discriminator and baseline from 2602.03392, Eqs. 5 to 8.
     """
     wanted, more = check_want(want)
-    if softcap is not None and not softcap > 0:
+    if softcap is not None and ((found := as_float(softcap)) is None or not found > 0):
         raise ConfigError(f"softcap must be above zero, or None, got {softcap!r}")
-    head = Head(weight_Vd, bias_V, check_temperature(temperature), float(logit_scale), softcap)
+    scale = number("logit_scale", logit_scale)
+    given = {"hidden": hidden_BTd, "weight": weight_Vd, "bias": bias_V, "targets": targets_BT, "mask": mask_BT}
+    optional = ("bias", "mask")
+    check_tensors(**{name: value for name, value in given.items() if name not in optional or value is not None})
+    for name in ("hidden", "weight", "bias"):
+        if given[name] is not None and not given[name].is_floating_point():
+            raise DataError(f"{name} must be a floating tensor, got {given[name].dtype}")
+    head = Head(weight_Vd, bias_V, check_temperature(temperature), scale, softcap)
     shape, width = hidden_BTd.shape[:-1], hidden_BTd.shape[-1]
     if weight_Vd.dim() != 2 or weight_Vd.shape[1] != width:
         raise DataError(f"weight must have shape (V, {width}), got {tuple(weight_Vd.shape)}")
@@ -101,11 +111,14 @@ def token_stats_from_hidden(
         raise DataError(f"bias must have shape ({weight_Vd.shape[0]},), got {tuple(bias_V.shape)}")
     if mask_BT is not None and mask_BT.shape != shape:
         raise DataError(f"mask must have shape {tuple(shape)}, got {tuple(mask_BT.shape)}")
-    check_whole(hidden=hidden_BTd, weight=weight_Vd, bias=bias_V, targets=targets_BT, mask=mask_BT)
+    check_whole(**given)
+    check_one_device(**given)
+    if mask_BT is not None:
+        check_mask("mask", mask_BT)
     tiling = _tiling(hidden_BTd, tile_tokens, tile_vocabulary, kept_mb)
     ops = _choose(implementation, hidden_BTd)
 
-    hidden_Nd, targets_N = hidden_BTd.reshape(-1, width), token_ids(targets_BT, shape).reshape(-1)
+    hidden_Nd, targets_N = hidden_BTd.reshape(shape.numel(), width), token_ids(targets_BT, shape).reshape(-1)
     rows = None if mask_BT is None else mask_BT.reshape(-1).nonzero().squeeze(1)
     if rows is not None:
         hidden_Nd, targets_N = hidden_Nd[rows], targets_N[rows]
@@ -136,12 +149,12 @@ def _tiling(hidden: Tensor, tokens: int | None, vocabulary: int | None, kept_mb:
     tokens, vocabulary = usual[0] if tokens is None else tokens, usual[1] if vocabulary is None else vocabulary
     check_size("tile_tokens", tokens)
     check_size("tile_vocabulary", vocabulary)
-    if not 0 <= kept_mb < math.inf:
+    if (kept := as_float(kept_mb)) is None or not 0 <= kept < math.inf:
         raise ConfigError(f"kept_mb must be a finite number, zero or above, got {kept_mb!r}")
     device = hidden.device.type
     # Under autocast the product's factors are rounded as the model's own head would round them.
     compute = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
-    keep = int(kept_mb * 1e6) if torch.is_grad_enabled() else 0
+    keep = int(kept * 1e6) if torch.is_grad_enabled() else 0
     return Tiling(tokens, vocabulary, working_dtype(hidden.dtype), compute, keep)
 
 

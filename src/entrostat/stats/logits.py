@@ -24,6 +24,7 @@ from entrostat.stats.gradient import LogitGradient, active
 from entrostat.stats.online import OnlineSoftmax, normalizer_and_logp, stats_of
 from entrostat.stats.truncated import in_chunks
 from entrostat.types import STATISTICS, TokenStats, Want
+from entrostat.types.checks import check_one_device, check_tensors
 
 
 def token_stats(
@@ -56,17 +57,20 @@ def token_stats(
 
     Raises:
         ConfigError: an unknown statistic, a temperature that is not finite and above zero, an empty chunk.
-        DataError: shapes that do not fit, token ids outside the vocabulary (on CUDA the device's assertion), a DTensor.
+        DataError: what is no tensor, a DTensor, tensors on several devices, shapes that do not fit, token ids outside
+            the vocabulary (on CUDA the device's assertion).
 
     Source: docs/theory.md; discriminator and baseline from 2602.03392, Eqs. 5 to 8.
     """
     wanted, more = check_want(want)
     temperature = check_temperature(temperature)
     check_size("chunk_tokens", chunk_tokens)
+    check_tensors(logits=logits_BTV, targets=targets_BT)
     if logits_BTV.dim() < 1 or not logits_BTV.is_floating_point():
         raise DataError(f"logits must be a floating tensor (..., V), got {logits_BTV.dtype} {tuple(logits_BTV.shape)}")
     shape, vocabulary = logits_BTV.shape[:-1], logits_BTV.shape[-1]
     check_whole(logits=logits_BTV, targets=targets_BT)
+    check_one_device(logits=logits_BTV, targets=targets_BT)
     targets_N = token_ids(targets_BT, shape).reshape(-1)
     check_in_vocabulary(targets_N, vocabulary)
     logits_NV = logits_BTV.reshape(-1, vocabulary)

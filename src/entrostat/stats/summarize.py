@@ -165,7 +165,7 @@ def _measured_columns(batch: TokenBatch) -> dict[str, Tensor]:
         columns["surprisal"] = stats.surprisal.masked_fill(outside, 0)
     if {"logp", "entropy"} <= have:
         # Only where the policy is the one that sampled does the surprisal tell its entropy.
-        same = (batch.log_ratio.detach().abs().amax(1, keepdim=True) < _SAME) & measured
+        same = (batch.log_ratio.detach().abs() < _SAME).all(1, keepdim=True) & measured
         gap = (stats.surprisal - stats.need("entropy")).masked_fill(~same, 0)
         columns |= {"on_policy/tokens": same, "on_policy/gap": gap, "on_policy/gap_sq": gap.square()}
     return columns

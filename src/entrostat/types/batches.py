@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from entrostat.errors import DataError, MissingStatistic
-from entrostat.types.statistics import STATISTICS, Old, TokenStats, Want
+from entrostat.types.checks import check_mask, check_one_device, check_tensors
+from entrostat.types.statistics import STATISTICS, Old, TokenStats, TopLogp, Want
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,27 +77,33 @@ class TokenBatch:
     sampled_BT: Tensor | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.stats, TokenStats):
+            raise DataError(
+                "stats must be the TokenStats that es.token_stats returns, got an object of the class "
+                f"{type(self.stats).__name__}"
+            )
+        told = {f.name: getattr(self, f.name) for f in fields(self) if f.name.endswith(("_BT", "_B"))}
+        needed = ("advantages_BT", "mask_BT")
+        check_tensors(**{n: v for n, v in told.items() if n != "prompts_B" and (n in needed or v is not None)})
         shape = tuple(self.mask_BT.shape)
         if len(shape) != 2:
             raise DataError(f"mask_BT must have two dimensions (sequences, tokens), got shape {shape}")
-        if self.advantages_BT.dim() == 1:
-            object.__setattr__(self, "advantages_BT", self.advantages_BT.unsqueeze(1))
-        if self.advantages_BT.shape[0] != shape[0] or self.advantages_BT.shape[1] not in (1, shape[1]):
-            raise DataError(
-                f"advantages must have shape ({shape[0]},) or {shape}, got {tuple(self.advantages_BT.shape)}"
-            )
-        object.__setattr__(self, "advantages_BT", self.advantages_BT.expand(shape))
-        others: dict[Any, Tensor | None] = {n: getattr(self.stats, n) for n in STATISTICS}
-        for name, value in {
-            **others,
+        check_mask("mask_BT", self.mask_BT)
+        self._spread(shape)
+        by_token: dict[Any, Tensor | None] = {
+            **{name: getattr(self.stats, name) for name in STATISTICS},
             **self.stats.extra,
-            "old_logp_BT": self.old_logp_BT,
-            "ids_BT": self.ids_BT,
-            "host_weight_BT": self.host_weight_BT,
-            "sampled_BT": self.sampled_BT,
-        }.items():
-            if value is not None and tuple(value.shape[:2]) != shape:
+            **{name: told[name] for name in ("old_logp_BT", "ids_BT", "host_weight_BT", "sampled_BT")},
+        }
+        for name, value in by_token.items():
+            # The likeliest tokens of a position are a dimension more.
+            if value is not None and tuple(value.shape)[: 2 if isinstance(name, TopLogp) else None] != shape:
                 raise DataError(f"{name} must have the mask's shape {shape}, got {tuple(value.shape)}")
+        check_one_device(
+            mask_BT=self.mask_BT,
+            advantages_BT=self.advantages_BT,
+            **{str(name): value for name, value in by_token.items() if name != "ids_BT"},
+        )
         by_row = {name: getattr(self, name) for name in ("rewards_B", "groups_B", "tempered_B", "stale_B")}
         for name, value in by_row.items():
             if value is not None and tuple(value.shape) != shape[:1]:
@@ -105,6 +112,19 @@ class TokenBatch:
             raise DataError(
                 f"prompts_B must hold one prompt for each of {shape[0]} sequences, got {len(self.prompts_B)}"
             )
+
+    def _spread(self, shape: tuple[int, ...]) -> None:
+        """The advantages as one of each token."""
+        advantages = self.advantages_BT
+        if str(advantages.dtype) == "torch.bool":
+            raise DataError("advantages must be numbers, got booleans: pass them as .float()")
+        if advantages.dim() == 1:
+            advantages = advantages.unsqueeze(1)
+        if advantages.dim() != 2 or advantages.shape[0] != shape[0] or advantages.shape[1] not in (1, shape[1]):
+            raise DataError(
+                f"advantages must have shape ({shape[0]},) or {shape}, got {tuple(self.advantages_BT.shape)}"
+            )
+        object.__setattr__(self, "advantages_BT", advantages.expand(shape))
 
     @cached_property
     def mask(self) -> Tensor:
@@ -142,7 +162,10 @@ class TokenBatch:
         if self.old_logp_BT is not None:
             if name.of == "logp":
                 return self.old_logp_BT
-            raise MissingStatistic(f"{name} was not computed: pass `old`, the old policy's statistics, in the batch")
+            raise MissingStatistic(
+                f"{name} was not computed: pass `old` in the batch, the statistics of the policy that sampled, taken with "
+                "want={'logp', *control.old_wants} in the pass that gives old log-probabilities"
+            )
         return self.stats.need(name.of).detach()
 
     def rows(self, rows: slice | Tensor) -> TokenBatch:
@@ -195,6 +218,9 @@ class Rollouts:
     sums: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        needed = {name: getattr(self, name) for name in ("advantages", "rewards_B", "groups_B", "lengths_B")}
+        given = {name: value for name in ("mask_BT", "keep_B") if (value := getattr(self, name)) is not None}
+        check_tensors(**needed, **given)
         rows = tuple(self.rewards_B.shape)
         if len(rows) != 1:
             raise DataError(f"rewards_B must have one dimension, got shape {rows}")

@@ -144,8 +144,11 @@ def test_what_cannot_be_predicted_is_refused(tmp_path, settings, message):
 
 
 def test_every_is_checked():
-    with pytest.raises(ConfigError, match="at least 1, got -1"):
+    with pytest.raises(ConfigError, match=r"at least 1 .* got -1"):
         predicted(GRPOTrainer, -1)
+    for wrong in (1.5, "2", True):
+        with pytest.raises(ConfigError, match=f"every must be a whole number .* got {wrong!r}"):
+            controlled(wrong)(GRPOTrainer)
     with pytest.raises(ConfigError, match="got 9"):
         predicted(GRPOTrainer, 1, nodes=9)
 

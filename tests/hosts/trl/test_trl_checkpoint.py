@@ -9,6 +9,7 @@ import os
 import pytest
 import torch
 from hosts.trl.trl_case import history, trainer, weights
+from transformers import TrainerCallback
 
 import entrostat as es
 from entrostat.errors import StateError
@@ -93,3 +94,32 @@ def test_the_state_file_is_readable_by_people(tmp_path):
     record = json.loads((tmp_path / "checkpoint-2" / "entrostat_state.json").read_text())
     assert record["method"]["name"] == "flow"
     assert record["state"][0]["knobs"]["u"]["steps"] == 2
+
+
+def test_a_run_that_broke_off_within_a_step_leaves_nothing_of_it(tmp_path):
+    class Stop(TrainerCallback):
+        def on_substep_end(self, args, state, control, **_):
+            control.should_training_stop = self.stops
+            self.stops = False
+
+        stops = True
+
+    run = trainer(
+        tmp_path,
+        wrap=controlled(es.observe()),
+        per_device_train_batch_size=4,
+        gradient_accumulation_steps=2,
+        max_steps=1,
+    )
+    run.add_callback(Stop())
+    run.train()
+    assert run.entropy_control.steps == 0
+    added, apply = [], run.entropy_control.apply
+
+    def counting(surrogate, batch):
+        added.append(int(batch.mask.sum()))
+        return apply(surrogate, batch)
+
+    run.entropy_control.apply = counting
+    run.train()
+    assert history(run, "token_entropy/tokens") == [sum(added)]

@@ -8,10 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from entrostat.core.control import EntropyControl
 from entrostat.hosts.trl.rollouts import ADVANTAGES, GROUPS, REWARDS, TEMPERED, old_logp
-from entrostat.methods import Chain
-from entrostat.types import Old, TokenBatch, TokenStats, Want
+from entrostat.types import TokenBatch, TokenStats, Want
 
 _OLD = "entrostat_old/"
 """Keys of those statistics: each with its place in `_in_order`."""
@@ -38,16 +36,6 @@ def batch_of(
     advantages = inputs.get(ADVANTAGES, inputs["advantages"])
     rewards, groups, tempered = (inputs.get(key) for key in (REWARDS, GROUPS, TEMPERED))
     return TokenBatch(own, advantages, mask, before, rewards, groups, _received(inputs, old), tempered, **told)
-
-
-def current_wants(control: EntropyControl) -> frozenset[Want]:
-    """Statistics of the policy being trained; where ratios are 1 the old policy's are these."""
-    return frozenset(want.of if isinstance(want, Old) else want for want in control.wants)
-
-
-def old_wants(method: Chain) -> frozenset[Want]:
-    """Statistics of the policy that sampled, besides its log-probabilities."""
-    return frozenset(want.of for want in method.requires if isinstance(want, Old) and want.of != "logp")
 
 
 def sent(stats: TokenStats, old: Iterable[Want]) -> dict[str, Tensor]:

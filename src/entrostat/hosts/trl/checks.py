@@ -123,6 +123,10 @@ class Watch(TrainerCallback):
         self.trainer = trainer
         self.losses = self.steps = 0
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        # A run that broke off between two micro-batches has left an unfinished step.
+        self.trainer.entropy_control.discard()
+
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         name, losses, steps = type(self.trainer).__name__, self.trainer._losses, self.trainer._controller_steps
         if losses == self.losses:

@@ -19,6 +19,7 @@ from torch import Tensor
 from transformers import TrainerCallback
 
 from entrostat.attribution.prediction import Look, MicroBatch, StepPrediction, before_step
+from entrostat.control.numbers import whole
 from entrostat.errors import ConfigError, HostError
 from entrostat.hosts.trl import head
 from entrostat.types import TokenStats
@@ -55,8 +56,9 @@ def predicted(
         HostError: on construction, where the parameters of the policy are spread over processes (FSDP, DeepSpeed, tensor
             parallelism) or gradients are scaled (fp16); `on_prompts` with several processes or in half precision.
     """
-    if every < 1:
-        raise ConfigError(f"every must be at least 1, got {every}; leave the prediction out to have none")
+    whole(
+        "every", every, "a whole number of optimizer steps, at least 1 (to predict nothing, leave the prediction out)"
+    )
     if nodes not in range(4):
         raise ConfigError(f"nodes must be 0, 1, 2 or 3, got {nodes!r}")
     settings = _Settings(every, nodes, visited_states, on_prompts)

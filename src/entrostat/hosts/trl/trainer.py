@@ -26,7 +26,7 @@ except ImportError as error:
     raise NotInstalled("entrostat.trl needs TRL: pip install 'entrostat[trl]'") from error
 
 from entrostat.hosts.trl import head
-from entrostat.hosts.trl.batch import batch_of, current_wants, old_wants
+from entrostat.hosts.trl.batch import batch_of
 from entrostat.hosts.trl.checks import Watch, check_adapter, check_arguments, check_class, check_objective
 from entrostat.hosts.trl.express import express, host_of, objective_of, restore, restoring
 from entrostat.hosts.trl.generation import Generation
@@ -118,7 +118,7 @@ class _Controlled(Generation):
         self.entropy_control = EntropyControl(
             self._entropy_method, vocabulary, on_policy=aligned(host), host=host_of(host, self._loss)
         )
-        self._old_want = old_wants(self.entropy_control.method)
+        self._old_want = self.entropy_control.old_wants
         self._measured_gradient = any(name.startswith("terms/") for name in writes)
         self._capture: _Capture | None = None
         self._sampled = None
@@ -168,7 +168,7 @@ class _Controlled(Generation):
             factor = float(capture.inputs[TEMPERATURE][0]) if TEMPERATURE in capture.inputs else 1.0
         # Without a gradient it is a pass beside the loss, of a reference or of the old policy.
         if capture is not None and torch.is_grad_enabled() and not self._is_second(capture):
-            want = current_wants(self.entropy_control)
+            want = self.entropy_control.wants
             found, stats = self._heard(forward, arguments, kwargs, want, factor, self._measured_gradient)
             if (recording := getattr(self, "_recording", None)) is not None:
                 recording.retain_entropy(stats.entropy)

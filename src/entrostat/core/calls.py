@@ -1,0 +1,95 @@
+"""What a loop of one's own must call and did not: said once each, since nothing else would tell."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+
+from entrostat.methods import Chain
+
+SOON = 3
+"""Steps after which every call that the method needs should have been made."""
+
+UNSTEPPED = 1000
+"""Micro-batches without a step that are said."""
+
+EMPTY = 10
+"""Steps in a row without a token that are said."""
+
+_MISSED = {
+    "score": "changes the advantages of whole groups in control.score(rollouts), which this loop never called, so that this part "
+    "of it does nothing. Score every generation's rollouts before they are cut into batches",
+    "temperature": "acts through the sampling temperature, and this loop never read control.temperature. Sample at that times "
+    "your own temperature, and give token_stats the same",
+    "group_temperatures": "samples some groups at a temperature of their own, and this loop never read "
+    "control.group_temperatures(groups). Sample each group at its own, and give the batch the factors of its rows as tempered_B",
+}
+
+
+class Calls:
+    """The calls of one loop, beside what its method needs.
+
+    Args:
+        delay: what the control was told; see `EntropyControl`.
+        own: whether the loop is its author's: hosts make the calls that they need.
+    """
+
+    def __init__(self, method: Chain, delay: int, own: bool) -> None:
+        self.method, self.delay, self.own = method, delay, own
+        self.made: set[str] = set()
+        self._steps = self._added = self._empty = 0
+        self._said: set[str] = set()
+        controllers = [knob for link in method.links for knob in link.feedback.values()]
+        self._timed = any(hasattr(each, "delay") for each in controllers)
+
+    @property
+    def needed(self) -> set[str]:
+        """The calls without which the method, or a part of it, does nothing."""
+        return (
+            ({"score"} if "reward" in self.method.stages else set())
+            | ({"temperature"} if self.method.sets_temperature else set())
+            | ({"group_temperatures"} if self.method.tempers_groups else set())
+        )
+
+    def added(self) -> None:
+        """A micro-batch has joined the step's account."""
+        self._added += 1
+        if self._added == UNSTEPPED:
+            self._say(
+                "unstepped",
+                f"{UNSTEPPED} micro-batches were added and control.step() was not called: the controller moves in it alone, and "
+                "so far all of them count as one step. Call it once after each optimizer step",
+            )
+
+    def stepped(self, by: str, tokens: bool) -> None:
+        """An optimizer step has ended, `by` "step" or "step_on", with or without tokens."""
+        self._added = 0
+        self._empty = 0 if tokens else self._empty + 1
+        if self._empty == EMPTY:
+            self._say(
+                "empty",
+                f"{EMPTY} steps in a row had no token: nothing is measured and the controller stands still. Call control.apply "
+                "(or observe) on every micro-batch before control.step(), and look at the masks",
+            )
+        if self._timed and self.delay != (right := 0 if by == "step_on" else 1):
+            self._say(
+                "delay",
+                f"{self.method.name!r} was told of a delay of {self.delay} and is moved by {by}, whose delay is {right}: it "
+                f"foresees its own effect at the wrong step. Make it with EntropyControl(method, delay={right})",
+            )
+        self._steps += tokens
+        if self._steps == SOON and self._first_rank():
+            for name in sorted(self.needed - self.made):
+                self._say(name, f"{self.method.name!r} {_MISSED[name]} (docs/loop.md)")
+
+    @staticmethod
+    def _first_rank() -> bool:
+        """Whether this is the rank that speaks; others may be sent what the first has sampled and scored."""
+        distributed = torch.distributed
+        return not (distributed.is_available() and distributed.is_initialized()) or distributed.get_rank() == 0
+
+    def _say(self, name: str, text: str) -> None:
+        if self.own and name not in self._said:
+            self._said.add(name)
+            warnings.warn(text, stacklevel=4)
