@@ -99,9 +99,21 @@ def test_each_seed_has_a_start_and_problems_of_its_own(study, tmp_path, monkeypa
     (game, _, start), (other, _, another) = (players.prepared(name, seed, str(tmp_path)) for seed in (1, 2))
     assert not all(torch.equal(*each) for each in zip(start.parameters(), another.parameters(), strict=True))
     assert not torch.equal(game.start_P, other.start_P)
-    players.prepared.cache_clear()
+    players._prepared.cache_clear()
     again = players.prepared(name, 1, str(tmp_path))[2]
     assert all(torch.equal(*each) for each in zip(start.parameters(), again.parameters(), strict=True))
+
+
+def test_settings_that_differ_later_share_problems_start_and_its_scores(study, tmp_path, monkeypatch):
+    players, names = study("players"), ("three numbers", "three numbers, four updates a batch")
+    drawn, judged = [], []
+    games, judge = players.games, players.judge
+    monkeypatch.setattr(players, "games", lambda *args: drawn.append(args) or games(*args))
+    monkeypatch.setattr(players, "judge", lambda *args: judged.append(args) or judge(*args))
+    for name in names:
+        monkeypatch.setitem(players.SETTINGS, name, replace(players.SETTINGS[name], warm=1, train=400, held_out=20))
+    one, other = (players.start_scores(name, 1, str(tmp_path)) for name in names)
+    assert one == other and len(drawn) == 1 and len(judged) == 2
 
 
 def test_problems_that_share_a_reward_share_its_advantage(study):

@@ -25,8 +25,7 @@ sys.path.append(str(Path(__file__).parents[1]))
 
 from common.markdown import table, write_between
 
-from entrostat.control import SelfTuning
-from entrostat.control.self_tuning import SelfTuningState
+from entrostat.control import SelfTuning, SelfTuningState
 from entrostat.run.environment import environment
 
 HERE = Path(__file__).parent

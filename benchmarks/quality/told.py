@@ -27,9 +27,8 @@ sys.path.append(str(Path(__file__).parents[1]))
 from common.markdown import table, write_between
 from plants import PAGE, TARGET, Case, controlled
 
-from entrostat.control import SelfTuning
+from entrostat.control import SelfTuning, SelfTuningState
 from entrostat.control.estimator import corrected, wandered
-from entrostat.control.self_tuning import SelfTuningState
 from entrostat.run.environment import environment
 
 HERE = Path(__file__).parent

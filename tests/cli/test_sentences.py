@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -31,8 +32,14 @@ pytestmark = [pytest.mark.filterwarnings(each) for each in THIRD_PARTY]
         ("train --method.target=0.3", "as method.target=VALUE"),
         ("compare --steps 5", "as steps=VALUE"),
         ("tune --probe --learning-rate 1", "as learning_rate=VALUE"),
-        ("compare --seed 3", "Possible options: --seeds"),
-        ("diagnose log.csv --steps 3", "No such option: --steps"),
+        (
+            "compare --seed 3",
+            "error: --seed: there is no such option (did you mean '--seeds'?): `entrostat compare --help` ",
+        ),
+        (
+            "diagnose log.csv --steps 3",
+            "error: --steps: there is no such option: `entrostat diagnose --help` lists all",
+        ),
     ],
 )
 def test_a_setting_with_dashes_is_told_how_it_is_written(
@@ -40,6 +47,28 @@ def test_a_setting_with_dashes_is_told_how_it_is_written(
 ) -> None:
     assert call(*words.split()) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("compare --seeds x", r"--seeds: .*, got 'x'; `entrostat compare --help` shows what it takes"),
+        ("compare --seeds=0", r"--seeds: .*, got '0'; `entrostat compare --help` shows what it takes"),
+        ("tune --settling x", r"--settling: .*, got 'x'; `entrostat tune --help` shows what it takes"),
+        ("watch a --port 99999999", r"--port: .*, got '99999999'; `entrostat watch --help` shows what it takes"),
+        ("diagnose", r"PATH\.\.\.: is missing: give it, as in `entrostat diagnose runs/first`"),
+        ("watch", r"PATH: is missing: give it, as in `entrostat watch runs/first`"),
+        ("report --out", r"--out: its value is missing: give one, or leave it out"),
+        ("diagnose a --json=3", r"--json: takes no value, got '3': write --json alone"),
+        ("env extra", r".*\bextra\b.*: `entrostat env --help` shows what there is"),
+        ("nosuch", r"nosuch: there is no such command: `entrostat --help` lists all"),
+        ("tran", r"tran: there is no such command \(did you mean 'train'\?\): `entrostat --help` lists all"),
+        ("--nosuch", r"--nosuch: there is no such option: `entrostat --help` lists all"),
+    ],
+)
+def test_words_that_a_command_cannot_take(words: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(*words.split()) == 2
+    assert re.fullmatch(f"error: {message}\n", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Settings as people write them: other libraries' numbers are numbers, texts are not, and what cannot be is refused by name."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ import torch
 from entrostat.control import PI, Band, Initial, Linear, Piecewise, SelfTuning, Step
 from entrostat.control.base import from_dict, to_dict
 from entrostat.control.knob import as_controller
+from entrostat.control.numbers import as_kind
 from entrostat.errors import ConfigError, StateError
 
 
@@ -87,3 +90,14 @@ def test_a_state_of_an_earlier_version_is_refused_with_the_way_on():
     earlier = {name: value for name, value in values.items() if name not in ("memory", "trend")} | {"miss": 0.0}
     with pytest.raises(StateError, match=r"does not fit this version.*memory.*miss.*new run"):
         from_dict(controller.init(), earlier)
+
+
+def test_a_pair_s_numbers_become_floats_infinite_ends_too():
+    found = as_kind("limits", [torch.tensor(-math.inf), 2], tuple[float, float])
+    assert found == (-math.inf, 2.0) and all(type(each) is float for each in found)
+
+
+@pytest.mark.parametrize("wrong", [10**400, math.nan, "1", True], ids=["huge", "nan", "text", "flag"])
+def test_what_is_no_number_of_a_pair_is_shown_with_an_example(wrong):
+    with pytest.raises(ConfigError, match=r"^limits must be 2 numbers, such as \(0\.0, 1\.0\), got "):
+        as_kind("limits", (0.0, wrong), tuple[float, float])

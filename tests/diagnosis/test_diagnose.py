@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -23,13 +23,12 @@ ROOT = Path(__file__).parents[2]
 
 
 def load() -> ModuleType:
-    path = ROOT / "benchmarks" / "quality" / "diagnose" / "synthetic.py"
-    spec = importlib.util.spec_from_file_location("synthetic_runs", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["synthetic_runs"] = module
-    spec.loader.exec_module(module)
-    return module
+    folder = str(ROOT / "benchmarks" / "quality" / "diagnose")
+    sys.path.insert(0, folder)  # its files import each other
+    try:
+        return importlib.import_module("synthetic")
+    finally:
+        sys.path.remove(folder)
 
 
 synthetic = load()

@@ -70,10 +70,24 @@ CURVES = {
 }
 
 
-@lru_cache(maxsize=2)
 def prepared(name: str, seed: int, folder: str) -> tuple[Game, Game, Player]:
-    """Training and held-out problems, and the start of a run, kept as a file."""
-    setting = SETTINGS[name]
+    """Training and held-out problems, and the start of a run, kept as a file; settings that do not differ in them share them."""
+    return _prepared(_beginning(SETTINGS[name]), seed, folder)
+
+
+def start_scores(name: str, seed: int, folder: str) -> dict[str, Any]:
+    """Exact scores of the start on the held-out problems and on some of the training problems."""
+    return _start_scores(_beginning(SETTINGS[name]), seed, folder)
+
+
+def _beginning(setting: Setting) -> Setting:
+    """What problems and start depend on, the rest left at its defaults."""
+    fields = ("numbers", "miss", "warm", "train", "held_out")
+    return Setting(**{field: getattr(setting, field) for field in fields})
+
+
+@lru_cache(maxsize=2)
+def _prepared(setting: Setting, seed: int, folder: str) -> tuple[Game, Game, Player]:
     training, held_out = games(setting.numbers, setting.train, setting.held_out, seed)
     path = Path(folder) / f"start-{setting.numbers}-{setting.miss}-{setting.warm}-{seed}.pt"
     if path.exists():
@@ -85,6 +99,17 @@ def prepared(name: str, seed: int, folder: str) -> tuple[Game, Game, Player]:
     return training, held_out, player
 
 
+@lru_cache(maxsize=2)
+def _start_scores(setting: Setting, seed: int, folder: str) -> dict[str, Any]:
+    training, held_out, start = _prepared(setting, seed, folder)
+    return {"held_out": judge(start, held_out), "train": judge(start, _some(training))}
+
+
+def _some(training: Game) -> Game:
+    """The training problems on which policies are judged."""
+    return training.part(torch.arange(400))
+
+
 def one(name: str, arm: str, seed: int, folder: str) -> dict[str, Any]:
     """One run and what came out."""
     torch.set_num_threads(1)
@@ -93,8 +118,8 @@ def one(name: str, arm: str, seed: int, folder: str) -> dict[str, Any]:
     training, held_out, start = prepared(name, seed, folder)
     asked = load_config(None, [*arms(setting.steps)[arm]]).method
     seen: dict[str, list[float]] = {}
-    some = training.part(torch.arange(400))
-    judged = {0: {"held_out": judge(start, held_out), "train": judge(start, some)}}
+    some = _some(training)
+    judged = {0: start_scores(name, seed, folder)}
 
     def after(step: int, player: Player, metrics: dict[str, float]) -> None:
         for key, value in metrics.items():
@@ -154,8 +179,9 @@ def main() -> None:
     ]
     scores = {}
     for name, seed in dict.fromkeys((name, seed) for name, _, seed in wanted):
-        _, held_out, start = prepared(name, seed, str(options.runs))  # before several processes ask for it
-        scores[name, seed] = judge(start, held_out)
+        scores[name, seed] = start_scores(name, seed, str(options.runs))[
+            "held_out"
+        ]  # before several processes ask for it
     if other := of_another_start(record["runs"], wanted, scores):
         raise SystemExit(
             f"{options.out} holds runs from another start than the one in {options.runs}: {'; '.join(other[:5])}"

@@ -7,8 +7,6 @@ from typing import Any
 
 from typer.core import TyperCommand
 
-from entrostat.errors import ConfigError
-
 _TYPES = {"int range": "N", "int": "N", "float range": "X", "float": "X", "str": "TEXT", "path": "PATH", "Path": "PATH"}
 _TYPE = re.compile(r" <(?:list\[)?([\w ]+)\]?>$")
 
@@ -52,16 +50,8 @@ def epilog(name: str) -> str:
     return "\n".join(["\b", "Examples:", *(f"  {line}" for line in EXAMPLES[name])])
 
 
-class Command(TyperCommand):
+class HelpfulCommand(TyperCommand):
     """A command whose help names a kind of value by one word, and an argument by its own name alone."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> Any:
-        try:
-            return super().parse_args(ctx, args)
-        except Exception as error:  # the class of "no such option" is in a module of typer's that is not public
-            if (word := _setting_with_dashes(error, [each.name for each in self.get_params(ctx)])) is None:
-                raise
-            raise ConfigError(word) from error
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         pieces = [self.options_metavar or ""]
@@ -80,21 +70,6 @@ class Command(TyperCommand):
             if kinds[kind]:
                 with formatter.section(heading):
                     formatter.write_dl(kinds[kind])
-
-
-def _setting_with_dashes(error: Exception, parameters: list[Any]) -> str | None:
-    """What to say of `--steps 5`, where `steps=5` is meant; None where it is not."""
-    name = getattr(error, "option_name", None)
-    if name is None or not {"settings", "words"} & set(parameters):
-        return None
-    key = name.lstrip("-").replace("-", "_")
-    near = [each for each in getattr(error, "possibilities", None) or () if each != "--help"]
-    if near:  # `--seed` for `--seeds`; but `--steps` is near it too, and is a setting
-        from entrostat.run.config import RunConfig
-
-        if key not in RunConfig.model_fields or any(each.startswith(name) for each in near):
-            return None
-    return f"{name}: there is no such option: a setting is written without dashes, as {key}=VALUE"
 
 
 def _plain(parameter: Any, shown: str) -> str:

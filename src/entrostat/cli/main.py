@@ -20,11 +20,12 @@ import typer
 
 import entrostat.cli
 from entrostat import __version__
-from entrostat.cli import _help, _interrupt
+from entrostat.cli import _help, _interrupt, _usage
 from entrostat.errors import ConfigError, EntrostatError, exit_code
 
 app = typer.Typer(
     name="entrostat",
+    cls=_usage.Group,
     help="A thermostat for the policy entropy of language models under reinforcement learning.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -55,7 +56,7 @@ for _module in pkgutil.iter_modules(entrostat.cli.__path__):
         _command = importlib.import_module(f"entrostat.cli.{_module.name}").command
         # In the list of commands the first clause, which a line of 80 columns can hold.
         _short = re.split(r"[:;.]\s", f"{_command.__doc__} ")[0]
-        app.command(_module.name, cls=_help.Command, short_help=_short, epilog=_help.epilog(_module.name))(_command)
+        app.command(_module.name, cls=_usage.Command, short_help=_short, epilog=_help.epilog(_module.name))(_command)
 
 
 OWN = ("", "entrostat")

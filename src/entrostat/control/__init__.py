@@ -11,7 +11,8 @@ from entrostat.control.patterns import (
 )
 from entrostat.control.pi import PI, P, PIState
 from entrostat.control.schedules import Constant, Cosine, Initial, Linear, Oscillating, Piecewise, Schedule
-from entrostat.control.self_tuning import SelfTuning, SelfTuningState
+from entrostat.control.self_tuning import SelfTuning
+from entrostat.control.self_tuning_state import SelfTuningState
 from entrostat.control.step import Step, StepState
 from entrostat.control.targets import Band, Target, TargetLike
 

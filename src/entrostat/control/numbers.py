@@ -88,8 +88,13 @@ def as_kind(name: str, value: Any, kind: Any) -> Any:
         count = "numbers" if ... in inside else f"{len(inside)} numbers"
         if not isinstance(value, list | tuple) or (... not in inside and len(value) != len(inside)):
             raise ConfigError(f"{name} must be {count}, such as {(0.0, 1.0)}, got {value!r}")
-        for each in value:
-            if (found := as_float(each)) is None or math.isnan(found):
-                raise ConfigError(f"{name} must be {count}, such as {(0.0, 1.0)}, got {each!r} in {value!r}")
-        return tuple(each if each in _ENDS else number(name, each, count) for each in value)
+        return tuple(_end_or_number(name, each, f"{count}, such as {(0.0, 1.0)}", value) for each in value)
     return value
+
+
+def _end_or_number(name: str, each: Any, what: str, among: Any) -> float:
+    """One of a tuple's numbers, which may be an infinite end of an interval."""
+    found = as_float(each)
+    if found is None or math.isnan(found) or (math.isinf(found) and each not in _ENDS):
+        raise ConfigError(f"{name} must be {what}, got {each!r} in {among!r}")
+    return bounded(name, found)

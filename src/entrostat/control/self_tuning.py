@@ -26,7 +26,6 @@ from entrostat.control.base import Action, check_limits, check_measured, check_r
 from entrostat.control.effect import Actuator, Curve, Effect, Straight
 from entrostat.control.estimator import (
     PRIOR_GAIN,
-    Estimate,
     corrected,
     drift_explained,
     first_estimate,
@@ -34,6 +33,8 @@ from entrostat.control.estimator import (
     wandered,
 )
 from entrostat.control.numbers import number
+from entrostat.control.reach import AT_LIMIT, judged
+from entrostat.control.self_tuning_state import SelfTuningState
 from entrostat.control.targets import TargetLike, aim, as_target
 from entrostat.errors import ConfigError, DataError
 
@@ -55,44 +56,6 @@ _CAUTION = 1.5  # standard errors of the gain that the feedback reckons with
 _LEAST_GAIN = 0.1  # of the prior gain: below it the feedback would answer noise with all it has
 _KNOWN, _UNKNOWN = 2.0, 1.0  # standard errors by which a gain stands out of the noise, and within which it does not
 _BIAS_MEMORY = 2.0  # time constants of the loop over which misses are averaged
-_AT_LIMIT = 12  # steps at a limit before it is judged what that limit can do
-_PATIENCE = 4.0  # settling times; a target that takes longer at full output counts as out of reach
-
-
-@dataclass(frozen=True)
-class SelfTuningState(Estimate):
-    """The controller after a number of steps: what it measured, what it believes (see `Estimate`), what it commands.
-
-    `effort` is what the output is to do: u in the module's docstring. `unit` is the predicted change that an effort of 1 stands
-    for; 0 while no effect was known, when an effort is a quarter of the range of the output. `bias` is by how much more the
-    outputs push on the batches that they act on than they were meant to, on average. `saturated` is -1 or 1 where the output
-    sits at its lower or upper limit. `identified` is 1 while the gain stands two standard errors out of the noise with
-    the right sign, -1 where it does with the wrong one, or after two settling times does not by one, else 0. `neutral` counts
-    the steps for which the output is yet back at its start: because its effect has the wrong sign, or to find out what it does.
-    `reachable` is 0 while the output is at its limit, or by the theory no output pushes toward the target, and the entropy does
-    not come nearer to it; `reach_low` and `reach_high` [nats] are where one settling time at the limits
-    would lead. The `at_limit` fields add up the measurements since then: count, negative at the lowest effort, and sums of y
-    and t y.
-    """
-
-    steps: int = 0
-    measured: float = 0.0
-    initial: float = 0.0
-    target: float = 0.0
-    error: float = 0.0
-    output: float = 0.0
-    effort: float = 0.0
-    unit: float = 0.0
-    bias: float = 0.0
-    saturated: int = 0
-    identified: int = 0
-    reachable: int = 1
-    reach_low: float = 0.0
-    reach_high: float = 0.0
-    at_limit: int = 0
-    limit_y: float = 0.0
-    limit_ty: float = 0.0
-    neutral: int = 0
 
 
 @dataclass(frozen=True)
@@ -212,7 +175,7 @@ class SelfTuning:
             identified=self._identified(known, state.steps),
             neutral=neutral,
         )
-        return self._judged(moved, state, actuator, end)
+        return judged(moved, state, actuator, end, self.settling)
 
     def _neutral(self, known: SelfTuningState, state: SelfTuningState) -> int:
         """For how many steps, this one included, the output stays where it started.
@@ -224,7 +187,7 @@ class SelfTuning:
             return 1
         if known.gain >= _KNOWN * known.gain_sd:
             return 0
-        if abs(state.at_limit) >= _AT_LIMIT and not state.reachable:
+        if abs(state.at_limit) >= AT_LIMIT and not state.reachable:
             return math.ceil(self.settling)
         return max(state.neutral - 1, 0)
 
@@ -289,31 +252,3 @@ class SelfTuning:
         if known.gain < -_KNOWN * known.gain_sd:
             return -1
         return -1 if steps >= 2 * self.settling and known.gain < _UNKNOWN * known.gain_sd else 0
-
-    def _judged(self, moved: SelfTuningState, before: SelfTuningState, actuator: Actuator, end: int) -> SelfTuningState:
-        """The same state with what the limits reach, and whether they reach the target."""
-        # By the theory every output takes the entropy further away: the curve may be too flat to have one limit to go to.
-        end = end or (actuator.high < 0 < moved.error) - (actuator.low > 0 > moved.error)
-        ends = [moved.level + self.settling * (moved.drift - d * moved.gain) for d in (actuator.low, actuator.high)]
-        reach_low, reach_high = sorted(max(level, 0.0) for level in ends)
-        count = max(before.at_limit * end, 0) + 1 if end else 0
-        y = moved.measured + (before.limit_y if count > 1 else 0.0) if count else 0.0
-        ty = count * moved.measured + (before.limit_ty if count > 1 else 0.0) if count else 0.0
-        # Once said, it is said until the entropy is at its target or seen to be on its way.
-        there = abs(moved.error) < 2 * math.sqrt(moved.noise)
-        reachable = int(before.reachable or there)
-        if count >= _AT_LIMIT:
-            spread = count * (count**2 - 1) / 12
-            slope = (ty - y * (count + 1) / 2) / spread
-            toward = -math.copysign(slope, slope * moved.error)
-            best = toward + 2 * math.sqrt(moved.noise / spread)
-            reachable = int(best > abs(moved.error) / (_PATIENCE * self.settling))
-        return replace(
-            moved,
-            reachable=reachable,
-            reach_low=reach_low,
-            reach_high=reach_high,
-            at_limit=count * end,
-            limit_y=y,
-            limit_ty=ty,
-        )
