@@ -94,15 +94,15 @@ def token_stats_from_hidden(
     Source: docs/theory.md; discriminator and baseline from 2602.03392, Eqs. 5 to 8.
     """
     wanted, more = check_want(want)
-    if softcap is not None and ((found := as_float(softcap)) is None or not found > 0):
+    if softcap is not None and ((cap := as_float(softcap)) is None or not cap > 0):
         raise ConfigError(f"softcap must be above zero, or None, got {softcap!r}")
     scale = number("logit_scale", logit_scale)
     given = {"hidden": hidden_BTd, "weight": weight_Vd, "bias": bias_V, "targets": targets_BT, "mask": mask_BT}
     optional = ("bias", "mask")
     check_tensors(**{name: value for name, value in given.items() if name not in optional or value is not None})
     for name in ("hidden", "weight", "bias"):
-        if given[name] is not None and not given[name].is_floating_point():
-            raise DataError(f"{name} must be a floating tensor, got {given[name].dtype}")
+        if (value := given[name]) is not None and not value.is_floating_point():
+            raise DataError(f"{name} must be a floating tensor, got {value.dtype}")
     head = Head(weight_Vd, bias_V, check_temperature(temperature), scale, softcap)
     shape, width = hidden_BTd.shape[:-1], hidden_BTd.shape[-1]
     if weight_Vd.dim() != 2 or weight_Vd.shape[1] != width:
