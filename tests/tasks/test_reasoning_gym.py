@@ -10,7 +10,6 @@ import pytest
 
 from entrostat.errors import ConfigError
 from entrostat.tasks import Task, load_task
-from entrostat.tasks import reasoning_gym as module
 from entrostat.tasks.base import Problem
 from entrostat.tasks.reasoning_gym import RUNS_PROGRAMS
 
@@ -69,34 +68,6 @@ def test_wrong_settings_are_refused():
         load_task("rg:chain_sum", template="{q}")
     with pytest.raises(ConfigError, match="shots"):
         load_task("rg:chain_sum", shots=-1)
-
-
-class Untidy:
-    """A data set whose problems are made by programs: they write, print, break off and end the process."""
-
-    def __getitem__(self, index):
-        Path(f"left-{index}.txt").write_text("x")
-        print("a program's own words")
-        if index % 4 == 1:
-            raise TypeError("Object of type int64 is not JSON serializable")
-        if index % 4 == 2:
-            raise SystemExit(3)
-        return {"question": f"What is {index}?", "answer": str(index), "metadata": {}}
-
-    def score_answer(self, answer, entry):
-        return float(answer == entry["answer"])
-
-
-def test_programs_that_make_problems_leave_nothing_behind(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(module, "_create", lambda *_: Untidy())
-    monkeypatch.chdir(tmp_path)
-    task = load_task("rg:codeio")
-    drawn = task.problems("train", 30, seed=0)
-    assert len({each.question for each in drawn}) == 30
-    assert all(int(each.answer) % 4 in (0, 3) for each in drawn)
-    assert task._entry(drawn[0])["answer"] == drawn[0].answer
-    assert Path.cwd() == tmp_path and not list(tmp_path.iterdir())
-    assert capsys.readouterr().out == ""
 
 
 def test_only_known_data_sets_run_programs():

@@ -16,18 +16,16 @@ with 4 samples each (mean score, which gives partial credit; a rough guide, not 
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import hashlib
-import io
 import re
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
 from typing import Any
 
 from entrostat.errors import ConfigError, DataError, NotInstalled
 from entrostat.tasks.base import Problem, Scored, Split, check_request, in_eval
+from entrostat.tasks.programs import entries
 from entrostat.tasks.scoring import Limits, Pool
 from entrostat.tasks.template import as_template
 
@@ -52,7 +50,7 @@ EVALUATED = frozenset(
     }
 )
 
-# It makes a problem by running a program of its collection: some of these write files, print, or break off.
+# It makes a problem by running a program of its collection: some of these write files, print, or break off (`programs`).
 RUNS_PROGRAMS = frozenset({"codeio"})
 
 
@@ -154,24 +152,25 @@ class ReasoningGym:
         return entry
 
     def _generate(self, first: int) -> list[dict[str, Any] | None]:
-        """A chunk of problems; None in the place of one whose program broke off."""
+        """A chunk of problems; None in the place of one whose program broke off or took too long."""
+        if self._dataset in RUNS_PROGRAMS:
+            options = {"dataset": self._dataset, "seed": first, "config": self._config}
+            return entries(f"{__name__}:created", options, _CHUNK)
         dataset = self._source(first)
-        if self._dataset not in RUNS_PROGRAMS:
-            return [dataset[index] for index in range(_CHUNK)]
-        with _aside():
-            return [_made(dataset, index) for index in range(_CHUNK)]
+        return [dataset[index] for index in range(_CHUNK)]
 
     def _source(self, seed: int) -> Any:
-        return _create(self._dataset, seed, self._config)
+        return created(self._dataset, seed, self._config)
 
 
 def scorer(dataset: str, config: dict[str, Any]) -> Callable[[dict[str, Any], str], float]:
     """What the scoring processes run: the library's own score of an answer to an entry."""
-    source = _create(dataset, 0, config)
+    source = created(dataset, 0, config)
     return lambda entry, answer: float(source.score_answer(answer, entry))
 
 
-def _create(dataset: str, seed: int, config: dict[str, Any]) -> Any:
+def created(dataset: str, seed: int, config: dict[str, Any]) -> Any:
+    """The library's data set, of which entry i depends on `seed` + i alone."""
     try:
         import reasoning_gym
         from reasoning_gym.factory import DATASETS
@@ -187,21 +186,6 @@ def _create(dataset: str, seed: int, config: dict[str, Any]) -> Any:
         return reasoning_gym.create_dataset(dataset, size=_CHUNK, seed=seed, **config)
     except (AssertionError, TypeError, ValueError) as error:
         raise ConfigError(f"reasoning-gym refuses {config} for {dataset!r}: {error}") from error
-
-
-@contextlib.contextmanager
-def _aside() -> Iterator[None]:
-    """In a folder that goes again, so that programs write nothing into the user's, and with what they print left out."""
-    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()):
-        yield
-
-
-def _made(dataset: Any, index: int) -> dict[str, Any] | None:
-    try:
-        entry: dict[str, Any] = dataset[index]
-    except (Exception, SystemExit):  # whatever the program of that problem does
-        return None
-    return entry
 
 
 def _answer(completion: str) -> str:
