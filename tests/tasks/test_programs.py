@@ -23,3 +23,7 @@ def test_programs_leave_nothing_behind_and_do_not_run_for_ever(
 def test_a_data_set_that_does_not_load_is_said() -> None:
     with pytest.raises(DataError, match="untidy:broken does not load"):
         entries("tasks.untidy:broken", {}, 8)
+
+
+def test_a_problem_is_the_same_when_it_is_made_again() -> None:
+    assert entries("tasks.untidy:untidy", {}, 1) == entries("tasks.untidy:untidy", {}, 1)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
 import time
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 
 class Untidy:
@@ -24,7 +27,11 @@ class Untidy:
             pass
         if index == 5:
             time.sleep(1000)
-        return {"question": f"What is {index}?", "answer": str(index), "metadata": {"kinds": {index}}}
+        return {"question": f"What is {index}?", "answer": str(index), "metadata": {"drawn": _drawn()}}
+
+
+def _drawn() -> list[object]:
+    return [random.random(), float(np.random.rand()), *{"a", "b", "c", "d", "e", "f"}, {1}]
 
 
 def untidy() -> Untidy:

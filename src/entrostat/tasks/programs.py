@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import json
 import os
+import random
 import selectors
 import signal
 import subprocess
@@ -17,6 +18,8 @@ import sys
 import tempfile
 import time
 from typing import Any
+
+import numpy as np
 
 from entrostat.errors import DataError
 
@@ -56,8 +59,9 @@ def _of_one_process(order: list[Any], wait: float) -> list[Entry | None]:
     )
     with tempfile.TemporaryDirectory() as folder, os.fdopen(reading, "rb", buffering=0) as source:
         process = subprocess.Popen(
-            [sys.executable, "-I", "-X", "utf8", "-c", code, json.dumps(order)],
+            [sys.executable, "-s", "-P", "-X", "utf8", "-c", code, json.dumps(order)],
             cwd=folder,
+            env=os.environ | {"PYTHONHASHSEED": "0"},  # some go through sets of texts
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -103,6 +107,8 @@ def make(descriptor: int, order: str) -> None:
         for index in range(first, count):
             signal.signal(signal.SIGPROF, signal.SIG_DFL)  # which ends the process
             signal.setitimer(signal.ITIMER_PROF, seconds)
+            random.seed(index)  # some draw from it, and the problem must be the same when it is made again
+            np.random.seed(index)
             line = _made(dataset, index)
             signal.setitimer(signal.ITIMER_PROF, 0)
             print(line, file=to, flush=True)
