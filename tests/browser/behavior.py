@@ -6,7 +6,10 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from report.report_case import HOSTILE
+
+expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
 
 
 def charts_are_drawn(page: Any) -> None:
@@ -28,25 +31,29 @@ def hover_shows_the_values_of_a_step_in_every_chart(page: Any) -> None:
     box = plot.bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     tip = page.locator("#chart-entropy .tip")
-    assert tip.is_visible() and re.match(r"step \d+", tip.inner_text()) and "target" in tip.inner_text()
-    assert page.locator("#chart-reward svg.plot .cursor").get_attribute("visibility") == "visible"
+    expect(tip).to_be_visible()
+    assert re.match(r"step \d+", tip.inner_text()) and "target" in tip.inner_text()
+    expect(page.locator("#chart-reward svg.plot .cursor")).to_have_attribute("visibility", "visible")
     page.mouse.move(2, 2)
-    assert not tip.is_visible()
+    expect(tip).to_be_hidden()
 
 
 def filters_sort_and_search(page: Any) -> None:
     items = page.locator(".list li")
-    assert items.count() == 12
+    expect(items).to_have_count(12)
     page.locator("#by-least").fill("1")
-    assert items.count() == 6 and all("reward 1" in text for text in items.all_inner_texts())
+    expect(items).to_have_count(6)
+    assert all("reward 1" in text for text in items.all_inner_texts())
     page.locator("#by-least").fill("")
     page.locator("#by-text").fill("question 3")
-    assert items.count() == 3
+    expect(items).to_have_count(3)
     page.locator("#by-text").fill("nothing has this")
-    assert items.count() == 0 and "No completion" in page.locator("[aria-label='The chosen completion']").inner_text()
+    expect(items).to_have_count(0)
+    expect(page.locator("[aria-label='The chosen completion']")).to_contain_text("No completion")
     page.locator("#by-text").fill("")
     page.locator("#by-quadrant").select_option("positive_likely")
-    assert items.count() == 6 and page.locator(".tok.dim").count() > 0
+    expect(items).to_have_count(6)
+    assert page.locator(".tok.dim").count() > 0
     page.locator("#by-quadrant").select_option("")
     page.locator("#by-sort").select_option("lowers most")
     effects = [float(text.split()[-1].replace("−", "-")) for text in page.locator(".list .row").all_inner_texts()]
@@ -71,36 +78,37 @@ def a_token_tells_everything_about_itself(page: Any) -> None:
     ):
         assert word in text
     assert "nsr" in text and "entropy_bonus" in text and "+ a term" in text
-    assert page.locator("#vocabulary tbody tr").count() == 10
+    expect(page.locator("#vocabulary tbody tr")).to_have_count(10)
 
 
 def the_keyboard_reaches_everything(page: Any) -> None:
     chosen = page.locator(".list li[aria-selected=true]")
     page.keyboard.press("j")
-    assert chosen.get_attribute("id") == "completion-1"
+    expect(chosen).to_have_attribute("id", "completion-1")
     page.keyboard.press("k")
-    assert chosen.get_attribute("id") == "completion-0"
+    expect(chosen).to_have_attribute("id", "completion-0")
     page.locator(".list").focus()
     page.keyboard.press("End")
-    assert chosen.get_attribute("id") == "completion-11"
+    expect(chosen).to_have_attribute("id", "completion-11")
     page.keyboard.press("3")
-    assert page.locator("#by-coloring").input_value() == "advantage"
+    expect(page.locator("#by-coloring")).to_have_value("advantage")
     page.keyboard.press("/")
     assert page.evaluate("document.activeElement.id") == "by-text"
     page.keyboard.type("j3")
-    assert page.locator("#by-text").input_value() == "j3"  # in a field, keys are text
-    assert page.locator(".list li").count() == 0
+    expect(page.locator("#by-text")).to_have_value("j3")  # in a field, keys are text
+    expect(page.locator(".list li")).to_have_count(0)
     page.keyboard.press("Escape")  # empties the field and leaves it
-    assert page.locator(".list li").count() == 12
+    expect(page.locator(".list li")).to_have_count(12)
     page.locator(".text").focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
-    assert page.locator(".tok.at").get_attribute("data-i") == "1" and page.locator("#token-tip").is_visible()
+    expect(page.locator(".tok.at")).to_have_attribute("data-i", "1")
+    expect(page.locator("#token-tip")).to_be_visible()
     page.keyboard.press("Escape")
-    assert not page.locator("#token-tip").is_visible()
+    expect(page.locator("#token-tip")).to_be_hidden()
     page.locator("#chart-entropy svg.plot").focus()
     page.keyboard.press("ArrowRight")
-    assert page.locator("#chart-entropy .tip").is_visible()
+    expect(page.locator("#chart-entropy .tip")).to_be_visible()
 
 
 def hostile_text_is_text(page: Any) -> None:

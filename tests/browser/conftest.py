@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser.pages import PATIENCE, ready
 from report.report_case import write_run
 
 CHROMIUM = "chromium"
@@ -40,9 +41,25 @@ def browser() -> Iterator[Any]:
         pytest.skip("chromium is not installed: apt-get install chromium")
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        api.expect.set_options(timeout=PATIENCE)
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS, timeout=PATIENCE)
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def new_page(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Makes pages, each in a context of its own with the options given."""
+    contexts: list[Any] = []
+
+    def made(**options: Any) -> Any:
+        contexts.append(browser.new_context(**options))
+        contexts[-1].set_default_timeout(PATIENCE)
+        return contexts[-1].new_page()
+
+    yield made
+    for context in contexts:
+        context.close()
 
 
 @dataclass
@@ -54,21 +71,19 @@ class Watched:
 
 
 @pytest.fixture
-def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
+def open_page(new_page: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
     """Opens an address; at the end nothing may have been fetched from elsewhere, nothing logged, no injected script run."""
     opened: list[tuple[Any, Watched, str]] = []
 
     def opener(url: str, **options: Any) -> Any:
-        context = browser.new_context(**({"viewport": {"width": 1240, "height": 900}} | options))
-        context.grant_permissions([])
-        page, seen = context.new_page(), Watched()
-        page.set_default_timeout(20_000)
+        page, seen = new_page(**({"viewport": {"width": 1240, "height": 900}} | options)), Watched()
+        page.context.grant_permissions([])
         page.on("request", lambda request: seen.requests.append(request.url))
         page.on("console", lambda message: seen.errors.append(message.text) if message.type != "log" else None)
         page.on("pageerror", lambda error: seen.errors.append(str(error)))
         page.on("dialog", lambda dialog: seen.errors.append(f"dialog: {dialog.message}"))
         page.goto(url)
-        page.wait_for_selector("html[data-ready=true]", state="attached")
+        ready(page)
         opened.append((page, seen, url))
         return page
 
@@ -78,7 +93,6 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
         assert page.locator("script").count() == 2 and page.locator("img, iframe, object").count() == 0
         assert not seen.errors
         assert [each for each in seen.requests if not each.startswith((url, "data:"))] == []
-        page.context.close()
 
 
 @pytest.fixture(scope="session")

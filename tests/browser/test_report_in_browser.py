@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 from browser.behavior import BEHAVIOR, dark_mode_follows_the_system_and_the_button
+from browser.pages import ready
 from report.report_case import write_run
 
+expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
 Open = Callable[..., Any]
 
 
@@ -37,7 +39,7 @@ def test_the_verdict_comes_first_and_leads_to_its_steps(open_page: Open, tmp_pat
     first = page.locator(".finding").first
     assert content["runs"][0]["findings"][0]["title"] in first.inner_text()
     first.locator("button").click()
-    assert page.locator("#chart-entropy button", has_text="Reset zoom").is_visible()
+    expect(page.locator("#chart-entropy button", has_text="Reset zoom")).to_be_visible()
 
 
 def test_dragging_zooms_all_charts_over_steps(open_page: Open, report: str) -> None:
@@ -49,9 +51,9 @@ def test_dragging_zooms_all_charts_over_steps(open_page: Open, report: str) -> N
     page.mouse.down()
     page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 100, steps=4)
     page.mouse.up()
-    assert page.locator("#chart-reward button", has_text="Reset zoom").is_visible()
+    expect(page.locator("#chart-reward button", has_text="Reset zoom")).to_be_visible()
     page.locator("#chart-entropy button", has_text="Reset zoom").click()
-    assert not page.locator("#chart-reward button", has_text="Reset zoom").is_visible()
+    expect(page.locator("#chart-reward button", has_text="Reset zoom")).to_be_hidden()
 
 
 def test_a_legend_hides_and_shows_a_line(open_page: Open, report: str) -> None:
@@ -60,9 +62,10 @@ def test_a_legend_hides_and_shows_a_line(open_page: Open, report: str) -> None:
     before = paths.count()
     button = page.locator("#chart-entropy .legend button", has_text="target")
     button.click()
-    assert paths.count() == before - 1 and button.get_attribute("aria-pressed") == "false"
+    expect(paths).to_have_count(before - 1)
+    expect(button).to_have_attribute("aria-pressed", "false")
     button.click()
-    assert paths.count() == before
+    expect(paths).to_have_count(before)
 
 
 def test_a_table_stands_behind_every_chart(open_page: Open, report: str) -> None:
@@ -147,7 +150,7 @@ def test_the_values_under_the_pointer_cover_no_axis(open_page: Open, report: str
     assert page.evaluate("document.documentElement.scrollWidth") <= 1240
 
 
-def test_a_large_report_is_small_and_quick(browser: Any, tmp_path: Path) -> None:
+def test_a_large_report_is_small_and_quick(new_page: Callable[..., Any], tmp_path: Path) -> None:
     """5,000 steps and 200 completions of 500 tokens. Its own thread's CPU time, so that other work does not count."""
     from entrostat.report.content import content_of
     from entrostat.report.page import write_report
@@ -157,13 +160,12 @@ def test_a_large_report_is_small_and_quick(browser: Any, tmp_path: Path) -> None
     assert sum(sum(record["lengths"]) for record in content["tokens"]) == 100_000
     path, _ = write_report(content, tmp_path / "page.html")
     assert path.stat().st_size < 8e6
-    page = browser.new_page(viewport={"width": 1240, "height": 900})
+    page = new_page(viewport={"width": 1240, "height": 900})
     tools = page.context.new_cdp_session(page)
     tools.send("Performance.enable", {"timeDomain": "threadTicks"})
     page.goto(path.as_uri())
-    page.wait_for_selector("html[data-ready=true]", state="attached")
+    ready(page)
     assert page.locator("figure svg.plot path").count() > 20 and page.locator(".tok").count() == 500
     spent = {each["name"]: each["value"] for each in tools.send("Performance.getMetrics")["metrics"]}
-    page.close()
     print(f"opens in {spent['TaskDuration']:.2f} s of CPU, {path.stat().st_size / 1e6:.1f} MB")
     assert 0 < spent["TaskDuration"] < 2

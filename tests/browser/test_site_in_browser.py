@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser.pages import ready
 
 ROOT = Path(__file__).parents[2]
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
@@ -23,8 +26,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_search_finds_pages_and_nothing_is_fetched(browser: Any, site: Path) -> None:
-    page, fetched = browser.new_page(), []
+def test_search_finds_pages_and_nothing_is_fetched(new_page: Callable[..., Any], site: Path) -> None:
+    page, fetched = new_page(), []
     page.on("request", lambda request: fetched.append(request.url))
     page.goto((site / "index.html").as_uri())
     page.locator("input.md-search__input").click()
@@ -32,16 +35,15 @@ def test_search_finds_pages_and_nothing_is_fetched(browser: Any, site: Path) -> 
     result = page.locator(".md-search-result__link").first
     expect(result).to_be_visible(timeout=30_000)
     result.click()
-    assert "theory" in page.url or "report" in page.url
+    expect(page).to_have_url(re.compile("theory|report"))
     page.goto((site / "examples" / "tiny.html").as_uri())
-    page.wait_for_selector("html[data-ready=true]", state="attached")
+    ready(page)
     assert [url for url in fetched if not url.startswith(("file:", "data:", "blob:"))] == []
-    page.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_pictures_are_there_and_have_the_page_s_colors(browser: Any, site: Path, scheme: str) -> None:
-    page = browser.new_page(color_scheme=scheme)
+def test_pictures_are_there_and_have_the_page_s_colors(new_page: Callable[..., Any], site: Path, scheme: str) -> None:
+    page = new_page(color_scheme=scheme)
     page.goto((site / "report.html").as_uri())
     seen = page.evaluate("() => [...document.images].filter(each => each.checkVisibility()).map(each => each.src)")
     names = {Path(each.split("#")[0]).stem for each in seen}
@@ -51,4 +53,3 @@ def test_pictures_are_there_and_have_the_page_s_colors(browser: Any, site: Path,
         widths = page.evaluate("() => [...document.querySelectorAll('.md-content img')].map(each => each.naturalWidth)")
         assert widths and all(widths), name
         assert "!" not in [text[:1] for text in page.locator(".md-content p").all_inner_texts()]
-    page.close()

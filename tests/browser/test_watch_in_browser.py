@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from browser.behavior import BEHAVIOR, dark_mode_follows_the_system_and_the_button
+from browser.pages import ready
 from report.report_case import write_run
 
 from entrostat.report.serve import Server
@@ -38,10 +39,10 @@ def test_the_page_follows_the_log_and_keeps_what_was_chosen(
     more = [json.dumps(json.loads(lines[-1]) | {"step": step}) for step in range(61, 101)]
     with (run / "metrics.jsonl").open("a") as file:
         file.write("".join(line + "\n" for line in more))
-    expect(page.locator(".fact b").first).to_have_text("100", timeout=30_000)
-    assert page.locator("#by-coloring").input_value() == "entropy"
+    expect(page.locator(".fact b").first).to_have_text("100")
+    expect(page.locator("#by-coloring")).to_have_value("entropy")
     hidden = page.locator("#chart-entropy .legend button", has_text="target")
-    assert hidden.get_attribute("aria-pressed") == "false"
+    expect(hidden).to_have_attribute("aria-pressed", "false")
     assert "Live" in page.locator("footer").inner_text()
 
 
@@ -49,18 +50,17 @@ def test_it_does_what_the_file_does(open_page: Callable[..., Any], served: tuple
     page = open_page(served[0].url, color_scheme="dark")
     for what in (*BEHAVIOR, dark_mode_follows_the_system_and_the_button):
         page.reload()
-        page.wait_for_selector("html[data-ready=true]", state="attached")
+        ready(page)
         what(page)
 
 
-def test_a_stopped_server_is_said(open_page: Callable[..., Any], tmp_path: Path, browser: Any) -> None:
+def test_a_stopped_server_is_said(tmp_path: Path, new_page: Callable[..., Any]) -> None:
     run = write_run(tmp_path / "other")
     server = Server(run)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    page = browser.new_page()
+    page = new_page()
     page.goto(server.url)
-    page.wait_for_selector("html[data-ready=true]", state="attached")
+    ready(page)
     server.shutdown()
     server.server_close()
-    expect(page.locator("footer")).to_contain_text("stopped", timeout=30_000)
-    page.close()
+    expect(page.locator("footer")).to_contain_text("stopped")
