@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from entrostat.run.config import load_config
+from entrostat.tasks.countdown import Countdown
 
 LONG = Path(__file__).parents[1] / "benchmarks" / "quality" / "long"
 MODULES = (
@@ -22,6 +23,7 @@ MODULES = (
     "results",
     "studies",
     "wide",
+    "judge",
     "players",
     "player",
     "training",
@@ -60,6 +62,15 @@ def test_a_queue_names_arms_seeds_steps_and_policies(study, tmp_path):
     queue.write_text("plain 11 600 tine\n")
     with pytest.raises(SystemExit, match=r"'tine'; choose of tiny, tiny-4, wide, smollm2"):
         study("run").read_queue(queue)
+
+
+def test_a_kept_policy_is_judged_on_every_held_out_problem_once(study):
+    judge, task = study("judge"), Countdown(high=4)
+    problems = {problem.prompt for problem in judge.held_out(task)}
+    assert len(problems) == len(judge.held_out(task)) and problems >= {
+        problem.prompt for seed in range(5) for problem in task.problems("eval", 20, seed)
+    }
+    assert not problems & {problem.prompt for problem in task.problems("train", 500, 0)}
 
 
 def test_a_moving_target_ends_with_the_steps_asked_of_the_run(study, tmp_path):

@@ -56,6 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("policy", choices=POLICIES)
     parser.add_argument("--runs", type=Path, default=HERE / "runs", help="where the folders of runs are")
+    parser.add_argument("--steps", type=int, nargs="*", help="judge the policies of these steps alone")
     options = parser.parse_args()
     import torch
 
@@ -71,6 +72,8 @@ def main() -> None:
         for kept in sorted((options.runs / case.name / "checkpoints").glob("checkpoint-*")):
             record = earlier(OUT)
             row = {"policy": case.policy, "arm": case.arm, "seed": case.seed, "step": int(kept.name.split("-")[1])}
+            if options.steps and row["step"] not in options.steps:
+                continue
             if any(row.items() <= each.items() for each in record.get("rows", [])):
                 continue
             row |= {"problems": len(posed), "scores": judge(kept, task, posed)}

@@ -45,6 +45,8 @@ WIDE = """From `wide.json`: a policy of the same shape that adds, subtracts and 
 comes nine times in 1,000 steps. Scores on 400 held-out problems; one standard error is 0.025 for greedy."""
 SMOLLM2 = """From `smollm2.json`: SmolLM2-135M-Instruct on sums of two-digit numbers, 8 problems x 4 completions a step, learning
 rate 1e-6, bf16. Scores on 100 held-out problems; one standard error is 0.05 for greedy."""
+ALL_HELD_OUT = """From `judged.json`, which `judge.py` makes: the policies that runs kept, on every held-out problem. One standard
+error of greedy is 0.009."""
 HELD = f"""Entropy against target, means over {LM_WINDOW} steps from step {LM_WINDOW} on. noise: the standard error of one
 batch's mean, at first and in the end, in proportion to the target. errors: rms of the windows' distances to the target, in units
 of the standard error that this noise leaves in the mean of a window; 1 where nothing but noise is left. smoothed: rms of the
@@ -186,9 +188,25 @@ def language_models(policies: dict[str, str]) -> str:
                     for row in own
                     if arm != PLAIN and (PLAIN, row["seed"]) in solved
                 ]
-                cells.append(mean_and_half_width(above, 1) if above else "")
+                # Of two seeds Student's t gives intervals of tens of points, which say nothing.
+                told = mean_and_half_width(above, 1) if len(above) > 2 else f"{fmean(above):+.1f}" if above else ""
+                cells.append(told)
                 lines.append([name, f"{step:,}", arm, str(len(own)), f"{entropy:.3f}", *cells])
     return table(("policy", "steps", "arm", "seeds", "entropy", "greedy", "avg", "pass@k", "against plain"), lines)
+
+
+def of_all_held_out() -> str:
+    """What the kept policies solve of all held-out problems, of which a run judges itself on a few hundred."""
+    scores = {"greedy": "greedy", "avg@16": "avg", "pass@16": "pass@16", "always": "always", "never": "never"}
+    lines = [
+        [
+            *(f"{LANGUAGE_MODELS[row['policy']]}, {row['arm']}, seed {row['seed']}", f"{row['step']:,}"),
+            f"{row['problems']:,}",
+            *(f"{row['scores'][name]:.3f}" for name in scores),
+        ]
+        for row in json.loads((HERE / "judged.json").read_text())["rows"]
+    ]
+    return table(("run", "step", "problems", *scores.values()), lines)
 
 
 def of_lengths(rows: list[dict[str, Any]]) -> str:
@@ -246,6 +264,7 @@ def page(record: dict[str, Any]) -> str:
     for policy, (heading, words) in policies.items():
         judged, held_to = of_policy(policy)
         parts += [f"## {heading}", words, judged, HELD, held_to]
+    parts += ["## All held-out problems", ALL_HELD_OUT, of_all_held_out()]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
@@ -256,6 +275,7 @@ def main() -> None:
     write_between(STUDY, "gains", gains(record["runs"], TASKS, COMPARED))
     write_between(STUDY, "EntroPIC on players", of_lengths(record["runs"]))
     write_between(STUDY, "authority of smollm2", of_authority())
+    write_between(STUDY, "all held-out", of_all_held_out())
     write_between(STUDY, "language models", language_models(LANGUAGE_MODELS))
     three = [row for row in record["runs"] if row["setting"] == "three numbers" and row["arm"] in SHOWN]
     draw(three, record["window"], HERE / "long.png")

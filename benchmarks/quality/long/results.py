@@ -48,7 +48,7 @@ def collect(runs: Path, path: Path, policy: str = "tiny") -> dict[str, Any]:
 
 def row_of(case: Case, run: Run) -> dict[str, Any]:
     """One run: means over windows of 100 steps, a curve of means over 10, and who made it."""
-    columns = {name: run.column(key)[1] for name, key in COLUMNS.items()}
+    columns = {name: each_step(*run.column(key)) for name, key in COLUMNS.items()}
     windows = {name: means(values, WINDOW) for name, values in columns.items() if values}
     if any(columns["target"]):
         windows |= apart(columns["entropy"], columns["target"], run.column(NOISE)[1])
@@ -66,6 +66,14 @@ def row_of(case: Case, run: Run) -> dict[str, Any]:
         },
         "curve": {name: means(columns[name], CURVE) for name in ("entropy", "reward", "without_spread")},
     }
+
+
+def each_step(steps: list[int], values: list[float]) -> list[float]:
+    """A value for every step: the host writes some down with a batch's first update alone, and they hold for the others."""
+    if len(steps) < 2:
+        return values
+    ends = [*steps[1:], 2 * steps[-1] - steps[-2]]
+    return [value for first, end, value in zip(steps, ends, values, strict=True) for _ in range(first, end)]
 
 
 def apart(entropy: list[float], target: list[float], noise: list[float]) -> dict[str, list[float]]:
