@@ -109,7 +109,7 @@ def test_the_wide_policy_on_all_held_out_problems() -> None:
     told = f"{100 * (hold - plain):.1f} ± {half_width:.1f}"
     assert f"{told} points more in one try" in CHOOSE
     study = " ".join((ROOT / "docs" / "study.md").read_text().split())
-    assert f"{told} points (one seed)" in study and f"after 2,000 {told} (95 %, over problems" in study
+    assert f"{told} points (one seed)" in study and f"after 2,000 {told} ahead (95 %, over problems" in study
 
 
 def test_how_exactly_it_holds() -> None:
