@@ -112,6 +112,14 @@ def test_the_wide_policy_on_all_held_out_problems() -> None:
     assert f"{told} points (one seed)" in study and f"after 2,000 {told} ahead (95 %, over problems" in study
 
 
+def test_four_updates_a_batch() -> None:
+    last = {row["arm"]: row["judged"]["1000"] for row in read(LONG / "tiny-4.json")}
+    lost = [100 * (last["plain"][name] - last["hold-75%"][name]) for name in ("greedy", "pass@16")]
+    told = "{:.1f} points greedily and {:.1f} in sixteen tries".format(*(each + 1e-9 for each in lost))
+    study = " ".join((ROOT / "docs" / "study.md").read_text().split())
+    assert told in CHOOSE and told in study
+
+
 def test_how_exactly_it_holds() -> None:
     """Over 2,000 steps, from the table that the study's report writes."""
     rows = [
