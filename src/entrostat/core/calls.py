@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 
+from entrostat.core.once import Once
 from entrostat.methods import Chain
+from entrostat.stats import ranks
 
 SOON = 3
 """Steps after which every call that the method needs should have been made."""
@@ -39,7 +39,7 @@ class Calls:
         self.method, self.delay, self.own = method, delay, own
         self.made: set[str] = set()
         self._steps = self._added = self._empty = 0
-        self._said: set[str] = set()
+        self._once = Once()
         controllers = [knob for link in method.links for knob in link.feedback.values()]
         self._timed = any(hasattr(each, "delay") for each in controllers)
 
@@ -79,17 +79,11 @@ class Calls:
                 f"foresees its own effect at the wrong step. Make it with EntropyControl(method, delay={right})",
             )
         self._steps += tokens
-        if self._steps == SOON and self._first_rank():
+        # Other ranks may be sent what the first has sampled and scored.
+        if self._steps == SOON and (not ranks.are_several() or torch.distributed.get_rank() == 0):
             for name in sorted(self.needed - self.made):
                 self._say(name, f"{self.method.name!r} {_MISSED[name]} (docs/loop.md)")
 
-    @staticmethod
-    def _first_rank() -> bool:
-        """Whether this is the rank that speaks; others may be sent what the first has sampled and scored."""
-        distributed = torch.distributed
-        return not (distributed.is_available() and distributed.is_initialized()) or distributed.get_rank() == 0
-
     def _say(self, name: str, text: str) -> None:
-        if self.own and name not in self._said:
-            self._said.add(name)
-            warnings.warn(text, stacklevel=4)
+        if self.own:
+            self._once.say(name, text, stacklevel=4)

@@ -14,10 +14,10 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from entrostat.control import Band, Initial
@@ -34,7 +34,7 @@ from entrostat.methods import Chain, Link, chain
 from entrostat.methods.authority import change_sums
 from entrostat.methods.chain import PREDICTED
 from entrostat.methods.objectives import check_kinds, token_push
-from entrostat.stats import entropy_metrics, summarize
+from entrostat.stats import entropy_metrics, ranks, summarize
 from entrostat.types import Old, Rollouts, Summary, Surrogate, TokenBatch, Want
 
 
@@ -212,8 +212,8 @@ class EntropyControl:
         Raises:
             DataError: the tenth step in a row whose entropy is not finite.
         """
-        if all_reduce is None and torch.distributed.is_available() and torch.distributed.is_initialized():
-            all_reduce = self._sum_over_ranks
+        if all_reduce is None and ranks.are_several():
+            all_reduce = partial(ranks.sum_over_ranks, process_group=self.process_group)
         pending, self._pending = self._pending, Pending(self.method)
         totals = pending.totals(all_reduce)
         self._calls.stepped("step", bool(totals.standard.tokens))
@@ -235,13 +235,6 @@ class EntropyControl:
         if self.recorder is not None:
             self.recorder.finish(self.steps)
         return metrics
-
-    def _sum_over_ranks(self, vector: Tensor) -> Tensor:
-        group = self.process_group
-        if vector.device.type == "cpu" and torch.distributed.get_backend(group) == "nccl":
-            vector = vector.cuda()  # of a rank that had no micro-batch
-        torch.distributed.all_reduce(vector, group=group)
-        return vector
 
     @staticmethod
     def _named(metrics: dict[str, float], summary: Summary) -> dict[str, float]:

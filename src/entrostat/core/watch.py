@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping
 
 from entrostat.control.self_tuning import SHORTEST_MEMORY
+from entrostat.core.once import Once
 from entrostat.errors import DataError
 from entrostat.types import Summary
 
@@ -29,7 +29,7 @@ class Watch:
         self.name = name
         self.skipped = 0
         self._in_a_row = 0
-        self._said: set[str] = set()
+        self._once = Once()
         self._lasting: dict[str, int] = {}
         self._gap = self._variance = self._tokens = self._entropy = 0.0
 
@@ -148,6 +148,4 @@ class Watch:
         }
 
     def _say(self, name: str, text: str) -> None:
-        if name not in self._said:
-            self._said.add(name)
-            warnings.warn(text, stacklevel=5)
+        self._once.say(name, text, stacklevel=5)

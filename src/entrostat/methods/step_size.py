@@ -12,6 +12,7 @@ from torch import Tensor
 
 from entrostat.control.numbers import as_float
 from entrostat.errors import DataError
+from entrostat.stats import ranks
 from entrostat.types.checks import check_mask, check_tensors
 
 
@@ -61,11 +62,9 @@ class StepSize:
         Args:
             process_group: of the ranks whose gradients are averaged; None: all.
         """
-        distributed = torch.distributed
-        if not (distributed.is_available() and distributed.is_initialized()):
+        if not ranks.are_several():
             return self
         own = torch.tensor([getattr(self, field.name) for field in fields(self)], dtype=torch.float64)
-        if distributed.get_backend(process_group) == "nccl":
-            own = own.cuda()
-        distributed.all_reduce(own, group=process_group)
-        return StepSize(*(own / distributed.get_world_size(process_group)).tolist())
+        return StepSize(
+            *(ranks.sum_over_ranks(own, process_group) / torch.distributed.get_world_size(process_group)).tolist()
+        )

@@ -104,7 +104,7 @@ class TokenBatch:
             advantages_BT=self.advantages_BT,
             **{str(name): value for name, value in by_token.items() if name != "ids_BT"},
         )
-        by_row = {name: getattr(self, name) for name in ("rewards_B", "groups_B", "tempered_B", "stale_B")}
+        by_row = {name: told[name] for name in ("rewards_B", "groups_B", "tempered_B", "stale_B")}
         for name, value in by_row.items():
             if value is not None and tuple(value.shape) != shape[:1]:
                 raise DataError(f"{name} must have shape ({shape[0]},), got {tuple(value.shape)}")
