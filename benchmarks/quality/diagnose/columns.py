@@ -63,6 +63,12 @@ def noisy(draw: Draw, values: np.ndarray, size: float) -> np.ndarray:
     return values * np.exp(draw.normal(0, size, len(values)))
 
 
+def measure(c: Columns, entropy: np.ndarray) -> None:
+    """Let the controller, the trainer and the sampled tokens' surprisal say the same entropy."""
+    for name in ("entropy_control/measured", "entropy", "token_entropy/surprisal"):
+        c[name] = entropy
+
+
 def controlled(draw: Draw, n: int | None = None) -> Columns:
     """A run whose entropy comes to a target and stays; the output within its limits."""
     c = base(draw, n)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
-from columns import Columns, Draw, Kinds, base, controlled, from_on, noisy, recorded, slow
+from columns import Columns, Draw, Kinds, base, controlled, from_on, measure, noisy, recorded, slow
 
 KINDS: Kinds = {}
 kind = partial(recorded, KINDS)
@@ -63,8 +63,7 @@ def swings(draw: Draw) -> Columns:
     n = len(c["reward"])
     period, size = draw.uniform(8, n / 8), draw.uniform(0.15, 0.4)
     wave = size * np.sin(2 * np.pi * np.arange(n) / period + draw.uniform(0, 6)) * (1 + slow(draw, n, 0.15))
-    c["entropy_control/measured"] = c["entropy_control/measured"] * (1 + wave)
-    c["entropy"] = c["entropy_control/measured"]
+    measure(c, c["entropy_control/measured"] * (1 + wave))
     c["token_entropy/surprisal"] = c["entropy"] + draw.normal(0, 0.01, n)
     return c
 
@@ -77,9 +76,7 @@ def at_its_limit(draw: Draw) -> Columns:
     c["entropy_control/output"] = np.where(at, 2.0, c["entropy_control/output"])
     c["entropy_control/saturated"] = (at & (draw.random(n) > 0.1)).astype(float)
     gap = draw.uniform(0.1, 0.6) * c["entropy_control/target"]
-    c["entropy_control/measured"] = c["entropy_control/measured"] + gap * from_on(n, int(0.2 * n), 10)
-    c["entropy"] = c["entropy_control/measured"]
-    c["token_entropy/surprisal"] = c["entropy"]
+    measure(c, c["entropy_control/measured"] + gap * from_on(n, int(0.2 * n), 10))
     return c
 
 
@@ -93,9 +90,7 @@ def winds_up(draw: Draw) -> Columns:
     error = np.zeros(n)
     error[:b] = np.linspace(0.8, 0.05, b) * target
     error[b:back] = -0.3 * target
-    c["entropy_control/measured"] = target + error + draw.normal(0, 0.01 * target, n)
-    c["entropy"] = c["entropy_control/measured"]
-    c["token_entropy/surprisal"] = c["entropy"]
+    measure(c, target + error + draw.normal(0, 0.01 * target, n))
     out = draw.normal(0.2, 0.1, n)
     out[a:back] = 2.0
     c["entropy_control/output"] = out
@@ -112,20 +107,14 @@ def has_no_authority(draw: Draw) -> Columns:
     width = draw.uniform(0.02, 0.3) * np.abs(drift)
     c["entropy_control/authority_low"], c["entropy_control/authority_high"] = drift - width / 2, drift + width / 2
     c["entropy_control/predicted"] = drift
-    c["entropy_control/measured"] = noisy(draw, c["entropy_control/target"] * (1.2 - 0.8 * np.arange(n) / n), 0.02)
-    c["entropy"] = c["entropy_control/measured"]
-    c["token_entropy/surprisal"] = c["entropy"]
+    measure(c, noisy(draw, c["entropy_control/target"] * (1.2 - 0.8 * np.arange(n) / n), 0.02))
     return c
 
 
 @kind("E204", "E201 E203")
 def never_gets_there(draw: Draw) -> Columns:
     c = controlled(draw)
-    c["entropy_control/measured"] = (
-        c["entropy_control/measured"] + draw.choice([-0.5, 0.5]) * c["entropy_control/target"]
-    )
-    c["entropy"] = c["entropy_control/measured"]
-    c["token_entropy/surprisal"] = c["entropy"]
+    measure(c, c["entropy_control/measured"] + draw.choice([-0.5, 0.5]) * c["entropy_control/target"])
     return c
 
 

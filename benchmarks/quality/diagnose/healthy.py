@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
-from columns import Columns, Draw, Kinds, base, controlled, from_on, noisy, recorded
+from columns import Columns, Draw, Kinds, base, controlled, from_on, measure, noisy, recorded
 
 KINDS: Kinds = {}
 kind = partial(recorded, KINDS, "")
@@ -93,7 +93,6 @@ def follows_a_wave(draw: Draw) -> Columns:
     n = len(c["reward"])
     wave = 0.15 * np.sin(2 * np.pi * np.arange(n) / draw.uniform(40, 100))
     c["entropy_control/target"] = c["entropy_control/target"] * (1 + wave)
-    c["entropy_control/measured"] = noisy(draw, c["entropy_control/target"], 0.02)
-    c["entropy"] = c["entropy_control/measured"]
+    measure(c, noisy(draw, c["entropy_control/target"], 0.02))
     c["token_entropy/surprisal"] = noisy(draw, c["entropy"], 0.03)
     return c

@@ -15,7 +15,7 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).parents[2]))
 
-from common.rows import earlier, environments, with_earlier
+from common.rows import earlier, environments
 from results import SEEDS, taken
 from studies import ARMS, POLICIES, Case
 
@@ -33,7 +33,7 @@ SAMPLES, SEED = 16, 0
 
 
 def held_out(task: Task) -> list[Problem]:
-    """The problems that the task holds out, each once: it repeats itself where it runs out of new ones."""
+    """The problems that the task holds out, each once: `problems` repeats itself where it runs out of new ones."""
     count = 1_000
     while len(found := {problem.prompt: problem for problem in task.problems("eval", count, SEED)}) == count:
         count *= 2
@@ -68,7 +68,9 @@ def main() -> None:
     for case in cases:
         asked = load_config(options.runs / case.name / CONFIG).task
         task = load_task(asked.name, **asked.options)
-        posed = problems.setdefault(str(asked), held_out(task))
+        if str(asked) not in problems:  # runs of one policy share a task, whose problems take seconds to draw
+            problems[str(asked)] = held_out(task)
+        posed = problems[str(asked)]
         for kept in sorted((options.runs / case.name / "checkpoints").glob("checkpoint-*")):
             record = earlier(OUT)
             row = {"policy": case.policy, "arm": case.arm, "seed": case.seed, "step": int(kept.name.split("-")[1])}
@@ -83,15 +85,12 @@ def main() -> None:
 
 def write(record: dict[str, Any], row: dict[str, Any]) -> None:
     """Add a row to the results, in the order of policies, arms, seeds and steps."""
-    rows = [*record.get("rows", []), row]
-    fields = ("policy", "arm", "seed", "step")
-    places = {name: list(values) for name, values in (("policy", POLICIES), ("arm", ARMS))}
-    named_in_order = sorted(
-        ({name: each[name] for name in fields} for each in rows),
-        key=lambda each: [places[name].index(each[name]) if name in places else each[name] for name in fields],
+    rows = sorted(
+        [*record.get("rows", []), row],
+        key=lambda each: ([*POLICIES].index(each["policy"]), ARMS.index(each["arm"]), each["seed"], each["step"]),
     )
     machines = environments([environment()], record.get("environments", []))
-    write_json(OUT, {"environments": machines, "rows": with_earlier([row], rows, named_in_order)})
+    write_json(OUT, {"environments": machines, "rows": rows})
 
 
 if __name__ == "__main__":

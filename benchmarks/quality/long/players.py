@@ -179,9 +179,8 @@ def main() -> None:
     ]
     scores = {}
     for name, seed in dict.fromkeys((name, seed) for name, _, seed in wanted):
-        scores[name, seed] = start_scores(name, seed, str(options.runs))[
-            "held_out"
-        ]  # before several processes ask for it
+        # Before several processes ask for the start.
+        scores[name, seed] = start_scores(name, seed, str(options.runs))["held_out"]
     if other := of_another_start(record["runs"], wanted, scores):
         raise SystemExit(
             f"{options.out} holds runs from another start than the one in {options.runs}: {'; '.join(other[:5])}"

@@ -15,7 +15,7 @@ sys.path.append(str(Path(__file__).parents[2]))
 
 from common.markdown import machine, table, write_between
 from figures import SHOWN, draw, draw_levels
-from scores import PLAIN, above_plain, mean_and_half_width, points_above_plain, score
+from scores import PLAIN, above_plain, mean_and_half_width, paired, points_above_plain, score
 
 HERE = Path(__file__).parent
 STUDY = HERE.parents[2] / "docs" / "study.md"
@@ -78,14 +78,14 @@ def of_setting(rows: list[dict[str, Any]]) -> str:
         arms.setdefault(row["arm"], []).append(row)
     lines = []
     for arm, own in sorted(arms.items(), key=lambda item: -fmean(score(row, "greedy") for row in item[1])):
-        paired = above_plain(rows, arm, "greedy")
+        above = above_plain(rows, arm, "greedy")
         lines.append(
             [
                 arm,
                 str(len(own)),
                 *(f"{fmean(row['windows'][name][-1] for row in own):.2f}" for name in ("entropy", "without_spread")),
                 *(f"{fmean(score(row, name) for row in own):.3f}" for name in (*SCORES, "always", "never")),
-                "" if arm == PLAIN or not paired else mean_and_half_width(paired),
+                "" if arm == PLAIN or not above else mean_and_half_width(above),
             ]
         )
     scores = [f"{fmean(score(row, name, 0) for row in rows):.3f}" for name in (*SCORES, "always", "never")]
@@ -144,11 +144,16 @@ def runs_of(policy: str) -> list[dict[str, Any]]:
     return runs
 
 
+def scores_of(tries: int) -> dict[str, str]:
+    """The scores of a language model's policy, and what the tables call them."""
+    same = {name: name for name in ("greedy", f"pass@{tries}", "always", "never")}
+    return {"greedy": "greedy", f"avg@{tries}": "avg"} | same
+
+
 def of_policy(policy: str) -> tuple[str, str]:
     """Tables of a language model's runs: each at its judged steps, with the window before; how near to its target."""
     lines, held_to, tries = [], [], TRIES[policy]
-    scores = {"greedy": "greedy", f"avg@{tries}": "avg", f"pass@{tries}": f"pass@{tries}"}
-    scores |= {"always": "always", "never": "never"}
+    scores = scores_of(tries)
     for row in runs_of(policy):
         name, windows = f"{row['arm']}, seed {row['seed']}", row["windows"]
         for step, judged in row["judged"].items():
@@ -176,32 +181,28 @@ def language_models(policies: dict[str, str]) -> str:
         ends = sorted({row["steps"] for row in rows})
         for step in dict.fromkeys((ends[0], ends[-1])):
             long = [row for row in rows if row["steps"] >= step]
-            solved = {(row["arm"], row["seed"]): row["judged"][str(step)] for row in long}
             for arm in dict.fromkeys(row["arm"] for row in long):
                 own = [row for row in long if row["arm"] == arm]
-                judged = [solved[arm, row["seed"]] for row in own]
+                judged = [row["judged"][str(step)] for row in own]
                 entropy = fmean(row["windows"]["entropy"][step // LM_WINDOW - 1] for row in own)
                 keys = ("greedy", f"avg@{tries}", f"pass@{tries}")
                 cells = [f"{fmean(each[key] for each in judged):.3f}" for key in keys]
-                above = [
-                    100 * (solved[arm, row["seed"]]["greedy"] - solved[PLAIN, row["seed"]]["greedy"])
-                    for row in own
-                    if arm != PLAIN and (PLAIN, row["seed"]) in solved
-                ]
-                # Of two seeds Student's t gives intervals of tens of points, which say nothing.
-                told = mean_and_half_width(above, 1) if len(above) > 2 else f"{fmean(above):+.1f}" if above else ""
-                cells.append(told)
-                lines.append([name, f"{step:,}", arm, str(len(own)), f"{entropy:.3f}", *cells])
+                greedy = paired(long, arm, lambda row, at=str(step): row["judged"][at]["greedy"])
+                above = [100 * each for each in greedy]
+                told = "" if arm == PLAIN or not above else f"{fmean(above):+.1f}"
+                if told and len(above) > 2:  # of two, Student's t gives tens of points, which say nothing
+                    told = mean_and_half_width(above, 1)
+                lines.append([name, f"{step:,}", arm, str(len(own)), f"{entropy:.3f}", *cells, told])
     return table(("policy", "steps", "arm", "seeds", "entropy", "greedy", "avg", "pass@k", "against plain"), lines)
 
 
 def of_all_held_out() -> str:
     """What the kept policies solve of all held-out problems, of which a run judges itself on a few hundred."""
-    scores = {"greedy": "greedy", "avg@16": "avg", "pass@16": "pass@16", "always": "always", "never": "never"}
+    scores = scores_of(16)
     lines = [
         [
-            *(f"{LANGUAGE_MODELS[row['policy']]}, {row['arm']}, seed {row['seed']}", f"{row['step']:,}"),
-            f"{row['problems']:,}",
+            f"{LANGUAGE_MODELS[row['policy']]}, {row['arm']}, seed {row['seed']}",
+            *(f"{row[name]:,}" for name in ("step", "problems")),
             *(f"{row['scores'][name]:.3f}" for name in scores),
         ]
         for row in json.loads((HERE / "judged.json").read_text())["rows"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from entrostat.run.compare import interval
@@ -18,8 +18,13 @@ def score(row: dict[str, Any], name: str, step: int | None = None) -> float:
 
 def above_plain(rows: Sequence[dict[str, Any]], arm: str, name: str) -> list[float]:
     """An arm's score minus that of plain GRPO from the same seed, of each seed that has both."""
-    plain = {row["seed"]: score(row, name) for row in rows if row["arm"] == PLAIN}
-    return [score(row, name) - plain[row["seed"]] for row in rows if row["arm"] == arm and row["seed"] in plain]
+    return paired(rows, arm, lambda row: score(row, name))
+
+
+def paired(rows: Sequence[dict[str, Any]], arm: str, score_of: Callable[[dict[str, Any]], float]) -> list[float]:
+    """The same of any score of a row."""
+    plain = {row["seed"]: score_of(row) for row in rows if row["arm"] == PLAIN}
+    return [score_of(row) - plain[row["seed"]] for row in rows if row["arm"] == arm and row["seed"] in plain]
 
 
 def points_above_plain(rows: Sequence[dict[str, Any]], arm: str, name: str) -> str:
