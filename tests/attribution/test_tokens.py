@@ -179,6 +179,8 @@ def test_bad_settings_are_refused(tmp_path: Path) -> None:
     for setting in ({"every": 0}, {"completions": -1}, {"megabytes": math.nan}, {"length": True}):
         with pytest.raises(ConfigError, match="above 0"):
             TokenRecorder(tmp_path, **setting)
+    with pytest.raises(ConfigError, match="decode must be a function"):
+        TokenRecorder(tmp_path, decode=3)  # type: ignore[arg-type]
     one = batch()
     with pytest.raises(DataError, match="prompts_B"):
         TokenBatch(one.stats, one.advantages_BT, one.mask_BT, prompts_B=["one"])

@@ -122,7 +122,13 @@ def test_trl_s_callback(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         {},
         {"webhook": "file:///etc/passwd"},
+        {"webhook": 3},
         {"command": "rm -rf"},
+        {"command": 3},
+        {"command": []},
+        {"command": [3]},
+        {"call": 3},
+        {"call": print, "every": 2.5},
         {"call": print, "every": 0},
         {"call": print, "least": "x"},
     ],

@@ -432,6 +432,9 @@ def test_flow_takes_fixed_gains_or_a_settling_time() -> None:
     assert es.flow(0.3, settling=50).links[0].u.settling == 50
     with pytest.raises(es.ConfigError, match="settling=50"):
         es.flow(0.3, settling=50, ki=1.0)
+    for beside in ({"settling": 50}, {"kp": 1.0}, {"ki": 0.0}):
+        with pytest.raises(es.ConfigError, match="beside a controller"):
+            es.flow(0.3, controller=PI(0.3, 1.0, 0.0), **beside)
 
 
 def test_only_tokens() -> None:

@@ -56,7 +56,7 @@ class TokenRecorder:
         step: of the run, where it goes on from a checkpoint: later records belong to steps that are taken again, and go.
 
     Raises:
-        ConfigError: a number that is not positive.
+        ConfigError: a number that is not positive, or a decode that is no function.
     """
 
     def __init__(
@@ -70,6 +70,8 @@ class TokenRecorder:
         step: int = 0,
     ) -> None:
         check_sizes(every=every, completions=completions, length=length, megabytes=megabytes)
+        if decode is not None and not callable(decode):
+            raise ConfigError(f"decode must be a function from token ids to text, as tokenizer.decode, got {decode!r}")
         self.folder, self.every, self.completions, self.length = Path(folder), every, completions, length
         self.bytes, self.decode = megabytes * 1e6, decode
         self._warned = False

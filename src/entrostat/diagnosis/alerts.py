@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextvars
 import json
+import os
 import subprocess
 import threading
 import urllib.request
@@ -56,11 +57,14 @@ class Alerts:
         least: str = WARNING,
         name: str = "run",
     ) -> None:
-        if webhook is not None and not webhook.startswith(("http://", "https://")):
+        if webhook is not None and not str(webhook).startswith(("http://", "https://")):
             raise ConfigError(f"webhook must be an http or https address, got {webhook!r}")
-        if isinstance(command, str) or (command is not None and not command):
+        words = isinstance(command, list | tuple) and all(isinstance(word, str | os.PathLike) for word in command)
+        if command is not None and not (words and command):
             raise ConfigError(f"command must be a list of a program and its arguments, got {command!r}")
-        if isinstance(every, bool) or every < 1:
+        if call is not None and not callable(call):
+            raise ConfigError(f"call must be a function of a finding, got {call!r}")
+        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
             raise ConfigError(f"every must be 1 or more steps, got {every!r}")
         if least not in SEVERITIES:
             raise ConfigError(f"least must be one of {', '.join(SEVERITIES)}, got {least!r}")

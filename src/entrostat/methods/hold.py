@@ -43,6 +43,6 @@ def hold(
         controller: replaces the controller and its target.
 
     Raises:
-        ConfigError: a settling time beside fixed gains, which have their own.
+        ConfigError: a settling time beside fixed gains, which have their own; either beside a controller.
     """
     return one("hold", EntropyBonus(holding(target, settling, kp, ki, limits, controller)))

@@ -22,6 +22,12 @@ def holding(
 ) -> Knob:
     """The controller of a preset that takes these settings: the one given, a self-tuning one, or PI with fixed gains."""
     if controller is not None:
+        beside = {name: value for name, value in (("settling", settling), ("kp", kp), ("ki", ki)) if value is not None}
+        if beside:
+            told = ", ".join(f"{name}={value}" for name, value in beside.items())
+            raise ConfigError(
+                f"{told} beside a controller, which has settings of its own: give them to it, or leave them out"
+            )
         return controller
     if kp is None and ki is None:
         return SelfTuning(as_target(target), 30.0 if settling is None else settling, limits)
