@@ -35,6 +35,7 @@ BRING = {torch.from_numpy, torch.load}
 BY_VALUE = {torch.as_tensor, torch.tensor}
 DRAW = {torch.multinomial, torch.bernoulli, torch.normal, torch.Tensor.multinomial, torch.Tensor.bernoulli}
 READ = {torch.Tensor.numpy, torch.Tensor.__array__}
+INDEX = {torch.Tensor.__getitem__, torch.Tensor.__setitem__}
 
 
 @cache
@@ -66,15 +67,35 @@ class OnDevice(TorchFunctionMode):
         if function in DRAW and generator is not None and generator.device.type == "cpu":
             moved = [each.cpu() if isinstance(each, torch.Tensor) else each for each in args]
             return function(*moved, **kwargs).to(args[0].device)
-        if function in BY_VALUE and DEVICE == "elsewhere" and (place := kwargs.get("device")) is not None:
-            # torch.tensor does not ask a device of Python's for its memory.
-            return _moved(function(*args, **kwargs | {"device": None}), place)
+        if DEVICE == "elsewhere":
+            # Here torch itself does not ask a device of Python's for memory, or for numbers.
+            if function in INDEX and (index := _as_tensor(args[1])) is not args[1]:
+                return function(args[0], index, *args[2:])
+            if function in BY_VALUE:
+                args = (_numbers(args[0]), *args[1:])
+                if (place := kwargs.get("device")) is not None:
+                    return _moved(function(*args, **kwargs | {"device": None}), place)
         made = function in MAKE and kwargs.get("device") is None
         if not (made or function in BRING) or not from_tests():
             return function(*args, **kwargs)
         if function in BRING | BY_VALUE or generator is not None:
             return _moved(function(*args, **kwargs), DEVICE)
         return function(*args, **kwargs | {"device": DEVICE})
+
+
+def _as_tensor(index: Any) -> Any:
+    """An index that is a list, or has one in it, as a tensor of the CPU."""
+    if isinstance(index, tuple):
+        found = tuple(map(_as_tensor, index))
+        return index if all(new is old for new, old in zip(found, index, strict=True)) else found
+    return torch.tensor(index, device="cpu") if isinstance(index, list) else index
+
+
+def _numbers(values: Any) -> Any:
+    """A list in which tensors are numbers; anything else as it is."""
+    if not isinstance(values, list | tuple):
+        return values
+    return [each.tolist() if isinstance(each, torch.Tensor) else _numbers(each) for each in values]
 
 
 def _moved(found: Any, place: str | torch.device) -> Any:

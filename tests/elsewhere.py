@@ -26,6 +26,7 @@ class Module(_DummyBackendModule):
 _setup_privateuseone_for_python_backend(NAME, Module())
 PLACE = torch.device(NAME, 0)
 MOVES = {"_to_copy", "copy_", "_copy_from", "_copy_from_and_resize"}
+INDEXED = {"index", "index_put", "index_put_", "_index_put_impl_"}  # by numbers of the CPU too, as on a GPU
 
 
 class Elsewhere(torch.Tensor):
@@ -68,7 +69,8 @@ def _run(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     name = function.overloadpacket.__name__
     wanted = kwargs.get("device")
     if here and name not in MOVES:
-        strange = [each for each in tensors if not isinstance(each, Elsewhere) and each.dim()]
+        asked = tensors if name not in INDEXED or not isinstance(args[0], Elsewhere) else [args[0], *args[2:3]]
+        strange = [each for each in asked if not isinstance(each, Elsewhere) and each.dim()]
         if strange:
             raise RuntimeError(
                 f"Expected all tensors to be on the same device, but found at least two devices, {NAME}:0 and cpu, in {function}"

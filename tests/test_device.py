@@ -16,6 +16,7 @@ moved = torch.multinomial(z.exp(), 2, generator=draw)
 leaf = torch.ones(3, requires_grad=True)
 (leaf * 2).sum().backward()
 read = z.numpy()
+picked = z[[0, 2]], z[k.cpu()], torch.tensor([z[0], z[1]])
 """
 SCRIPT = """
 import torch
@@ -29,14 +30,14 @@ def ran(where, text, **names):
 plain = torch.randn(4, generator=torch.Generator().manual_seed(3))
 with Makes(), OnDevice():
     test = ran(TESTS, OF_A_TEST)
-    made = [test["z"], test["k"], test["layer"].weight, test["moved"], test["leaf"].grad]
+    made = [test["z"], test["k"], test["layer"].weight, test["moved"], test["leaf"].grad, *test["picked"]]
     assert {each.device.type for each in made} == {"elsewhere"}, made
     assert torch.equal(test["z"].cpu(), plain) and (test["read"] == plain.numpy()).all()
     assert ran(LIBRARY, "x = torch.zeros(3)")["x"].device.type == "cpu"
     assert ran(LIBRARY, "x = torch.tensor([3], device=z.device)", z=test["z"])["x"].device.type == "elsewhere"
-    for wrong in ("z + torch.zeros(4)", "torch.arange(4)[z > 0]", "z.numpy()"):
+    for wrong in ("z + torch.zeros(4)", "torch.arange(4)[z > 0]", "z[k] + torch.zeros(2)", "z.numpy()"):
         try:
-            ran(LIBRARY, f"x = {wrong}", z=test["z"])
+            ran(LIBRARY, f"x = {wrong}", z=test["z"], k=test["k"])
         except (RuntimeError, TypeError) as error:
             assert "elsewhere" in str(error), error
         else:

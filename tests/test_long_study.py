@@ -73,6 +73,16 @@ def test_a_kept_policy_is_judged_on_every_held_out_problem_once(study):
     assert not problems & {problem.prompt for problem in task.problems("train", 500, 0)}
 
 
+def test_two_policies_are_compared_problem_by_problem(study):
+    judge = study("judge")
+    plain = {"greedy": [1, 0, 1, 0], "sampled": [16, 0, 8, 0]}
+    own = {"greedy": [1, 1, 1, 0], "sampled": [12, 4, 8, 0]}
+    found = judge.above(own, plain)
+    assert found["greedy"]["mean"] == found["pass@16"]["mean"] == 0.25 and found["avg@16"]["mean"] == 0
+    assert found["greedy"]["half_width"] == pytest.approx(3.1824 * 0.5 / 2, abs=1e-4)  # Student's t with three degrees
+    assert judge.above(plain, plain)["greedy"] == {"mean": 0, "half_width": 0}
+
+
 def test_a_moving_target_ends_with_the_steps_asked_of_the_run(study, tmp_path):
     run, case = study("run"), study("studies").Case("anneal-linear", 11)
     began = load_config(None, case.arguments(600))

@@ -55,6 +55,12 @@ def test_problems_are_solved_always_sometimes_or_never():
     assert named(result, "train", 0) == {"train/greedy": 0.4375}
 
 
+def test_what_was_right_is_counted_by_problem():
+    result = summarize([[1, 0.5, 1], [0, 0, 0], [1, 1, 1]], ks=[1])
+    assert result.correct == (2, 0, 3)
+    assert sum(result.correct) / 9 == pytest.approx(result.pass_at_k[1])
+
+
 def test_greedy_needs_one_completion_of_each_problem_and_no_seed(policy):
     first, second = (evaluate(*policy, TASK, PROBLEMS, samples=8, temperature=0, seed=seed) for seed in (1, 2))
     assert first == second

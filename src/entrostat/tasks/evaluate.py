@@ -25,6 +25,8 @@ class EvalResult:
     least one of k completions is fully right (score 1), averaged over problems. `always` and `never` are the shares of
     problems with all and with no completion fully right; the others are solved sometimes, and only they can teach a
     policy whose advantages are relative to a group. `temperature` 0 is greedy, with one completion of each problem.
+    `correct` counts the completions of each problem that are fully right: two policies that are judged on the same problems
+    are best compared problem by problem.
     """
 
     avg_at_k: float
@@ -34,6 +36,7 @@ class EvalResult:
     always: float = 0.0
     never: float = 0.0
     temperature: float = 1.0
+    correct: tuple[int, ...] = ()
 
     @property
     def sometimes(self) -> float:
@@ -120,6 +123,7 @@ def summarize(scores: Sequence[Sequence[float]], ks: Sequence[int], temperature:
         always=sum(c == samples for c in correct) / len(scores),
         never=sum(c == 0 for c in correct) / len(scores),
         temperature=temperature,
+        correct=tuple(correct),
     )
 
 
