@@ -6,14 +6,14 @@ import atexit
 import gc
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import nullcontext
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import pytest
-from device import DEVICE, OnDevice
+from device import DEVICE, placed
 
 FOLDERS = {"stats", "methods", "core", "attribution"}
 
@@ -40,11 +40,5 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(autouse=DEVICE != "cpu", scope="module")
 def on_device(request: pytest.FixtureRequest) -> Iterator[None]:
     """For a whole file, so that its fixtures are on the device too."""
-    with ExitStack() as stack:
-        if request.path.parent.name in FOLDERS:
-            if DEVICE == "elsewhere":
-                from elsewhere import Makes
-
-                stack.enter_context(Makes())
-            stack.enter_context(OnDevice())
+    with placed() if request.path.parent.name in FOLDERS else nullcontext():
         yield

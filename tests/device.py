@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from torch.overrides import TorchFunctionMode
 
 DEVICE = os.environ.get("ENTROSTAT_TEST_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
 if DEVICE == "elsewhere":
-    import elsewhere  # noqa: F401 - makes the device known to torch
+    import elsewhere  # makes the device known to torch
 
 TESTS, LIBRARY = (str(Path(__file__).parents[up] / name) + os.sep for up, name in ((0, ""), (1, "src")))
 MAKE = {
@@ -81,6 +83,17 @@ class OnDevice(TorchFunctionMode):
         if function in BRING | BY_VALUE or generator is not None:
             return _moved(function(*args, **kwargs), DEVICE)
         return function(*args, **kwargs | {"device": DEVICE})
+
+
+@contextmanager
+def placed() -> Iterator[None]:
+    """What is made in here is on `DEVICE`. It holds for one thread."""
+    with ExitStack() as stack:
+        if DEVICE == "elsewhere":
+            stack.enter_context(elsewhere.Makes())
+        if DEVICE != "cpu":
+            stack.enter_context(OnDevice())
+        yield
 
 
 def _as_tensor(index: Any) -> Any:

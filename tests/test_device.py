@@ -20,15 +20,14 @@ picked = z[[0, 2]], z[k.cpu()], torch.tensor([z[0], z[1]])
 """
 SCRIPT = """
 import torch
-from device import LIBRARY, TESTS, OnDevice
-from elsewhere import Makes
+from device import LIBRARY, TESTS, placed
 
 def ran(where, text, **names):
     exec(compile(text, where + "some.py", "exec"), names | {"torch": torch}, names)
     return names
 
 plain = torch.randn(4, generator=torch.Generator().manual_seed(3))
-with Makes(), OnDevice():
+with placed():
     test = ran(TESTS, OF_A_TEST)
     made = [test["z"], test["k"], test["layer"].weight, test["moved"], test["leaf"].grad, *test["picked"]]
     assert {each.device.type for each in made} == {"elsewhere"}, made

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from methods.cases import apply, data, together
+from methods.cases import apply, data, in_threads, together
 from ranks import on_ranks
 
 import entrostat as es
@@ -24,23 +24,7 @@ from entrostat.types import TokenBatch, TokenStats
 
 def ranks(values: list[torch.Tensor], top: Top) -> list[dict[str, float]]:
     """`thresholds` on several ranks at once."""
-    import threading
-    from concurrent.futures import ThreadPoolExecutor
-
-    meeting, vectors = threading.Barrier(len(values), timeout=30), [torch.zeros(0)] * len(values)
-
-    def one(rank: int) -> dict[str, float]:
-        def all_reduce(vector: torch.Tensor) -> torch.Tensor:
-            vectors[rank] = vector
-            meeting.wait()
-            total = torch.stack(vectors).sum(0)
-            meeting.wait()
-            return total
-
-        return thresholds({"x": values[rank]}, {"x": top}, all_reduce)
-
-    with ThreadPoolExecutor(len(values)) as pool:
-        return list(pool.map(one, range(len(values))))
+    return in_threads(lambda rank, all_reduce: thresholds({"x": values[rank]}, {"x": top}, all_reduce), len(values))
 
 
 @pytest.mark.parametrize("share", [1e-4, 0.02, 0.2, 0.5, 1.0])

@@ -9,10 +9,11 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, partial
-from typing import Any
+from functools import cache
+from typing import Any, TypeVar
 
 import torch
+from device import placed
 from torch import Tensor
 
 import entrostat as es
@@ -24,6 +25,8 @@ from entrostat.methods.cards import EXAMPLES
 from entrostat.stats import token_stats
 from entrostat.stats.truncated import parameterized_stats
 from entrostat.types import Old, Statistic, Surrogate, TokenBatch, TokenStats, Totals, Want
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -215,19 +218,28 @@ def apply(control: EntropyControl, micro: Data, objective: Callable[[TokenBatch]
     return control.apply(objective(batch), batch)
 
 
+def in_threads(work: Callable[[int, Callable[[Tensor], Tensor]], T], ranks: int) -> list[T]:
+    """`work(rank, all_reduce)` on several ranks at once, whose all-reduces meet."""
+    meeting, vectors = threading.Barrier(ranks, timeout=30), [torch.zeros(0)] * ranks
+
+    def of_rank(rank: int) -> T:
+        def all_reduce(vector: Tensor) -> Tensor:
+            vectors[rank] = vector.cpu()  # where a rank without a micro-batch has its zeros
+            meeting.wait()
+            total = torch.stack(vectors).sum(0)
+            meeting.wait()
+            return total
+
+        with placed():
+            return work(rank, all_reduce)
+
+    with ThreadPoolExecutor(ranks) as pool:
+        return list(pool.map(of_rank, range(ranks)))
+
+
 def together(ranks: Sequence[EntropyControl]) -> list[dict[str, float]]:
-    """`step` on several ranks at once, whose all-reduces meet."""
-    meeting, vectors = threading.Barrier(len(ranks), timeout=30), [torch.zeros(0)] * len(ranks)
-
-    def all_reduce(rank: int, vector: Tensor) -> Tensor:
-        vectors[rank] = vector
-        meeting.wait()
-        total = torch.stack(vectors).sum(0)
-        meeting.wait()
-        return total
-
-    with ThreadPoolExecutor(len(ranks)) as pool:
-        return list(pool.map(lambda i: ranks[i].step(partial(all_reduce, i)), range(len(ranks))))
+    """`step` on several ranks at once."""
+    return in_threads(lambda rank, all_reduce: ranks[rank].step(all_reduce), len(ranks))
 
 
 _TRAINED: dict[str, EntropyControl] = {}

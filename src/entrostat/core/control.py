@@ -198,8 +198,8 @@ class EntropyControl:
         Every rank calls it in every step, also one that had no micro-batch: the ranks add up one vector.
 
         Args:
-            all_reduce: takes a vector and returns its sum over ranks; by default torch.distributed where initialized, over
-                the `process_group` given to this control.
+            all_reduce: takes a vector and returns its sum over ranks; that of a rank without a micro-batch is on the CPU. By
+                default torch.distributed where initialized, over the `process_group` given to this control.
             fresh: whether the tokens were sampled anew since the last step: False for a further update on tokens that were
                 measured before, which share their noise and count once. None: yes, unless the entropy is the last one to the
                 bit.
