@@ -44,7 +44,7 @@ ALL = (
     *("plain", "hold-75%", "anneal-linear", "clip_v-1", "hold-50%", "hold-100%", "bonus-0.1", "floor-75%", "clip_b-1"),
     *("hold-30%", "hold-15%", "floor-50%", "anneal-50-to-15%", "hold-then-decay", "entropic-50%", "aec-50%"),
     *("clip_b-0.5", "clip_b-2.5", "clip_v-2", "clip_v-8.5", "bonus-0.01", "bonus-0.4", "w_reinforce", "nsr"),
-    *("flow-50%", "temperature-50%"),
+    *("flow-50%", "temperature-50%", "band-75-100%"),
 )
 OFF_POLICY = ("plain", "clip-higher", "hold-75%", "hold-50%", "entropic-50%", "entropic-P-50%", "clip_b-1", "clip_v-1")
 STUDIED = {

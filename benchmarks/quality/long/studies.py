@@ -90,6 +90,8 @@ def arms(steps: int) -> dict[str, tuple[str, ...]]:
         **{
             f"floor-{share}%": _method("hold", f"target: {share / 100} * initial, limits: [0, 1]") for share in (50, 75)
         },
+        # The same without limits: the entropy is left alone between that level and its start, and held where it would climb.
+        "band-75-100%": _held("{band: {low: 0.75 * initial, high: initial}}"),
         "anneal-linear": _held(f"{{linear: {{start: initial, end: {last}, steps: {steps}}}}}"),
         "anneal-50-to-15%": _held(f"{{linear: {{start: 0.5 * initial, end: {last}, steps: {steps}}}}}"),
         "hold-then-decay": _held(

@@ -35,7 +35,7 @@ from entrostat.control.estimator import (
 from entrostat.control.numbers import number
 from entrostat.control.reach import AT_LIMIT, judged
 from entrostat.control.self_tuning_state import SelfTuningState
-from entrostat.control.targets import TargetLike, aim, as_target
+from entrostat.control.targets import Band, TargetLike, aim, as_target
 from entrostat.errors import ConfigError, DataError
 
 SETTLED = 4.744
@@ -221,27 +221,39 @@ class SelfTuning:
         self, known: SelfTuningState, state: SelfTuningState, actuator: Actuator, initial: float
     ) -> tuple[float, int]:
         """The next effort, and whether it is at the lowest (-1) or the highest (1) that there is."""
-        goal = aim(self.target, state.steps + self.delay, known.level, initial)
+        low, high = actuator.low, actuator.high
+        if isinstance(self.target, Band):
+            # Between its edges the entropy is left alone, but it must not run through one of them: no effort that lowers it
+            # goes beyond the one that leads to the lower edge, and none that raises it beyond the one to the upper.
+            lowers, raises = (self._toward(edge, known, state, actuator, initial) for edge in self.target.edges)
+            rest = actuator.of(self.start)
+            wanted, hold = min(max((rest, rest), raises), lowers)
+        else:
+            wanted, hold = self._toward(self.target, known, state, actuator, initial)
+        if self.rate is None:
+            # What proves too much is taken back at once: a limit on that would let a gain larger than believed overshoot.
+            now, most = actuator.of(state.output), (high - low) / 10
+            wanted = min(max(wanted, min(now - most, hold)), max(now + most, hold))
+        end = (wanted >= high) - (wanted <= low) if low < high else 0
+        return min(max(wanted, low), high), end
+
+    def _toward(
+        self, target: TargetLike, known: SelfTuningState, state: SelfTuningState, actuator: Actuator, initial: float
+    ) -> tuple[float, float]:
+        """The effort that brings the entropy to a target that is no band, and the one that keeps it there."""
+        goal = aim(target, state.steps + self.delay, known.level, initial)
         ignored = self.deadband * math.sqrt(known.level_level)
         error = math.copysign(max(abs(goal.error) - ignored, 0.0), goal.error)
         least = PRIOR_GAIN * known.scale * (_LEAST_GAIN if known.gain > _KNOWN * known.gain_sd else 1.0)
         gain = max(known.gain, _CAUTION * known.gain_sd, least)
-        low, high = actuator.low, actuator.high
-        most = 2 * max(abs(low), abs(high))
+        most = 2 * max(abs(actuator.low), abs(actuator.high))
         # Drift and gain are known together, as the present rate of change, long before they are known apart.
         rate_now = known.drift - known.gain * known.lagged
         hold = min(max(known.lagged + (rate_now - goal.slope) / gain, -most), most)
         rho, beta = self.pole, self._felt(state.steps + 1 + self.delay)
         k_e = (1 - rho) ** 2 / (gain * (1 - beta))
         k_w = (rho**2 - beta) / (1 - beta)
-        wanted = hold + k_e * error + k_w * (known.lagged - hold) - known.bias
-        if self.rate is None:
-            # What proves too much is taken back at once: a limit on that would let a gain larger than believed overshoot.
-            now, most = actuator.of(state.output), (high - low) / 10
-            hold -= known.bias
-            wanted = min(max(wanted, min(now - most, hold)), max(now + most, hold))
-        end = (wanted >= high) - (wanted <= low) if low < high else 0
-        return min(max(wanted, low), high), end
+        return hold + k_e * error + k_w * (known.lagged - hold) - known.bias, hold - known.bias
 
     def _rate_limited(self, output: float, before: float) -> float:
         return output if self.rate is None else min(max(output, before - self.rate), before + self.rate)
