@@ -5,8 +5,9 @@ from __future__ import annotations
 import atexit
 import gc
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -37,8 +38,21 @@ def pytest_collection_finish() -> None:
     atexit.register(gc.unfreeze)  # Triton's bindings count what is left at the end
 
 
+def _placed(path: Path) -> AbstractContextManager[None]:
+    return placed() if DEVICE != "cpu" and path.parent.name in FOLDERS else nullcontext()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """What a file makes while it is imported is on the device too: its constants, and the arguments of its tests."""
+    with _placed(collector.path) if isinstance(collector, pytest.Module) else nullcontext():
+        return (yield)
+
+
 @pytest.fixture(autouse=DEVICE != "cpu", scope="module")
 def on_device(request: pytest.FixtureRequest) -> Iterator[None]:
     """For a whole file, so that its fixtures are on the device too."""
-    with placed() if request.path.parent.name in FOLDERS else nullcontext():
+    with _placed(request.path):
         yield

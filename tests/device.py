@@ -12,14 +12,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map_only
 
 DEVICE = os.environ.get("ENTROSTAT_TEST_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
 if DEVICE == "elsewhere":
@@ -33,7 +35,7 @@ MAKE = {
         "scalar_tensor", "tensor", "tril_indices", "triu_indices", "zeros",
     )
 }  # fmt: skip
-BRING = {torch.from_numpy, torch.load}
+BRING = ("from_numpy", "load")  # of which torch tells no mode
 BY_VALUE = {torch.as_tensor, torch.tensor}
 DRAW = {torch.multinomial, torch.bernoulli, torch.normal, torch.Tensor.multinomial, torch.Tensor.bernoulli}
 READ = {torch.Tensor.numpy, torch.Tensor.__array__}
@@ -77,10 +79,9 @@ class OnDevice(TorchFunctionMode):
                 args = (_numbers(args[0]), *args[1:])
                 if (place := kwargs.get("device")) is not None:
                     return _moved(function(*args, **kwargs | {"device": None}), place)
-        made = function in MAKE and kwargs.get("device") is None
-        if not (made or function in BRING) or not from_tests():
+        if function not in MAKE or kwargs.get("device") is not None or not from_tests():
             return function(*args, **kwargs)
-        if function in BRING | BY_VALUE or generator is not None:
+        if function in BY_VALUE or generator is not None:
             return _moved(function(*args, **kwargs), DEVICE)
         return function(*args, **kwargs | {"device": DEVICE})
 
@@ -93,7 +94,17 @@ def placed() -> Iterator[None]:
             stack.enter_context(elsewhere.Makes())
         if DEVICE != "cpu":
             stack.enter_context(OnDevice())
+            for name in BRING:
+                stack.enter_context(patch.object(torch, name, _brought(getattr(torch, name))))
         yield
+
+
+def _brought(function: Callable[..., Any]) -> Callable[..., Any]:
+    def brought(*args: Any, **kwargs: Any) -> Any:
+        found = function(*args, **kwargs)
+        return tree_map_only(torch.Tensor, lambda each: _moved(each, DEVICE), found) if from_tests() else found
+
+    return brought
 
 
 def _as_tensor(index: Any) -> Any:
@@ -101,7 +112,11 @@ def _as_tensor(index: Any) -> Any:
     if isinstance(index, tuple):
         found = tuple(map(_as_tensor, index))
         return index if all(new is old for new, old in zip(found, index, strict=True)) else found
-    return torch.tensor(index, device="cpu") if isinstance(index, list) else index
+    if isinstance(index, list):
+        return torch.tensor(
+            index, device="cpu", dtype=None if index else torch.long
+        )  # of an empty one torch makes floats
+    return index
 
 
 def _numbers(values: Any) -> Any:

@@ -16,7 +16,7 @@ moved = torch.multinomial(z.exp(), 2, generator=draw)
 leaf = torch.ones(3, requires_grad=True)
 (leaf * 2).sum().backward()
 read = z.numpy()
-picked = z[[0, 2]], z[k.cpu()], torch.tensor([z[0], z[1]])
+picked = z[[0, 2]], z[k.cpu()], torch.tensor([z[0], z[1]]), torch.from_numpy(read)
 """
 SCRIPT = """
 import torch

@@ -63,8 +63,8 @@ def test_what_is_kept_is_what_the_batch_held(tmp_path: Path) -> None:
     kept = first.mask[rows]
     assert tensors["lengths"].tolist() == kept.sum(1).tolist() == tensors["full_lengths"].tolist()
     assert tensors["ids"].tolist() == first.ids_BT[rows][kept].tolist()
-    torch.testing.assert_close(tensors["centered"], first.stats.centered[rows][kept])
-    torch.testing.assert_close(tensors["advantages"], first.advantages_BT[rows][kept])
+    torch.testing.assert_close(tensors["centered"], first.stats.centered[rows][kept].cpu())
+    torch.testing.assert_close(tensors["advantages"], first.advantages_BT[rows][kept].cpu())
     assert tensors["rewards"].tolist() == first.rewards_B[rows].tolist()
     assert set(json.loads(told["texts"])) >= {str(token) for token in tensors["ids"].tolist()}
 
@@ -100,7 +100,7 @@ def test_a_step_on_a_whole_batch_is_recorded_too(tmp_path: Path) -> None:
     changed, _ = control.step_on(es.ppo(one), one)
     tensors, told = read(tmp_path / "step-00000001.safetensors")
     rows = json.loads(told["rows"])
-    torch.testing.assert_close(tensors["weight"], changed.weight_BT[rows][one.mask[rows]])
+    torch.testing.assert_close(tensors["weight"], changed.weight_BT[rows][one.mask[rows]].cpu())
 
 
 def test_the_folder_stays_below_its_limit(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_sizes_that_are_none_are_refused(value: Any) -> None:
 
 def _model() -> torch.nn.Module:
     torch.manual_seed(0)
-    return torch.nn.Linear(WIDTH, VOCABULARY).double()
+    return torch.nn.Linear(WIDTH, VOCABULARY, dtype=torch.float64)
 
 
 def _step(model: torch.nn.Module, rows: list[slice], objective: Any, name: str) -> tuple[list[float], dict[str, float]]:

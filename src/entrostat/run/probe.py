@@ -52,7 +52,7 @@ class Probed:
             "completions": int(mask.shape[0]),
             "entropy": float(entropy.mean()),
             "quantiles": dict(
-                zip(("10 %", "50 %", "90 %"), entropy.float().quantile(_QUANTILES).tolist(), strict=True)
+                zip(("10 %", "50 %", "90 %"), entropy.float().cpu().quantile(_QUANTILES).tolist(), strict=True)
             ),
             "near_certain": float((batch.stats.need("logp")[mask] > -0.0513).float().mean()),
             "by_position": by_position(batch),
@@ -166,7 +166,7 @@ def save_batch(batch: TokenBatch, path: Path) -> None:
     values = {name: batch.stats.need(name) for name in NAMED}
     values |= {"advantages": batch.advantages_BT[:, 0], "mask": batch.mask}
     values |= {"rewards": batch.rewards_B, "groups": batch.groups_B}
-    save_file({name: value.detach().contiguous() for name, value in values.items()}, str(path))
+    save_file({name: value.detach().cpu().contiguous() for name, value in values.items()}, str(path))
 
 
 def load_batch(path: Path) -> TokenBatch:
