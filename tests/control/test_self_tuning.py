@@ -6,11 +6,12 @@ import math
 import random
 import statistics
 from dataclasses import replace
+from statistics import fmean
 
 import numpy as np
 import pytest
 
-from entrostat.control import Initial, Linear, SelfTuning
+from entrostat.control import Band, Initial, Linear, SelfTuning
 from entrostat.control.base import from_dict, to_dict
 from entrostat.control.effect import Effect, grid
 from entrostat.control.estimator import GAIN_SD, LEAST_LEARNT, corrected, first_estimate, predicted, wandered
@@ -384,6 +385,27 @@ def test_a_moving_target_is_followed_without_lag():
     target = Linear(START, START - 0.1, 100)
     levels, _ = plant(SelfTuning(target, action="lower"), 100, noise=0.001)
     assert max(abs(h - target.at(t)) for t, h in enumerate(levels) if t >= 50) < 0.004
+
+
+@pytest.mark.parametrize(("drift", "edge"), [(-0.001, 0.2), (0.001, 0.32)])
+@pytest.mark.parametrize("delay", [0, 1])
+def test_a_band_leaves_the_entropy_alone_up_to_its_edge(drift, edge, delay):
+    band, beyond = Band(0.2, 0.32), Band(*((0.2, 9.0) if drift < 0 else (0.0, 0.32)))
+    for target in (band, beyond):
+        levels, states = plant(
+            SelfTuning(target, action="lower", delay=delay), 400, drift=drift, noise=0.001, delay=delay, told=0.001
+        )
+        assert all(state.output == 0 for state in states[:30])  # half of the way
+        assert levels[30] == pytest.approx(START + 30 * drift, abs=0.01)
+        assert min(levels) > 0.2 - 0.004 and max(levels) < 0.32 + 0.004  # it arrives without running through
+        assert fmean(levels[200:]) == pytest.approx(edge, abs=0.002)
+    everywhere, _ = plant(SelfTuning(Band(0.0, 9.0), action="lower"), 200, drift=drift, noise=0.001)
+    assert everywhere[-1] == pytest.approx(START + 199 * drift, abs=0.01)
+
+
+def test_a_band_without_width_is_its_level():
+    narrow, level = (SelfTuning(target, action="lower") for target in (Band(0.2, 0.2), 0.2))
+    assert plant(narrow, 100, noise=0.003)[0] == plant(level, 100, noise=0.003)[0]
 
 
 def test_a_target_relative_to_the_start_is_that_of_the_first_measurement():

@@ -21,7 +21,8 @@ HERE = Path(__file__).parent
 STUDY = HERE.parents[2] / "docs" / "study.md"
 TASKS = ("three numbers", "four numbers")
 COMPARED = (
-    *("hold-100%", "hold-75%", "hold-50%", "hold-30%", "hold-15%", "floor-75%", "anneal-linear", "hold-then-decay"),
+    *("hold-100%", "hold-75%", "hold-50%", "hold-30%", "hold-15%", "floor-75%", "band-75-100%"),
+    *("anneal-linear", "hold-then-decay"),
     *("clip_v-1", "clip_b-1", "clip_b-0.5", "bonus-0.1", "bonus-0.4", "flow-50%"),
     *("clip_v-8.5", "clip_b-2.5", "entropic-50%", "aec-50%", "w_reinforce", "nsr"),
 )
@@ -37,7 +38,7 @@ LM_WINDOW = 100
 TRIES = {"tiny": 16, "tiny-4": 16, "wide": 16, "smollm2": 8}
 TINY = """From `tiny.json`, which `run.py` makes: the tiny policy, a million parameters, with the defaults of `entrostat train`.
 Scores on 400 held-out problems; one standard error is 0.025 for greedy. Entropy in nats per token, and groups whose rewards
-all agree, over the 100 steps before. The target of anneal-linear reaches its end at step 600 of its 1,000."""
+all agree, over the 100 steps before."""
 TINY_4 = """From `tiny-4.json`: the same, but that each batch of 256 completions is used for four optimizer steps, so that 1,000
 steps see a quarter of the problems. From the second step on a batch is off-policy, and there is something to clip."""
 WIDE = """From `wide.json`: a policy of the same shape that adds, subtracts and multiplies numbers up to 20, from the start that
