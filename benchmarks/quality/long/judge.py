@@ -62,7 +62,7 @@ def judge(kept: Path, task: Task, problems: list[Problem]) -> tuple[dict[str, fl
 
 def above(own: dict[str, Sequence[int]], plain: dict[str, Sequence[int]]) -> dict[str, dict[str, float]]:
     """What a policy solves more than plain GRPO's: mean and half of the 95 % interval of the differences over problems."""
-    solved = {
+    solved: dict[str, list[float]] = {
         "greedy": [a - b for a, b in zip(own["greedy"], plain["greedy"], strict=True)],
         f"avg@{SAMPLES}": [(a - b) / SAMPLES for a, b in zip(own["sampled"], plain["sampled"], strict=True)],
         f"pass@{SAMPLES}": [(a > 0) - (b > 0) for a, b in zip(own["sampled"], plain["sampled"], strict=True)],
