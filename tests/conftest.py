@@ -39,7 +39,7 @@ def pytest_collection_finish() -> None:
 
 
 def _placed(path: Path) -> AbstractContextManager[None]:
-    return placed() if DEVICE != "cpu" and path.parent.name in FOLDERS else nullcontext()
+    return placed() if path.parent.name in FOLDERS else nullcontext()
 
 
 @pytest.hookimpl(wrapper=True)

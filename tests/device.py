@@ -113,9 +113,8 @@ def _as_tensor(index: Any) -> Any:
         found = tuple(map(_as_tensor, index))
         return index if all(new is old for new, old in zip(found, index, strict=True)) else found
     if isinstance(index, list):
-        return torch.tensor(
-            index, device="cpu", dtype=None if index else torch.long
-        )  # of an empty one torch makes floats
+        kind = None if index else torch.long  # of an empty one torch makes floats
+        return torch.tensor(index, device="cpu", dtype=kind)
     return index
 
 

@@ -79,7 +79,7 @@ def _run(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if name == "copy_":
         there = isinstance(args[0], Elsewhere)
     inner_args, inner_kwargs = tree_map_only(Elsewhere, lambda each: each.inner, (args, kwargs))
-    if wanted is not None:
+    if wanted is not None and there:
         inner_kwargs["device"] = torch.device("cpu")
     inner_kwargs.pop("pin_memory", None)
     found = function(*inner_args, **inner_kwargs)

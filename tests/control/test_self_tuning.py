@@ -6,7 +6,6 @@ import math
 import random
 import statistics
 from dataclasses import replace
-from statistics import fmean
 
 import numpy as np
 import pytest
@@ -398,7 +397,7 @@ def test_a_band_leaves_the_entropy_alone_up_to_its_edge(drift, edge, delay):
         assert all(state.output == 0 for state in states[:30])  # half of the way
         assert levels[30] == pytest.approx(START + 30 * drift, abs=0.01)
         assert min(levels) > 0.2 - 0.004 and max(levels) < 0.32 + 0.004  # it arrives without running through
-        assert fmean(levels[200:]) == pytest.approx(edge, abs=0.002)
+        assert statistics.fmean(levels[200:]) == pytest.approx(edge, abs=0.002)
     everywhere, _ = plant(SelfTuning(Band(0.0, 9.0), action="lower"), 200, drift=drift, noise=0.001)
     assert everywhere[-1] == pytest.approx(START + 199 * drift, abs=0.01)
 

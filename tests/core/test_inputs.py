@@ -32,7 +32,7 @@ class Output:
         (Output(), IDS, r"logits must be a tensor, .* Output: pass its \.logits"),
         (None, IDS, "logits must be a tensor"),
         (LOGITS, np.asarray(IDS), "targets must be a tensor"),
-        (LOGITS, IDS.to("meta"), r"on several devices: logits on \S+, targets on \w+"),
+        (LOGITS, IDS.to("meta"), f"on several devices: logits on {LOGITS.device}, targets on meta"),
     ],
 )
 def test_logits_that_are_none(logits: Any, targets: Any, message: str) -> None:
@@ -87,12 +87,15 @@ def test_settings_of_the_head_that_are_none(changes: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"stats": STATS.logp}, "stats must be the TokenStats .* (Tensor|Elsewhere)"),
+        ({"stats": STATS.logp}, f"stats must be the TokenStats .* {type(STATS.logp).__name__}"),
         ({"advantages_BT": [1.0, 2.0, 3.0]}, "advantages_BT must be a tensor"),
         ({"advantages_BT": torch.tensor(1.0)}, r"advantages must have shape .* got \(\)"),
         ({"advantages_BT": ADVANTAGES[:, None, None]}, r"advantages must have shape .* got \(3, 1, 1\)"),
         ({"advantages_BT": ADVANTAGES > 0}, "advantages must be numbers, got booleans"),
-        ({"advantages_BT": ADVANTAGES.to("meta")}, r"on several devices: mask_BT on \S+, advantages_BT on \w+"),
+        (
+            {"advantages_BT": ADVANTAGES.to("meta")},
+            f"on several devices: mask_BT on {ONES.device}, advantages_BT on meta",
+        ),
         ({"mask_BT": torch.where(ONES > 0, -100, 1)}, "mask_BT must be 1 .* got -100 .* labels != -100"),
         ({"mask_BT": ONES * 0.5}, r"mask_BT must be 1 .* got 0\.5"),
         ({"mask_BT": ONES * math.nan}, "mask_BT must be 1 .* got nan"),

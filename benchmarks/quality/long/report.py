@@ -15,7 +15,7 @@ sys.path.append(str(Path(__file__).parents[2]))
 
 from common.markdown import machine, table, write_between
 from figures import SHOWN, draw, draw_levels
-from scores import PLAIN, above_plain, mean_and_half_width, paired, points_above_plain, score
+from scores import PLAIN, above_plain, mean_and_half_width, paired, points_above_plain, score, with_half_width
 
 HERE = Path(__file__).parent
 STUDY = HERE.parents[2] / "docs" / "study.md"
@@ -200,22 +200,19 @@ def language_models(policies: dict[str, str]) -> str:
 
 def of_all_held_out() -> str:
     """What the kept policies solve of all held-out problems, of which a run judges itself on a few hundred."""
+    rows = json.loads((HERE / "judged.json").read_text())["rows"]
     scores = scores_of(16)
+    gains = [row.get("above plain", {}).get("greedy") for row in rows]
     lines = [
         [
             f"{LANGUAGE_MODELS[row['policy']]}, {row['arm']}, seed {row['seed']}",
             *(f"{row[name]:,}" for name in ("step", "problems")),
             *(f"{row['scores'][name]:.3f}" for name in scores),
-            points(row["above plain"]["greedy"]) if "above plain" in row else "",
+            with_half_width(100 * gain["mean"], 100 * gain["half_width"], 1) if gain else "",
         ]
-        for row in json.loads((HERE / "judged.json").read_text())["rows"]
+        for row, gain in zip(rows, gains, strict=True)
     ]
     return table(("run", "step", "problems", *scores.values(), "above plain"), lines)
-
-
-def points(gain: dict[str, float]) -> str:
-    """Mean and half-width of a share as points: `+2.9 ± 1.9`."""
-    return f"{100 * gain['mean']:+.1f} ± {100 * gain['half_width']:.1f}"
 
 
 def of_lengths(rows: list[dict[str, Any]]) -> str:

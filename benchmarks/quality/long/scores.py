@@ -35,5 +35,9 @@ def points_above_plain(rows: Sequence[dict[str, Any]], arm: str, name: str) -> s
 def mean_and_half_width(values: Sequence[float], digits: int = 3) -> str:
     """Mean, and half of its 95 % interval by Student's t where there are two values or more."""
     found = interval(values)
-    mean = f"{found['mean']:+.{digits}f}"
-    return mean if found["half_width"] is None else f"{mean} ± {found['half_width']:.{digits}f}"
+    return with_half_width(found["mean"], found["half_width"], digits)
+
+
+def with_half_width(mean: float, half_width: float | None, digits: int) -> str:
+    """`+9.2 ± 3.8`; the mean alone where there is no half-width."""
+    return f"{mean:+.{digits}f}" + ("" if half_width is None else f" ± {half_width:.{digits}f}")
