@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from methods.cases import needed
 
 from entrostat.control import PI, Band, Cosine, Initial, Linear, Piecewise, Step, oscillating_decay
-from entrostat.core.specification import build_method, with_default_target
+from entrostat.core.specification import build_method
 from entrostat.errors import ConfigError
 from entrostat.methods import Chain, clip_higher, entropy_bonus, fingerprint, flow, names, source
 from entrostat.run.config import load_config
@@ -27,17 +28,42 @@ def test_schedules_and_controllers_are_written_as_mappings() -> None:
 
 @pytest.mark.parametrize("name", names())
 def test_every_method_can_be_built_from_its_name_and_what_it_insists_on(name: str) -> None:
-    built = build_method(name, with_default_target(name, needed(name)))
+    built = build_method(name, needed(name))
     assert isinstance(built, Chain)
     assert (built.name, built.source) == (name, source(name))
 
 
-def test_what_the_policy_starts_with_is_the_target_where_none_is_given() -> None:
-    options = with_default_target("flow", {"kp": 3})
-    assert options == {"target": "initial", "kp": 3}
-    assert build_method("flow", options).targets == [Initial()]
-    assert with_default_target("observe", {}) == {}
-    assert with_default_target("skywork", {}) == {}  # has a default of its own
+@pytest.mark.parametrize("name", ["flow", "entropic", "temperature"])
+def test_what_the_policy_starts_with_is_the_target_where_none_is_given(name: str) -> None:
+    assert build_method(name, {}).targets == [Initial()]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "told"),
+    [
+        ("hold", {"target": 0.3, "controller": PI(0.2)}, r"target=0\.3 has no effect beside controller"),
+        ("hold", {"limits": [-1, 1], "controller": 0.1}, r"limits=\(-1\.0, 1\.0\) has no effect beside controller"),
+        (
+            "flow",
+            {"settling": 50, "ki": 1.0, "controller": PI(0.3)},
+            r"settling=50\.0, ki=1\.0 has no effect beside controller",
+        ),
+        (
+            "entropic",
+            {"integral_read": "after", "controller": PI(0.3)},
+            r"integral_read=after has no effect beside controller",
+        ),
+        ("temperature", {"settling": 9, "controller": 0.1}, r"settling=9\.0 has no effect beside controller"),
+        ("positive_reweighting", {"rate": 0.05, "weight": 0.5}, r"rate=0\.05 has no effect beside weight"),
+        ("repo_r", {"smallest": 0.1, "zeta": 0.5}, r"smallest=0\.1 has no effect beside zeta"),
+        ("entrocraft", {"steps": 9, "band": Band(0.1, 0.5)}, r"steps=9 has no effect beside band"),
+    ],
+)
+def test_settings_that_another_takes_the_place_of_are_refused_beside_it(
+    name: str, options: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(ConfigError, match=told):
+        build_method(name, options)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +119,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.name)
 def test_the_methods_of_the_examples_can_be_built(path: Path) -> None:
     method = load_config(path).method
-    assert build_method(method.name, with_default_target(method.name, method.options)).links
+    assert build_method(method.name, method.options).links
 
 
 def test_the_other_targets_of_the_example_can_be_chosen() -> None:
@@ -113,10 +139,10 @@ def test_only_a_target_is_relative() -> None:
 
 def test_a_controller_brings_its_own_target() -> None:
     options = {"controller": {"pi": {"target": 0.2, "kp": 5, "ki": 0.2}}}
-    built = build_method("flow", with_default_target("flow", options))
+    built = build_method("flow", options)
     assert built.targets == [0.2]
 
 
 def test_action_belongs_to_the_method() -> None:
     with pytest.raises(ConfigError, match=r"method\.controller\.pi\.action: unknown key"):
-        build_method("flow", {"target": 1, "controller": {"pi": {"target": 0.2, "action": "raise"}}})
+        build_method("flow", {"controller": {"pi": {"target": 0.2, "action": "raise"}}})

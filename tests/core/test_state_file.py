@@ -57,7 +57,7 @@ def test_others_may_read_it(saved: Path) -> None:
 
 def test_schedules_and_missing_limits_fit_in_the_file(tmp_path: Path) -> None:
     unlimited = PI(Cosine(0.5, 0.2, 10), limits=(-float("inf"), float("inf")))
-    method = es.flow(0.3, controller=unlimited)
+    method = es.flow(controller=unlimited)
     save_state(tmp_path, method, method.init(), 0)
     assert load_state(tmp_path, method) == (method.init(), 0)
 

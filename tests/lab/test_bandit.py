@@ -222,7 +222,7 @@ def test_refusals(make_one, message) -> None:
 @pytest.mark.parametrize(("name", "knob"), [("flow", "u"), ("entropy_bonus", "coef")])
 def test_a_self_tuning_controller_is_told_what_its_outputs_do(name: str, knob: str) -> None:
     controller = SelfTuning(0.5, limits=(-1.0, 1.0))
-    options = {"target": None, "controller": controller} if name == "flow" else {"coef": controller}
+    options = {"controller": controller} if name == "flow" else {"coef": controller}
     training = _Training(random_bandit(8, states=4, seed=0), make(name, **options), 0, name != "flow")
     training.run(3, {})
     assert training.state[0].knobs[knob].unit > 0

@@ -31,14 +31,14 @@ def loop(low: float = -1.0, high: float = 1.0) -> PI:
 
 
 WEIGHTINGS: list[tuple[str, dict[str, Any], tuple[float, float]]] = [
-    ("flow", {"target": 0.3}, (-1.5, 1.5)),
-    ("flow", {"target": 0.3, "scope": "micro", "w_max": 2.0}, (-4.0, 3.0)),
-    ("flow", {"target": 0.3, "shape": "cost", "samples": "negative"}, (-2.0, 1.5)),
-    ("flow", {"target": 0.3, "shape": "sign"}, (-1.5, 0.5)),
-    ("entropic", {"target": 0.3, "normalizer": "all", "threshold": 0.4}, (-1.0, 1.0)),
-    ("entropic", {"target": 0.3, "normalizer": "all", "select": "discriminator"}, (-3.0, 0.5)),
-    ("entropic", {"target": 0.3, "normalizer": "selected", "threshold": 0.4}, (-1.0, 0.8)),
-    ("entropic", {"target": 0.3, "normalizer": "selected", "select": "all"}, (-1.0, 1.0)),
+    ("flow", {}, (-1.5, 1.5)),
+    ("flow", {"scope": "micro", "w_max": 2.0}, (-4.0, 3.0)),
+    ("flow", {"shape": "cost", "samples": "negative"}, (-2.0, 1.5)),
+    ("flow", {"shape": "sign"}, (-1.5, 0.5)),
+    ("entropic", {"normalizer": "all", "threshold": 0.4}, (-1.0, 1.0)),
+    ("entropic", {"normalizer": "all", "select": "discriminator"}, (-3.0, 0.5)),
+    ("entropic", {"normalizer": "selected", "threshold": 0.4}, (-1.0, 0.8)),
+    ("entropic", {"normalizer": "selected", "select": "all"}, (-1.0, 1.0)),
     ("clip_b", {}, (0.1, 3.0)),
     ("clip_v", {"scope": "micro", "largest_share": 0.2}, (0.1, 3.0)),
 ]
@@ -88,10 +88,10 @@ def test_the_predicted_range_is_what_the_limits_give(
 @pytest.mark.parametrize(
     "method",
     [
-        es.flow(0.3, controller=loop(-1.5, 1.5)),
+        es.flow(controller=loop(-1.5, 1.5)),
         es.clip_b(loop(0.1, 3.0)),
-        es.hold(0.3, controller=SelfTuning(0.3, limits=(-0.5, 0.5))),
-        es.entropic(0.3, controller=loop(-1.0, 0.8), normalizer="selected", threshold=0.4),
+        es.hold(controller=SelfTuning(0.3, limits=(-0.5, 0.5))),
+        es.entropic(controller=loop(-1.0, 0.8), normalizer="selected", threshold=0.4),
     ],
 )
 def test_unequal_micro_batches_count_as_the_loss_counts_them(method: Chain, objective: Any) -> None:
@@ -155,7 +155,7 @@ def plain(step: Data) -> float:
 
 @pytest.mark.parametrize("flow_first", [True, False])
 def test_the_prediction_is_of_the_whole_chain(flow_first: bool) -> None:
-    links = [es.flow(0.3, controller=loop(), scope="micro"), es.clip_v(0.5, scope="micro", largest_share=0.2)]
+    links = [es.flow(controller=loop(), scope="micro"), es.clip_v(0.5, scope="micro", largest_share=0.2)]
     chain = es.chain(*(links if flow_first else links[::-1]))
     state = tuple(dataclasses.replace(own, knobs={k: halfway(v) for k, v in own.knobs.items()}) for own in chain.init())
     step = data(4, on_policy=True)
@@ -178,7 +178,7 @@ def halfway(state: Any) -> Any:
 
 
 def test_a_knob_without_feedback_commands_no_range() -> None:
-    control = EntropyControl(es.flow(0.3, controller=0.5))
+    control = EntropyControl(es.flow(controller=0.5))
     for seed in (0, 1):
         apply(control, data(seed))
         metrics = control.step()
@@ -210,7 +210,7 @@ def test_flow_never_has_the_wrong_sign(
     seed: int, u: float, w_max: float, scale: float, on_policy: bool, scope: Any, shape: Any, samples: Any
 ) -> None:
     """u > 0 never predicts more entropy than no control, u < 0 never less, clipped or not, on-policy or not."""
-    method = es.flow(0.3, controller=u, w_max=w_max, scope=scope, shape=shape, samples=samples)
+    method = es.flow(controller=u, w_max=w_max, scope=scope, shape=shape, samples=samples)
     control = EntropyControl(method)
     for offset in (0, 1):
         apply(control, data(seed + offset, on_policy=on_policy, scale=scale))
@@ -251,11 +251,11 @@ def moved(
     ("name", "options"),
     [
         ("observe", {}),
-        ("flow", {"target": 0.3, "controller": 1.5, "scope": "micro"}),
-        ("flow", {"target": 0.3, "controller": -1.5, "scope": "micro"}),
-        ("entropic", {"target": 0.3, "controller": 0.8, "normalizer": "all", "threshold": 0.3}),
-        ("entropic", {"target": 0.3, "controller": -0.8, "normalizer": "selected", "threshold": 0.3}),
-        ("entropic", {"target": 0.3, "controller": 0.8, "normalizer": "all", "select": "discriminator"}),
+        ("flow", {"controller": 1.5, "scope": "micro"}),
+        ("flow", {"controller": -1.5, "scope": "micro"}),
+        ("entropic", {"controller": 0.8, "normalizer": "all", "threshold": 0.3}),
+        ("entropic", {"controller": -0.8, "normalizer": "selected", "threshold": 0.3}),
+        ("entropic", {"controller": 0.8, "normalizer": "all", "select": "discriminator"}),
     ],
 )
 def test_a_step_changes_entropy_as_predicted(name: str, options: dict[str, Any], states: int) -> None:
@@ -288,14 +288,14 @@ def test_control_moves_entropy_the_way_it_is_told() -> None:
         options = {"scope": "micro"} if name == "flow" else {"normalizer": "all", "select": "discriminator"}
         changes = []
         for u in (-0.9, 0.0, 0.9):
-            chain = es.make(name, target=0.3, controller=u, **options)
+            chain = es.make(name, controller=u, **options)
             total = sum(moved(chain, chain.init(), *bandit(seed, 32, 4), lr=0.05) for seed in range(20))
             changes.append(total / 20)
         assert changes[0] > changes[1] > changes[2]
 
 
 def test_step_control_reports_authority_too() -> None:
-    control = EntropyControl(es.flow(0.3, controller=Step(0.3, 0.1, (-0.5, 0.5), gated=False)))
+    control = EntropyControl(es.flow(controller=Step(0.3, 0.1, (-0.5, 0.5), gated=False)))
     for seed in (0, 1):
         apply(control, data(seed))
         metrics = control.step()

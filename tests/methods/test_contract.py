@@ -370,8 +370,8 @@ def test_an_unknown_method_is_told_its_near_names_alone(name: str, near: str) ->
 def test_unknown_methods_are_named() -> None:
     with pytest.raises(ConfigError, match=r"unknown method 'flaw' \(did you mean 'flow'\?\)"):
         es.make("flaw")
-    with pytest.raises(ConfigError, match=r"method\.target: is needed"):
-        es.make("flow")
+    with pytest.raises(ConfigError, match=r"method\.steps: is needed"):
+        es.make("positive_reweighting_staged")
 
 
 @pytest.mark.parametrize("name", ["flow", "entropic", "skywork", "temperature"])
@@ -401,7 +401,7 @@ def test_a_target_above_log_v_is_refused_at_construction(name: str) -> None:
         ("flow", {"target": 0.3, "scope": "batch"}),
         ("flow", {"target": 0.3, "shape": "square"}),
         ("flow", {"target": 0.3, "samples": "correct"}),
-        ("flow", {"target": 0.3, "controller": "PI"}),
+        ("flow", {"controller": "PI"}),
         ("entropic", {"target": 0.3, "threshold": 1.0}),
         ("entropic", {"target": 0.3, "select": "p"}),
         ("entropic", {"target": 0.3, "normalizer": "none"}),

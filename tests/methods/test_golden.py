@@ -106,7 +106,7 @@ def test_entropic_gradient_is_ppo_and_the_released_term(alpha: float, on_policy:
     """L = PPO(dual clip 3) + alpha * agg(-r |A|; m * (p > 0.95)), a token mean over the selected tokens alone."""
     step = data(3, on_policy=on_policy, scale=4.0)
     x, batch = Numbers(step), leaf_batch(step)
-    chain = es.entropic(0.3, controller=alpha)
+    chain = es.entropic(controller=alpha)
     surrogate = chain.apply(es.ppo(batch, dual_clip=3.0), batch, chain.init())
     high = x.mask & (x.p > 0.95)
     assert 0 < high.sum() < x.n
@@ -122,7 +122,7 @@ def test_entropic_weights_over_all_tokens(select: Any, alpha: float) -> None:
     """max(0, 1 + alpha sign(A)): beyond 1 a weight stops at 0, and no advantage changes sign."""
     step = data(4)
     x, batch = Numbers(step), leaf_batch(step)
-    chain = es.entropic(0.3, controller=alpha, normalizer="all", select=select, threshold=0.6)
+    chain = es.entropic(controller=alpha, normalizer="all", select=select, threshold=0.6)
     surrogate = chain.apply(es.ppo(batch), batch, chain.init())
     chosen = {"probability": x.p > 0.6, "discriminator": x.d > 0, "all": np.ones_like(x.mask)}[select] & x.mask
     weight = np.where(chosen, np.maximum(1 + alpha * np.sign(x.a), 0), 1.0)
@@ -336,7 +336,7 @@ def test_reward_advantages(
 def test_flow_weights(scope: Any, u: float) -> None:
     """docs/methods/flow.md: f = A D / rms(A D); w = clip(1 + u f, 0, w_max)."""
     first, second = data(1), data(2)
-    control = EntropyControl(es.flow(0.3, controller=u, scope=scope, w_max=2.0))
+    control = EntropyControl(es.flow(controller=u, scope=scope, w_max=2.0))
     surrogate = apply(control, first)
     x, y = Numbers(first), Numbers(second)
     if scope == "step":
@@ -359,7 +359,7 @@ def test_cost_weighted_flow(scope: Any) -> None:
     """docs/methods/flow.md: f = (D / (A q)) / (rms(D / q) / rms(A)), whatever the least advantage is."""
     step = data(1)
     x = Numbers(step)
-    control = EntropyControl(es.flow(0.3, controller=0.1, scope=scope, shape="cost"))
+    control = EntropyControl(es.flow(controller=0.1, scope=scope, shape="cost"))
     apply(control, step)
     control.step()
     weight_BT = apply(control, step).weight_BT
@@ -381,7 +381,7 @@ def test_cost_weighted_flow_in_single_precision() -> None:
             logits_BTV.to(dtype), torch.zeros(4, 200, dtype=torch.long), ("logp", "entropy", "baseline", "collision")
         )
         batch = TokenBatch(stats, advantages_B.to(dtype), torch.ones(4, 200, dtype=torch.bool))
-        chain = es.flow(0.3, controller=0.01, scope="micro", shape="cost", w_max=100.0)
+        chain = es.flow(controller=0.01, scope="micro", shape="cost", w_max=100.0)
         return (chain.apply(es.ppo(batch), batch, chain.init()).weight_BT.double() - 1) / 0.01
 
     exact, single = share(torch.float64), share(torch.float32)
@@ -395,7 +395,7 @@ def test_flow_moves_entropy_by_the_rms_of_its_gain(u: float) -> None:
     for seed in range(5):
         step = data(seed, on_policy=True)
         x, batch = Numbers(step), step.batch()
-        chain = es.flow(0.3, controller=u, scope="micro")
+        chain = es.flow(controller=u, scope="micro")
         summary = totals_of(chain, chain.init(), batch)
         _, metrics = chain.update(chain.init(), summary)
         rms = math.sqrt(x.mean((x.a * x.d) ** 2))
@@ -432,9 +432,9 @@ def test_flow_takes_fixed_gains_or_a_settling_time() -> None:
     assert es.flow(0.3, settling=50).links[0].u.settling == 50
     with pytest.raises(es.ConfigError, match="settling=50"):
         es.flow(0.3, settling=50, ki=1.0)
-    for beside in ({"settling": 50}, {"kp": 1.0}, {"ki": 0.0}):
-        with pytest.raises(es.ConfigError, match="beside a controller"):
-            es.flow(0.3, controller=PI(0.3, 1.0, 0.0), **beside)
+    for beside in ({"settling": 50}, {"kp": 1.0}, {"ki": 0.0}, {"target": 0.3}):
+        with pytest.raises(es.ConfigError, match=rf"{next(iter(beside))}=.* has no effect beside controller"):
+            es.flow(controller=PI(0.3, 1.0, 0.0), **beside)
 
 
 def test_only_tokens() -> None:
@@ -450,8 +450,8 @@ def test_only_tokens() -> None:
 def test_chained_links_keep_their_own_accounts() -> None:
     """A prediction counts what earlier links of the chain did, and no link reads another's sums."""
     first, second = data(1, on_policy=True), data(2, on_policy=True)
-    control = EntropyControl(es.chain(es.flow(0.3, controller=PI(0.3, 2.0, 0.1, (-1, 1))), es.clip_b(mu=0.1)))
-    alone = EntropyControl(es.flow(0.3, controller=PI(0.3, 2.0, 0.1, (-1, 1))))
+    control = EntropyControl(es.chain(es.flow(controller=PI(0.3, 2.0, 0.1, (-1, 1))), es.clip_b(mu=0.1)))
+    alone = EntropyControl(es.flow(controller=PI(0.3, 2.0, 0.1, (-1, 1))))
     for each in (control, alone):
         for step in (first, second):
             for micro in split(step, 2):

@@ -25,7 +25,7 @@ def measured(control: EntropyControl, logits_BTV: torch.Tensor) -> dict[str, flo
 
 
 def test_the_output_is_the_rate_of_the_log_temperature() -> None:
-    control = EntropyControl(es.temperature(0.4, controller=2.0, rate=0.03))
+    control = EntropyControl(es.temperature(controller=2.0, rate=0.03))
     logits = data(0).logits_BTV.detach()
     for step in range(4):
         assert control.temperature == pytest.approx(math.exp(-0.06 * step), rel=1e-12)
@@ -34,7 +34,7 @@ def test_the_output_is_the_rate_of_the_log_temperature() -> None:
 
 def test_limits_hold() -> None:
     for output, end in ((5.0, 0.9), (-5.0, 1.2)):
-        control = EntropyControl(es.temperature(0.4, controller=output, rate=0.1, limits=(0.9, 1.2)))
+        control = EntropyControl(es.temperature(controller=output, rate=0.1, limits=(0.9, 1.2)))
         for _ in range(3):
             measured(control, data(0).logits_BTV.detach())
         assert control.temperature == pytest.approx(end)

@@ -20,7 +20,7 @@ from run.small_run import THIRD_PARTY
 import entrostat as es
 from entrostat.cli._settings import for_new_run
 from entrostat.cli.main import app
-from entrostat.core.specification import build_method, with_default_target
+from entrostat.core.specification import build_method
 from entrostat.core.yaml_file import parse
 from entrostat.hosts.verl.settings import read_settings
 from entrostat.run.config import RunConfig, check_config
@@ -202,7 +202,7 @@ def test_yaml(block: Block) -> None:
 
 def _resolved(values: Any) -> RunConfig:
     config = check_config(values)
-    build_method(config.method.name, with_default_target(config.method.name, config.method.options))
+    build_method(config.method.name, config.method.options)
     return config
 
 

@@ -28,7 +28,7 @@ DRIVEN: dict[str, tuple[str, Callable[[], Chain]]] = {
     "hold": ("coef in [-1, 1]", lambda: es.make("hold", target=TARGET)),
     "flow": ("u in [-2, 2]", lambda: es.make("flow", target=TARGET)),
     "temperature": ("u in [-5, 5]", lambda: es.make("temperature", target=TARGET)),
-    "entropic": ("u in [-1, 1]", _make("entropic", "controller", -1, 1, 0, target=TARGET)),
+    "entropic": ("u in [-1, 1]", _make("entropic", "controller", -1, 1, 0)),
     "tre": ("coef in [-1, 1]", _make("tre", "coef", -1, 1, 0)),
     "aent": ("coef in [-1, 1]", _make("aent", "coef", -1, 1, 0)),
     "reheat": ("coef in [0, 1]", _make("reheat", "coef", 0, 1, 0.01)),

@@ -140,7 +140,7 @@ def ready(name: str, start: float, longest: int = T, vocabulary: int = V) -> Cha
     settings = {each.name for each in described(name).settings}
     if "target" in settings:
         options["target"] = start
-    if "steps" in settings:
+    if "steps" in settings and "band" not in settings:
         options["steps"] = 60
     short: dict[str, dict[str, Any]] = {
         "aepo_qwenlong": {"low": 0.9 * start, "high": 1.1 * start},

@@ -43,11 +43,11 @@ def check_parts(config: RunConfig) -> None:
 
     `resolve` checks everything, but imports the trainer first.
     """
-    from entrostat.core.specification import build_method, with_default_target
+    from entrostat.core.specification import build_method
     from entrostat.run import fits
     from entrostat.run.resolve import checked_task
 
-    build_method(config.method.name, with_default_target(config.method.name, config.method.options))
+    build_method(config.method.name, config.method.options)
     checked_task(config)
     fits.policy(config.model)
 

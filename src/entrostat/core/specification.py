@@ -10,13 +10,12 @@ fractions of the entropy that the policy starts with:
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from entrostat.control.written import called
 from entrostat.errors import ConfigError
-from entrostat.methods import Chain, factory, names
+from entrostat.methods import Chain, factory
 from entrostat.methods.registry import as_chain
 
 
@@ -38,14 +37,3 @@ def make(name: str, **options: object) -> Chain:
         ConfigError: an unknown name or option (the message lists what there is), a missing or a bad value.
     """
     return build_method(name, options)
-
-
-def with_default_target(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The same options, holding what the policy starts with where the preset needs a target and none is given."""
-    if name not in names() or "target" in options:
-        return dict(options)
-    parameter = inspect.signature(factory(name)).parameters.get("target")
-    if parameter is None or parameter.default is not inspect.Parameter.empty:
-        return dict(options)
-    # A controller brings its own target; the preset's is then not read.
-    return {"target": None if "controller" in options else "initial", **options}

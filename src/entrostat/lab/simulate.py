@@ -112,10 +112,10 @@ def simulate(config: SimulateConfig) -> Simulation:
         DataError: the plant is a log from which it cannot be told.
     """
     from entrostat.control.knob import OpenLoop, is_feedback
-    from entrostat.core.specification import build_method, with_default_target
+    from entrostat.core.specification import build_method
     from entrostat.lab import closed_loop, train_bandit
 
-    method = build_method(config.method.name, with_default_target(config.method.name, config.method.options))
+    method = build_method(config.method.name, config.method.options)
     knobs = [knob for link in method.links for knob in link.knobs.values() if is_feedback(knob)]
     controller: Any = knobs[0] if knobs else OpenLoop(0.0)
     events = [_event(each, f"events.{index}") for index, each in enumerate(config.events)]

@@ -90,7 +90,7 @@ def actuator_of(config: Mapping[str, Any], raises: bool | None = None) -> Actuat
     from entrostat.control import PI
     from entrostat.control.knob import is_feedback
     from entrostat.core.config import METHOD
-    from entrostat.core.specification import build_method, with_default_target
+    from entrostat.core.specification import build_method
     from entrostat.methods import factory
 
     section = config.get("method")
@@ -100,7 +100,7 @@ def actuator_of(config: Mapping[str, Any], raises: bool | None = None) -> Actuat
         section = {"name": METHOD}
     name = str(section.get("name", METHOD))
     options = {key: value for key, value in section.items() if key != "name"}
-    chain = build_method(name, with_default_target(name, options))
+    chain = build_method(name, options)
     found = [(link, knob) for link in chain.links for knob in link.knobs]
     if not found:
         raise ConfigError(f"method.name: {name!r} has no knob that could be controlled; choose flow, for instance")

@@ -72,12 +72,13 @@ class Bands(Link):
         ("rewards of 0 and 1 are read as -1 and 1, which the release expects",),
     ),
     effect="holds",
+    replaces={"band": ("steps",)},
 )
 def entrocraft(steps: int = 100, band: Band | None = None) -> Chain:
     """Keep the entropy within an annealed band by choosing which samples are trained on.
 
     Args:
         steps: over which the edges move; afterwards they stay.
-        band: replaces the edges of the paper; see `entrocraft_band` for others.
+        band: takes the place of the edges of the paper, which move over `steps`; see `entrocraft_band` for others.
     """
     return one("entrocraft", Bands(entrocraft_band(steps) if band is None else band))

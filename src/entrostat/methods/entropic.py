@@ -15,8 +15,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from entrostat.control import PI, TargetLike
-from entrostat.control.knob import Knob
+from entrostat.control import PI, Initial, Knob, TargetLike
 from entrostat.control.targets import as_target
 from entrostat.methods.authority import REQUIRES, AuthorityLink
 from entrostat.methods.base import MethodState
@@ -107,9 +106,10 @@ class Entropic(AuthorityLink):
         ),
     ),
     effect="holds",
+    replaces={"controller": ("target", "kp", "ki", "limits", "anti_windup", "integral_read")},
 )
 def entropic(
-    target: TargetLike,
+    target: TargetLike = Initial(),  # noqa: B008  # frozen
     kp: float = 1.0,
     ki: float = 0.01,
     threshold: float = 0.95,
@@ -127,7 +127,8 @@ def entropic(
         kp, ki: gains; `ki=0` is the paper's P controller.
         threshold, select, normalizer: which tokens, and over what their term is averaged; see `Entropic`.
         limits, anti_windup, integral_read: of the controller, see `PI`.
-        controller: replaces the PI controller and its target.
+        controller: takes the place of the PI controller that target, gains, limits and what follows them make; none of them is
+            given beside it.
     """
     if controller is None:
         controller = PI(as_target(target), kp, ki, limits, anti_windup=anti_windup, integral_read=integral_read)

@@ -20,12 +20,12 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from entrostat.control import TargetLike
-from entrostat.control.knob import Knob
+from entrostat.control import Initial, Knob, TargetLike
+from entrostat.control.targets import as_target
 from entrostat.methods.authority import REQUIRES, AuthorityLink
 from entrostat.methods.base import MethodState
 from entrostat.methods.chain import Chain
-from entrostat.methods.holding import holding
+from entrostat.methods.holding import BY_CONTROLLER, holding
 from entrostat.methods.record import Card, Source
 from entrostat.methods.registry import one, preset
 from entrostat.stats.summarize import sum_dtype
@@ -149,9 +149,10 @@ class Flow(AuthorityLink):
         "gains found while it runs, for a settling time of 30 steps; output within (-2, 2), w_max 5",
     ),
     effect="holds",
+    replaces=BY_CONTROLLER,
 )
 def flow(
-    target: TargetLike,
+    target: TargetLike = Initial(),  # noqa: B008  # frozen
     settling: float | None = None,
     kp: float | None = None,
     ki: float | None = None,
@@ -172,10 +173,11 @@ def flow(
         limits: lowest and highest output.
         w_max: largest weight of a token.
         scope, shape, samples: how a token's share is found, and whose tokens are weighted; see `Flow`.
-        controller: replaces the controller and its target.
+        controller: takes the place of the one that target, settling, gains and limits make; none of them is given beside it.
 
     Raises:
         ConfigError: a settling time beside fixed gains, which have their own.
     """
-    u = holding(target, settling, kp, ki, limits, controller)
-    return one("flow", Flow(u, w_max, scope, shape, samples))
+    if controller is None:
+        controller = holding(as_target(target), settling, kp, ki, limits)
+    return one("flow", Flow(controller, w_max, scope, shape, samples))

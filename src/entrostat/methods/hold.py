@@ -6,9 +6,10 @@ loss - coef * mean(H),  coef by `SelfTuning`
 from __future__ import annotations
 
 from entrostat.control import Initial, Knob, TargetLike
+from entrostat.control.targets import as_target
 from entrostat.methods.bonus import EntropyBonus
 from entrostat.methods.chain import Chain
-from entrostat.methods.holding import holding
+from entrostat.methods.holding import BY_CONTROLLER, holding
 from entrostat.methods.record import Source
 from entrostat.methods.registry import one, preset
 
@@ -20,6 +21,7 @@ from entrostat.methods.registry import one, preset
         "gains found while it runs, for a settling time of 30 steps; coefficient within (-1, 1)",
     ),
     effect="holds",
+    replaces=BY_CONTROLLER,
 )
 def hold(
     target: TargetLike = Initial(0.75),  # noqa: B008 it is a constant
@@ -40,9 +42,11 @@ def hold(
             follow from it, see `SelfTuning`.
         kp, ki: fixed gains of a PI controller in place of the self-tuning one; what is left out is 0.
         limits: lowest and highest coefficient.
-        controller: replaces the controller and its target.
+        controller: takes the place of the one that the settings above make; none of them is given beside it.
 
     Raises:
-        ConfigError: a settling time beside fixed gains, which have their own; either beside a controller.
+        ConfigError: a settling time beside fixed gains, which have their own.
     """
-    return one("hold", EntropyBonus(holding(target, settling, kp, ki, limits, controller)))
+    if controller is None:
+        controller = holding(as_target(target), settling, kp, ki, limits)
+    return one("hold", EntropyBonus(controller))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from entrostat.control import PI, Knob, SelfTuning, TargetLike
-from entrostat.control.targets import as_target
+from entrostat.control import PI, Knob, SelfTuning
+from entrostat.control.targets import Target
 from entrostat.errors import ConfigError
 
 GLOBAL_MEASUREMENT = (
@@ -12,25 +12,24 @@ GLOBAL_MEASUREMENT = (
 )
 
 
+BY_CONTROLLER = {"controller": ("target", "settling", "kp", "ki", "limits")}
+"""The settings from which `holding` makes a controller: one that is given takes their place."""
+
+
 def holding(
-    target: TargetLike,
+    target: Target,
     settling: float | None,
     kp: float | None,
     ki: float | None,
     limits: tuple[float, float],
-    controller: Knob | None,
 ) -> Knob:
-    """The controller of a preset that takes these settings: the one given, a self-tuning one, or PI with fixed gains."""
-    if controller is not None:
-        beside = {name: value for name, value in (("settling", settling), ("kp", kp), ("ki", ki)) if value is not None}
-        if beside:
-            told = ", ".join(f"{name}={value}" for name, value in beside.items())
-            raise ConfigError(
-                f"{told} beside a controller, which has settings of its own: give them to it, or leave them out"
-            )
-        return controller
+    """The controller of a preset that takes these settings: a self-tuning one, or PI with fixed gains.
+
+    Raises:
+        ConfigError: a settling time beside fixed gains, which have one of their own.
+    """
     if kp is None and ki is None:
-        return SelfTuning(as_target(target), 30.0 if settling is None else settling, limits)
+        return SelfTuning(target, 30.0 if settling is None else settling, limits)
     if settling is None:
-        return PI(as_target(target), kp or 0.0, ki or 0.0, limits)
+        return PI(target, kp or 0.0, ki or 0.0, limits)
     raise ConfigError(f"settling={settling} beside kp={kp}, ki={ki}: fixed gains have a settling time of their own")

@@ -51,14 +51,14 @@ class PositiveWeight(Link):
         return replace(surrogate, weight_BT=torch.ones_like(a).masked_fill(a > 0, state.knobs["weight"].output))
 
 
-@preset(_SOURCE, effect="holds")
+@preset(_SOURCE, effect="holds", replaces={"weight": ("target", "rate")})
 def positive_reweighting(target: TargetLike = 0.2, rate: float = 0.05, weight: Knob | None = None) -> Chain:
     """Weigh correct samples less while the entropy is below its target.
 
     Args:
         target: entropy [nats per token].
         rate: change of the weight per optimizer step.
-        weight: replaces the rule by a number, a schedule or a controller.
+        weight: takes the place of the rule that target and rate make: a number, a schedule or a controller.
     """
     rule = Step(as_target(target), rate, (0.0, 1.0), 0.0, gated=False) if weight is None else weight
     return one("positive_reweighting", PositiveWeight(rule))

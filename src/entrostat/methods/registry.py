@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from entrostat.errors import ConfigError
 from entrostat.methods.base import Link
 from entrostat.methods.chain import Chain
 from entrostat.methods.record import Card, Effects, Source
-from entrostat.methods.settings import as_annotated
+from entrostat.methods.settings import NOTHING, as_annotated
 
 _L = TypeVar("_L", bound=Link)
 _F = TypeVar("_F", bound=Callable[..., Chain])
@@ -38,12 +38,17 @@ def register(method: type[_L]) -> type[_L]:
     return method
 
 
-def preset(source: Source, effect: Effects, notes: tuple[str, ...] = ()) -> Callable[[_F], _F]:
-    """Publish a function that returns a chain, under its own name: one idea's settings as a paper has them."""
+def preset(
+    source: Source, effect: Effects, notes: tuple[str, ...] = (), replaces: Mapping[str, tuple[str, ...]] = NOTHING
+) -> Callable[[_F], _F]:
+    """Publish a function that returns a chain, under its own name: one idea's settings as a paper has them.
+
+    `replaces` names the settings that another one takes the place of: beside it they would have no effect, and are refused.
+    """
 
     def register(factory: _F) -> _F:
         name = factory.__name__
-        _FACTORIES[name] = checked = as_annotated(factory)
+        _FACTORIES[name] = checked = as_annotated(factory, replaces)
         _CARDS[name] = Card(name, effect, notes=notes, source=source)
         return checked
 

@@ -52,6 +52,7 @@ class RepoR(Link):
     ),
     effect="holds",
     notes=(ROUNDING,),
+    replaces={"zeta": ("target", "start", "smallest", "largest")},
 )
 def repo_r(
     target: TargetLike = Initial(),  # noqa: B008  # frozen
@@ -66,7 +67,7 @@ def repo_r(
         target: entropy [nats per token].
         start: zeta before the first measurement.
         smallest, largest: sizes of zeta between which it is doubled and halved; beyond the smallest it changes its sign.
-        zeta: replaces the rule by a number, a schedule or another controller.
+        zeta: takes the place of the rule that the settings above make: a number, a schedule or another controller.
     """
     rule = Doubling(as_target(target), start, smallest, largest) if zeta is None else zeta
     return one("repo_r", RepoR(rule))

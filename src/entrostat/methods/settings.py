@@ -9,6 +9,7 @@ import functools
 import inspect
 import typing
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from entrostat.control.knob import range_of
@@ -16,10 +17,14 @@ from entrostat.control.numbers import as_kind
 from entrostat.errors import ConfigError
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+NOTHING: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
-def as_annotated(factory: _F) -> _F:
-    """The same function, its arguments checked against their annotations first: 'false' is not True, '' is not 0."""
+def as_annotated(factory: _F, replaces: Mapping[str, tuple[str, ...]] = NOTHING) -> _F:
+    """The same function, its arguments checked against their annotations first: 'false' is not True, '' is not 0.
+
+    Those that another one `replaces` are refused beside it.
+    """
 
     @functools.wraps(factory)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -27,6 +32,12 @@ def as_annotated(factory: _F) -> _F:
         for name, value in bound.arguments.items():
             if (kind := _hints(factory).get(name)) is not None:
                 bound.arguments[name] = as_kind(f"{factory.__name__}.{name}", value, kind)
+        given = {name: value for name, value in bound.arguments.items() if value is not None}
+        for name in replaces.keys() & given.keys():
+            if beside := ", ".join(f"{other}={given[other]}" for other in replaces[name] if other in given):
+                raise ConfigError(
+                    f"{factory.__name__}: {beside} has no effect beside {name}, which takes its place: leave out one of the two"
+                )
         return factory(*bound.args, **bound.kwargs)
 
     return call  # type: ignore[return-value]

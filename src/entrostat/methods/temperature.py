@@ -16,7 +16,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from entrostat.control import Knob, SelfTuning, TargetLike
+from entrostat.control import Initial, Knob, SelfTuning, TargetLike
 from entrostat.control.targets import as_target
 from entrostat.errors import ConfigError
 from entrostat.methods.base import Link, MethodState
@@ -77,9 +77,10 @@ class Temperature(Link):
         "settling time 15 steps; temperature within (0.25, 4) of the host's, at most 5 % a step",
     ),
     effect="holds",
+    replaces={"controller": ("target", "settling")},
 )
 def temperature(
-    target: TargetLike,
+    target: TargetLike = Initial(),  # noqa: B008  # frozen
     settling: float = 15.0,
     rate: float = 0.01,
     limits: tuple[float, float] = (0.25, 4.0),
@@ -92,7 +93,7 @@ def temperature(
         settling: optimizer steps after which an error stays within 5 % of itself, see `SelfTuning`.
         rate: change of log T per step and unit of output; the output stays within (-5, 5).
         limits: lowest and highest temperature, relative to the host's.
-        controller: replaces the controller, its target and its settling time.
+        controller: takes the place of the one that target and settling make; neither is given beside it.
     """
     if controller is None:
         # The temperature acts at once: no momentum lies between the output and the entropy.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from entrostat.core.config import Named
 from entrostat.errors import ConfigError, DataError, blame
 from entrostat.run import fits
 from entrostat.run.config import RunConfig
@@ -18,12 +17,11 @@ def resolve(config: RunConfig) -> RunConfig:
     Raises:
         ConfigError: a key or a value is wrong; the message names the dotted key.
     """
-    from entrostat.core.specification import build_method, with_default_target
+    from entrostat.core.specification import build_method
     from entrostat.run.arguments import BUILT_IN, complete, trl_arguments
     from entrostat.run.quiet import quiet
 
-    options = with_default_target(config.method.name, config.method.options)
-    chain = build_method(config.method.name, options)
+    chain = build_method(config.method.name, config.method.options)
     task = checked_task(config)
     posed = fits.problems(task, config)
     vocabulary, context = fits.policy(config.model)
@@ -35,8 +33,7 @@ def resolve(config: RunConfig) -> RunConfig:
     with quiet():
         trainer = complete(config, task)
         threads = config.threads or (1 if config.model in BUILT_IN else None)  # more threads do not make it faster
-        method = Named.model_validate({"name": config.method.name, **options})
-        resolved = config.model_copy(update={"method": method, "trainer": trainer, "threads": threads})
+        resolved = config.model_copy(update={"trainer": trainer, "threads": threads})
         fits.settings(chain, trl_arguments(resolved, Path(CHECKPOINTS)))
     fits.machine(resolved)
     fits.length(resolved, context)

@@ -392,7 +392,7 @@ def test_a_batch_is_scored_at_the_temperature_it_was_sampled_at(tmp_path, update
             self.__dict__.setdefault("sampled", []).append(self.generation_config.temperature)
             return super()._generate_single_turn(*args, **kwargs)
 
-    heating = es.temperature(1.0, controller=-10.0, rate=0.02)  # by a fifth each step
+    heating = es.temperature(controller=-10.0, rate=0.02)  # by a fifth each step
     run = trainer(tmp_path, Watch, wrap=controlled(heating), temperature=0.8, max_steps=4, steps_per_generation=updates)
     run.train()
     expected = [0.8 * math.exp(0.2 * (step - step % updates)) for step in range(4)]
@@ -412,7 +412,7 @@ def test_a_batch_is_scored_at_the_temperature_it_was_sampled_at(tmp_path, update
 
 
 def test_rloo_is_sampled_at_the_controlled_temperature(tmp_path):
-    run = trainer(tmp_path, RLOOTrainer, wrap=controlled(es.temperature(1.0, controller=-10.0, rate=0.02)))
+    run = trainer(tmp_path, RLOOTrainer, wrap=controlled(es.temperature(controller=-10.0, rate=0.02)))
     run.train()
     assert history(run, "entropy_control/temperature") == pytest.approx([math.exp(0.2 * step) for step in range(3)])
     assert run.generation_config.temperature == run.temperature == pytest.approx(math.exp(0.4))

@@ -100,7 +100,7 @@ def test_what_cannot_be_scored_is_refused_with_the_way_out(tmp_path, settings, n
 
 
 def test_a_moving_temperature_starts_from_the_one_that_samples(tmp_path):
-    heating = es.temperature(1.0, controller=-10.0, rate=0.02)
+    heating = es.temperature(controller=-10.0, rate=0.02)
     run = trainer(
         tmp_path, wrap=controlled(heating), max_steps=2, generation_kwargs={"temperature": 0.5}, eval_strategy="no"
     )
@@ -115,7 +115,7 @@ def test_evaluation_is_sampled_at_the_temperature_of_the_run(tmp_path):
             self.__dict__.setdefault("sampled", []).append((self.model.training, self.generation_config.temperature))
             return super()._generate_single_turn(*args, **kwargs)
 
-    heating = es.temperature(1.0, controller=-10.0, rate=0.02)
+    heating = es.temperature(controller=-10.0, rate=0.02)
     run = trainer(tmp_path, Watch, wrap=controlled(heating), max_steps=2, temperature=0.8)
     run.train()
     run.evaluate(run.train_dataset)

@@ -58,7 +58,7 @@ def test_every_method_measures_the_exact_entropy(tmp_path, cls, method):
 
 @pytest.mark.parametrize("cls", [GRPOTrainer, RLOOTrainer], ids=lambda c: c.__name__)
 def test_the_temperature_moves_with_sampling_and_scoring(tmp_path, cls):
-    heating = es.temperature(1.0, controller=-10.0, rate=0.02)
+    heating = es.temperature(controller=-10.0, rate=0.02)
     run = trainer(tmp_path, recording(cls), wrap=controlled(heating), max_steps=2, temperature=0.8)
     run.train()
     exact = [exact_entropy(*seen, 0.8 * math.exp(0.2 * step)) for step, seen in enumerate(run.seen)]

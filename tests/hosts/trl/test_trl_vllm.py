@@ -66,7 +66,7 @@ def test_rloo_too(tmp_path, monkeypatch, mode):
 def test_a_commanded_temperature_reaches_the_engine_and_the_correction(tmp_path, monkeypatch, mode):
     """Sampled, scored and measured at one temperature; evaluation at the run's own."""
     engine = Engine()
-    heating = es.temperature(1.0, controller=-10.0, rate=0.02)
+    heating = es.temperature(controller=-10.0, rate=0.02)
     with standing_in(monkeypatch, mode, engine) as how:
         run = trainer(tmp_path, wrap=controlled(heating), max_steps=3, temperature=0.8, **how)
         run.train()

@@ -37,7 +37,7 @@ METHODS: dict[str, Any] = {
     "unlikeliness, then clip_b": [{"name": "unlikeliness", "beta": 0.8}, {"name": "clip_b", "mu": 0.6}],
     "asym_grpo, flow, temperature": [
         {"name": "asym_grpo"},
-        {"name": "flow", "target": 1.0, "controller": 0.7},
+        {"name": "flow", "controller": 0.7},
         {"name": "temperature", "target": 1.0, "rate": 0.05},
     ],
 }

@@ -101,7 +101,7 @@ def test_the_entropy_is_that_of_what_vllm_samples_from(tmp_path, folder, overhea
 
 
 def test_a_commanded_temperature_reaches_vllm(tmp_path, folder, overheard):
-    run = trained(tmp_path, folder, es.temperature(1.0, controller=-10.0, rate=0.02), temperature=0.8)
+    run = trained(tmp_path, folder, es.temperature(controller=-10.0, rate=0.02), temperature=0.8)
     assert overheard.temperatures == pytest.approx([0.8 * math.exp(0.2 * step) for step in range(3)])
     assert history(run, "entropy_control/measured") == pytest.approx(overheard.entropies, rel=1e-4)
     assert max(history(run, DIFFERENCE)) < 1e-3
