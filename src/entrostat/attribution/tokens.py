@@ -18,10 +18,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +29,7 @@ from torch import Tensor
 from entrostat.control.knob import is_feedback
 from entrostat.core.control import EntropyControl
 from entrostat.core.host import LOOP
+from entrostat.core.whole_file import write_whole
 from entrostat.errors import ConfigError, DataError, SaveError
 from entrostat.methods import Chain, Link, names
 from entrostat.methods.cards import example
@@ -273,13 +272,8 @@ def _write(path: Path, tensors: Mapping[str, Tensor], told: Mapping[str, str]) -
     """Whole or not at all."""
     from safetensors.torch import save
 
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(save(dict(tensors), dict(told)))
-        os.replace(part, path)
+        write_whole(path, save(dict(tensors), dict(told)))
     except OSError as error:
         raise SaveError(f"cannot write {path}: {error.strerror or error}. Free space, or record no tokens") from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
