@@ -20,7 +20,7 @@ from entrostat.methods.base import MethodState
 from entrostat.methods.chain import Chain
 from entrostat.methods.denominators import kept_advantages, mean_of, step_push
 from entrostat.methods.objectives import ppo, token_push
-from entrostat.stats.summarize import QUADRANTS, summarize
+from entrostat.stats.summarize import quadrants_of, summarize
 from entrostat.types import Rollouts, Surrogate, TokenBatch, Want
 
 _SAME = 1e-9  # relative: below it a push has not been changed
@@ -160,8 +160,7 @@ def _quadrants(
     a, d = plain.advantages_BT, batch.stats.detach().centered
     tokens = max(int(batch.mask.sum()), 1)
     found = {}
-    kinds = {name: (a > 0 if up else a < 0) & (d > 0 if likely else d <= 0) for name, (up, likely) in QUADRANTS.items()}
-    for name, kind in (kinds | {"none": a == 0}).items():
+    for name, kind in (quadrants_of(a, d) | {"none": a == 0}).items():
         inside = batch.mask & kind
         flows = [(-push * d).masked_fill(~inside, 0).sum().item() / tokens for push in (before, after)]
         found[name] = Quadrant(int(inside.sum()), int((inside & different).sum()), *flows)

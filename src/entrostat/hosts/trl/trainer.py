@@ -119,7 +119,7 @@ class _Controlled(Generation):
             self._entropy_method, vocabulary, on_policy=aligned(host), host=host_of(host, self._loss)
         )
         self._old_want = self.entropy_control.old_wants
-        self._measured_gradient = any(name.startswith("terms/") for name in writes)
+        self._measured_gradient = method.adds_terms
         self._capture: _Capture | None = None
         self._sampled = None
         self._first_pass = self._reward_sums = self._tempered = None
