@@ -19,8 +19,8 @@ from entrostat.logs.source import CONFIG
 from entrostat.report.charts import charts_of, plane
 from entrostat.report.tokens import COLUMNS, TokenSample, chosen, read_tokens
 from entrostat.report.visible import one_line
+from entrostat.run.folder import TOKENS
 
-TOKENS = "tokens"
 COMPLETIONS = 200
 """Completions on a page, over all its runs."""
 _RUNS = 12

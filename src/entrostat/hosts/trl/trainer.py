@@ -56,7 +56,7 @@ def controlled(
         method: a preset, a chain or a link.
         resume_state: on `resume_from_checkpoint`, "require" a matching controller state, or start it "fresh".
         predict_every: every so many steps, predict what the step does to the entropy and check it; 0: never. More settings
-            are in `trl_prediction.predicted`.
+            are in `hosts.trl.prediction.predicted`.
 
     Raises:
         HostError: the class lacks the seam, or TRL's has moved; on construction, where this trainer's loss, sampling or adapter
