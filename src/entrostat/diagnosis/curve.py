@@ -128,32 +128,24 @@ class Outcome:
     """What became of the reward: the judge between a fall of entropy that is learning and one that is ruin.
 
     Attributes:
-        known: whether there is a reward. gained: it ended well above its start. kept: it ended near its best.
-        lost: it ended far below its best.
+        known: whether there is a reward. gained: it ended well above its start. lost: it ended far below its best.
     """
 
     known: bool
     gained: bool
-    kept: bool
     lost: bool
-    start: float
-    best: float
-    end: float
 
 
 def outcome_of(reward: Curve) -> Outcome:
     """Judge a reward by its medians at the start and the end and the best of its smoothed course."""
     if len(reward) < 6:
-        return Outcome(False, False, False, False, np.nan, np.nan, np.nan)
+        return Outcome(False, False, False)
     start, end = reward.start, reward.end
     best = max(float(reward.smooth.max()), start, end)
     unsure = 2 * np.hypot(reward.error, reward.error)
     size = max(abs(start), abs(best), 1e-12)
     gained = end - start > max(unsure, 0.05 * size)
-    fallen = best - end
     rise = best - start
     # Far below the best: by more than noise explains, and by a third of all that there was.
-    lost = fallen > max(2 * unsure, 0.33 * max(rise, abs(best) if start >= 0 else rise, 1e-12))
-    return Outcome(
-        True, bool(gained), bool(fallen <= max(unsure, 0.33 * max(rise, 1e-12))), bool(lost), start, best, end
-    )
+    lost = best - end > max(2 * unsure, 0.33 * max(rise, abs(best) if start >= 0 else rise, 1e-12))
+    return Outcome(True, bool(gained), bool(lost))
