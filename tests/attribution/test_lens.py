@@ -85,7 +85,7 @@ def by_brute_force(method: Chain, batch: TokenBatch, objective: Any) -> float:
     Every token has logits of its own. Rows that the reward stage drops are not in the batch at all.
     """
     z = torch.from_numpy(DATA.logits).requires_grad_()
-    state = _warmed(method, batch, objective(batch), 1)
+    state = _warmed(method, batch, objective(batch))
     rows = torch.arange(len(batch.mask_BT))
     if "reward" in method.stages:
         rows = torch.tensor([row for row in rows if batch.advantages_BT[row, 0] > 0])

@@ -13,7 +13,7 @@ from safetensors import safe_open
 
 import entrostat as es
 from entrostat.attribution import TokenRecorder
-from entrostat.attribution.tokens import would_do
+from entrostat.attribution.would import would_do
 from entrostat.core.control import EntropyControl
 from entrostat.errors import ConfigError, DataError, SaveError
 from entrostat.methods import names

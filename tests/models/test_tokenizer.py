@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from entrostat.errors import ConfigError
 from entrostat.models.tokenizer import COUNTDOWN_ALPHABET, char_tokenizer
 
 TOKENIZER = char_tokenizer()
@@ -40,17 +39,6 @@ def test_it_survives_saving(tmp_path):
     assert again("3 5 8>19:").input_ids == TOKENIZER("3 5 8>19:").input_ids
     assert again.decode(again("3 5 8>19:").input_ids) == "3 5 8>19:"
     assert again.padding_side == "left"
-
-
-def test_other_alphabets_include_newlines():
-    tokenizer = char_tokenizer("ab\n é")
-    assert tokenizer.decode(tokenizer("a \n\nbé").input_ids) == "a \n\nbé"
-
-
-@pytest.mark.parametrize("alphabet", ["", "aa"])
-def test_a_useless_alphabet_is_refused(alphabet):
-    with pytest.raises(ConfigError, match="alphabet"):
-        char_tokenizer(alphabet)
 
 
 def test_a_character_outside_the_alphabet_raises():

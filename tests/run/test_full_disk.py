@@ -70,10 +70,10 @@ def test_a_failed_write_leaves_the_earlier_file(tmp_path: Path, monkeypatch: pyt
     path = tmp_path / "summary.json"
     folder.write_text(path, "first")
 
-    def full(self: Path, text: str) -> int:
+    def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(SaveError, match="No space left"):
         folder.write_text(path, "second")
     assert path.read_text() == "first"

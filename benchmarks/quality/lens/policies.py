@@ -20,11 +20,10 @@ from entrostat.lab import group_advantages
 from entrostat.methods import Chain
 from entrostat.methods.cards import described, example
 from entrostat.methods.denominators import kept_advantages
-from entrostat.types import Old, TokenBatch, TokenStats
+from entrostat.types import STATISTICS, Old, TokenBatch, TokenStats
 
 P, T, V, G, GOOD, NEEDED = 8, 6, 12, 16, 4, 4
 LEARNING_RATE, UPDATES = 20.0, 4
-NAMED = ("logp", "entropy", "baseline", "collision")
 
 
 class World:
@@ -60,7 +59,7 @@ class World:
 def statistics(logits_PTV: Tensor, tokens_PGT: Tensor, want: set[Any], temperature: float) -> TokenStats:
     rows = logits_PTV.unsqueeze(1).expand(P, G, T, V).reshape(P * G, T, V)
     targets = tokens_PGT.reshape(P * G, T)
-    return es.token_stats(rows, targets, want={*NAMED, *want}, temperature=temperature)
+    return es.token_stats(rows, targets, want={*STATISTICS, *want}, temperature=temperature)
 
 
 class Batch:

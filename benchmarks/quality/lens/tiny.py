@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from policies import NAMED, Foreseen, ready
+from policies import Foreseen, ready
 from torch import Tensor
 
 import entrostat as es
@@ -38,7 +38,7 @@ from entrostat.models import load_policy
 from entrostat.run.environment import environment
 from entrostat.run.folder import write_json
 from entrostat.tasks import load_task, score_all
-from entrostat.types import Old, TokenBatch
+from entrostat.types import STATISTICS, Old, TokenBatch
 
 HERE = Path(__file__).parent
 PLAIN = "observe"
@@ -127,7 +127,7 @@ def train(method: Chain, seed: int, steps: int, foreseen: Foreseen | None = None
     player, control = Player(), EntropyControl(method)
     optimizer = torch.optim.AdamW(player.model.parameters(), lr=LEARNING_RATE, weight_decay=0.0)
     chains = [method, *(foreseen.methods.values() if foreseen else ())]
-    wanted = {want.of if isinstance(want, Old) else want for each in chains for want in each.requires} | set(NAMED)
+    wanted = {want.of if isinstance(want, Old) else want for each in chains for want in each.requires} | set(STATISTICS)
     problems = player.task.problems("train", PROBLEMS * -(-steps // UPDATES), seed)
     groups_B = torch.arange(PROBLEMS).repeat_interleave(GROUP)
     for step in range(steps):

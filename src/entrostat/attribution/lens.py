@@ -13,14 +13,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from entrostat.core.totals import Pending
 from entrostat.errors import DataError
 from entrostat.methods.authority import predicted_change
 from entrostat.methods.base import MethodState
 from entrostat.methods.chain import Chain
 from entrostat.methods.denominators import kept_advantages, mean_of, step_push
 from entrostat.methods.objectives import ppo, token_push
-from entrostat.stats.summarize import QUADRANTS, summarize
+from entrostat.stats.summarize import quadrants_of, summarize
 from entrostat.types import Rollouts, Surrogate, TokenBatch, Want
 
 _SAME = 1e-9  # relative: below it a push has not been changed
@@ -78,21 +77,20 @@ class Lens:
 
 
 @torch.no_grad()
-def lens(method: Chain, batch: TokenBatch, surrogate: Surrogate | None = None, warm: int = 1) -> Lens:
-    """See one method on one batch that is a whole optimizer step.
+def lens(method: Chain, batch: TokenBatch, surrogate: Surrogate | None = None) -> Lens:
+    """See one method on one batch that is a whole optimizer step, which it has seen once before: some remember of the last one.
 
     Args:
         batch: with `rewards_B` and `groups_B` where the method acts on rewards; with every statistic that it requires, and the
             baseline.
         surrogate: the host's objective; PPO's clipped one where it is left out.
-        warm: optimizer steps in which the method has seen this batch before, for what it remembers of the last one.
 
     Raises:
         MissingStatistic: the batch lacks a statistic; the message names it.
     """
     batch.stats.need("baseline")
     plain = ppo(batch) if surrogate is None else surrogate
-    state = _warmed(method, batch, plain, warm)
+    state = _warmed(method, batch, plain)
     changed, seen = _acted(method, batch, plain, state)
     ends = [predicted_change(_acted(method, batch, plain, each)[0], seen) for each in _at_limits(method, state)]
     before, after = token_push(plain, batch), token_push(changed, seen)
@@ -112,15 +110,12 @@ def _acted(method: Chain, batch: TokenBatch, plain: Surrogate, state: tuple) -> 
     return method.apply(plain, replace(batch, whole_step=True), state), batch
 
 
-def _warmed(method: Chain, batch: TokenBatch, plain: Surrogate, steps: int) -> tuple:
-    """The state after some steps on this batch; controllers stay where they start, so that what is seen is the method's."""
-    start = state = method.init()
-    for _ in range(steps):
-        pending = Pending(method)
-        pending.add(summarize(batch), method.account(plain, replace(batch, whole_step=True), state)[1])
-        moved, _ = method.update(state, pending.totals(None))
-        state = tuple(MethodState(old.knobs, new.memory) for old, new in zip(start, moved, strict=True))
-    return state
+def _warmed(method: Chain, batch: TokenBatch, plain: Surrogate) -> tuple:
+    """The state after a step on this batch; controllers stay where they start, so that what is seen is the method's."""
+    start = method.init()
+    _, sums = method.account(plain, replace(batch, whole_step=True), start)
+    moved, _ = method.update(start, method.totals(summarize(batch).reduced(), sums))
+    return tuple(MethodState(old.knobs, new.memory) for old, new in zip(start, moved, strict=True))
 
 
 def _at_limits(method: Chain, state: tuple) -> list[tuple]:
@@ -160,8 +155,7 @@ def _quadrants(
     a, d = plain.advantages_BT, batch.stats.detach().centered
     tokens = max(int(batch.mask.sum()), 1)
     found = {}
-    kinds = {name: (a > 0 if up else a < 0) & (d > 0 if likely else d <= 0) for name, (up, likely) in QUADRANTS.items()}
-    for name, kind in (kinds | {"none": a == 0}).items():
+    for name, kind in (quadrants_of(a, d) | {"none": a == 0}).items():
         inside = batch.mask & kind
         flows = [(-push * d).masked_fill(~inside, 0).sum().item() / tokens for push in (before, after)]
         found[name] = Quadrant(int(inside.sum()), int((inside & different).sum()), *flows)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from entrostat.attribution.recompute import MicroBatch, Recomputation, dot, masked, norm, wide
-from entrostat.stats.summarize import QUADRANTS
+from entrostat.stats.summarize import QUADRANTS, quadrants_of
 from entrostat.types import TokenStats
 
 # The finite difference moves a token's log-probability by this much (rms). Its truncation is of second order in the
@@ -30,13 +30,8 @@ NEUTRAL, BONUS = "neutral", "bonus"
 
 def groups_of(batch: MicroBatch, stats: TokenStats) -> dict[str, Tensor]:
     """Masks (B, T) that sort tokens by the signs of A and D: the four quadrants, and `neutral` where A = 0."""
-    sign = torch.sign(batch.advantages_BT).expand(batch.mask_BT.shape)
-    likely = stats.centered > 0
-    quadrants = {
-        name: (sign > 0 if positive else sign < 0) & (likely if is_likely else ~likely)
-        for name, (positive, is_likely) in QUADRANTS.items()
-    }
-    return quadrants | {NEUTRAL: sign == 0}
+    advantages = batch.advantages_BT.expand(batch.mask_BT.shape)
+    return quadrants_of(advantages, stats.centered) | {NEUTRAL: advantages == 0}
 
 
 def by_difference(

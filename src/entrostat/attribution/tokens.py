@@ -15,30 +15,23 @@ The folder stays below its limit: when it is reached, every other file goes and 
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
-import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from entrostat.control.knob import is_feedback
-from entrostat.core.control import EntropyControl
-from entrostat.core.host import LOOP
-from entrostat.errors import ConfigError, DataError, SaveError
-from entrostat.methods import Chain, Link, names
-from entrostat.methods.cards import example
+from entrostat.attribution.would import factor, would_do
+from entrostat.core.whole_file import write_whole
+from entrostat.errors import ConfigError, SaveError
 from entrostat.stats.summarize import sum_dtype
 from entrostat.types import Surrogate, TokenBatch, Want
 
 SCHEMA = "1"
-_RECORD = dataclasses.replace(LOOP, name="the record of tokens")
 _VOCABULARY = 64  # tokens kept of those with the largest flow
 _PROMPT, _PIECE = 8_000, 400  # characters kept of a prompt and of one token
 
@@ -207,58 +200,6 @@ def check_sizes(**asked: Any) -> None:
             raise ConfigError(f"tokens.{name} must be above 0, got {value!r}; to record nothing, leave tokens out")
 
 
-def factor(changed: Surrogate, batch: TokenBatch) -> Tensor:
-    """What a changed objective multiplies each token's gradient by, (B, T): weight, dropped tokens, new advantages."""
-    advantages = batch.advantages_BT
-    result = (changed.advantages_BT / advantages).masked_fill(advantages == 0, 1.0)
-    if changed.weight_BT is not None:
-        result = result * changed.weight_BT
-    if changed.keep_BT is not None:
-        result = result.masked_fill(~changed.keep_BT, 0.0)
-    return result.detach()
-
-
-@torch.no_grad()
-def would_do(batch: TokenBatch) -> dict[str, tuple[Tensor, list[str]]]:
-    """Of every preset that acts on this batch: the factor on each token (B, T), and the names of the terms that it adds.
-
-    A controller's output is taken at the limit that raises the entropy (1, or -1, where it has none). Presets that need
-    statistics or rewards which the batch lacks, that refuse it, and those that leave every token as it is, are left out.
-    """
-    found = {}
-    for name in names():
-        method = example(name)
-        told = {"rewards": batch.rewards_B is not None, "groups": batch.groups_B is not None}
-        if not method.requires <= batch.stats.available() or not all(told.get(n, True) for n in method.needs):
-            continue
-        try:
-            changed = _raised(method, batch)
-        except DataError:
-            continue  # it refuses this batch, as those of rewards of 0 or 1 refuse any other reward; the run has another
-        value = factor(changed, batch)
-        terms = [term.name for term in changed.terms]
-        if terms or bool((value[batch.mask] != 1).any()):
-            found[name] = value, terms
-    return found
-
-
-def _raised(method: Chain, batch: TokenBatch) -> Surrogate:
-    """The objective as the method changes it with its outputs fixed where they raise the entropy most."""
-    fixed = dataclasses.replace(method, links=tuple(_at_limit(link) for link in method.links))
-    plain = Surrogate("ppo", batch.advantages_BT)
-    return EntropyControl(fixed, delay=0, host=_RECORD).step_on(plain, batch)[0]
-
-
-def _at_limit(link: Link) -> Link:
-    fixed = {}
-    for name, controller in link.knobs.items():
-        if is_feedback(controller):
-            low, high = controller.limits
-            wanted = high if link.card.knobs[name] == "raise" else low
-            fixed[name] = wanted if math.isfinite(wanted) else math.copysign(1.0, wanted)
-    return dataclasses.replace(link, **fixed)
-
-
 def _plain(values: Tensor, name: str) -> Tensor:
     dtype = torch.int32 if name == "ids" else torch.float16 if name.startswith("would/") else torch.float32
     return values.to(dtype).cpu().contiguous()
@@ -273,13 +214,8 @@ def _write(path: Path, tensors: Mapping[str, Tensor], told: Mapping[str, str]) -
     """Whole or not at all."""
     from safetensors.torch import save
 
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(save(dict(tensors), dict(told)))
-        os.replace(part, path)
+        write_whole(path, save(dict(tensors), dict(told)))
     except OSError as error:
         raise SaveError(f"cannot write {path}: {error.strerror or error}. Free space, or record no tokens") from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)

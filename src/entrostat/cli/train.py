@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from entrostat.run.config import RunConfig
 
 
 def command(
@@ -34,11 +37,10 @@ def command(
     predict.visited_states, predict.prompts; task.OPTION, method.OPTION, and trainer.SETTING for any setting of TRL.
     `entrostat tasks`, `entrostat models` and `entrostat methods` list what there is; docs/train.md explains each.
     """
-    from entrostat.cli._progress import progress_for
     from entrostat.cli._settings import for_new_run, for_resumed_run, own_settings
     from entrostat.cli._text import shown
     from entrostat.errors import ConfigError
-    from entrostat.run.folder import FIGURE, check_free, claim, default_path
+    from entrostat.run.folder import check_free, default_path
 
     if allow and not resume:
         raise ConfigError(f"--allow {allow[0]}: is for --resume; a new run takes any setting")
@@ -48,7 +50,6 @@ def command(
         check_free(folder)  # before the heavy imports
 
     from entrostat.run.resolve import resolve
-    from entrostat.run.train import train
 
     with own_settings(resume):
         config = resolve(config)
@@ -56,17 +57,25 @@ def command(
         typer.echo(shown(config.to_yaml()), nl=False)
         return
 
+    if not _run(config, folder, resume, quiet, allow or []):
+        raise typer.Exit(130)
+
+
+def _run(config: RunConfig, folder: Path, resume: Path | None, quiet: bool, allow: list[str]) -> bool:
+    """Train in the folder, and draw what came of it; whether the run has come to its end."""
+    from entrostat.cli._progress import progress_for
     from entrostat.report.figure import entropy_figure
     from entrostat.run.failure import ways_on
+    from entrostat.run.folder import FIGURE, claim
     from entrostat.run.record import Run
+    from entrostat.run.train import train
 
     with claim(folder, resume=resume is not None):
         try:
             with progress_for(config, quiet) as progress:
-                outcome = train(config, folder, progress, allow or ())
+                outcome = train(config, folder, progress, allow)
             entropy_figure([Run.load(folder)], folder / FIGURE)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"stopped at once: {ways_on(folder)}") from None
         progress.close(outcome)
-    if not outcome.finished:
-        raise typer.Exit(130)
+    return outcome.finished

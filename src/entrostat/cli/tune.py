@@ -42,21 +42,13 @@ def command(
     Any run whose output moved will do. Where the gain cannot be told from noise, that is said, with exit code 1.
     """
     from entrostat.cli._text import console as make_console
-    from entrostat.errors import ConfigError
     from entrostat.lab.tune import tune
     from entrostat.logs.stretch import read_log
 
     if chart is not None:
         import entrostat.report.stability  # noqa: F401  # asks for matplotlib before a probe trains
     words = words or []
-    if probe:
-        path = _probe(words, out, amplitude, quiet=as_json)
-    elif len(words) != 1:
-        raise ConfigError(f"give one run folder or log to tune from, or --probe; got {words or 'nothing'}")
-    elif amplitude is not None or out is not None:
-        raise ConfigError("--amplitude and --out belong to --probe")
-    else:
-        path = Path(words[0])
+    path = _probe(words, out, amplitude, quiet=as_json) if probe else _named(words, out, amplitude)
     log = read_log(path, entropy, output, delay)
     found = tune(log, settling, delay=1 if delay is None else delay, momentum=momentum, damping=damping)
     notes = _verdicts(found)
@@ -75,6 +67,17 @@ def command(
     if chart is not None:
         _draw(found, chart)
         console.print(f"\nmap: {chart}", highlight=False, markup=False)
+
+
+def _named(words: list[str], out: Path | None, amplitude: float | None) -> Path:
+    """The log that the words name."""
+    from entrostat.errors import ConfigError
+
+    if len(words) != 1:
+        raise ConfigError(f"give one run folder or log to tune from, or --probe; got {words or 'nothing'}")
+    if amplitude is not None or out is not None:
+        raise ConfigError("--amplitude and --out belong to --probe")
+    return Path(words[0])
 
 
 def _probe(words: list[str], out: Path | None, amplitude: float | None, quiet: bool) -> Path:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from entrostat.control.knob import OpenLoop
 from entrostat.errors import ConfigError, HostError
-from entrostat.types import Old, Statistic
+from entrostat.types import TERMS, Old, Statistic
 
 if TYPE_CHECKING:
     from entrostat.methods.base import Link
@@ -36,8 +36,6 @@ FIELDS = (
 )
 """What a method may write, besides terms; see `methods.record.Card.writes`."""
 
-TERMS = ("entropy", "ratio", "abs_log_ratio", "k3")
-
 
 @dataclass(frozen=True)
 class Host:
@@ -48,7 +46,7 @@ class Host:
         stages: which of the three it serves.
         fields: what of a surrogate and of rollouts it can carry out; see `FIELDS`.
         token_clips: whether an end of the clip range may be a number for each token.
-        terms: what added terms may be made of: names of `TERMS`.
+        terms: what added terms may be made of: names of `types.TERMS`.
         term_statistics: whether a term may be made of a `Statistic` too.
         statistics: the named statistics that it computes; None: all.
         parameterized: whether it computes a `Statistic`; old: whether also under the old policy.

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from entrostat.core.whole_file import write_whole
 from entrostat.errors import SaveError, StateError
 from entrostat.methods import Chain, fingerprint
 from entrostat.methods.fingerprint import describe, differences
@@ -36,7 +35,8 @@ def save_state(directory: str | Path, method: Chain, state: Any, steps: int) -> 
     }
     path = Path(directory) / FILE_NAME
     try:
-        _write(path, record)
+        # No NaN in the file: JSON has none, and a controller never holds one.
+        write_whole(path, json.dumps(record, indent=1, allow_nan=False))
     except OSError as error:
         failed = SaveError(
             f"cannot write {path}: {error.strerror or error}. Make the directory before, see that it can be written, and "
@@ -45,22 +45,6 @@ def save_state(directory: str | Path, method: Chain, state: Any, steps: int) -> 
         failed.errno = error.errno  # who asks whether the disk is full asks it of any OSError
         raise failed from error
     return path
-
-
-def _write(path: Path, record: Any) -> None:
-    # Not from tempfile, whose files no other user can read.
-    temporary = path.with_name(f"{FILE_NAME}.{os.getpid()}.part")
-    try:
-        with open(temporary, "w") as file:
-            # No NaN in the file: JSON has none, and a controller never holds one.
-            json.dump(record, file, indent=1, allow_nan=False)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
 
 
 def load_state(

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from entrostat.diagnosis.curve import running_median
 from entrostat.diagnosis.evidence import Evidence, Facts
 from entrostat.diagnosis.findings import FEWEST
 
@@ -48,7 +49,7 @@ def windup(facts: Facts) -> Evidence | None:
     error = run["entropy"] - run["target"]
     if limit is None or len(limit) < FEWEST["E202"] or not np.isfinite(error).any():
         return None
-    smooth = _smoothed(np.nan_to_num(error))
+    smooth = running_median(np.nan_to_num(error), 2)
     integral = run["integral"]
     worst: tuple[int, int, int] | None = None
     for low, high in _stretches(limit):
@@ -79,7 +80,7 @@ def no_authority(facts: Facts) -> Evidence | None:
     run = facts.run
     if "output" not in run and "saturated" not in run:
         return None
-    steps = (float(run.steps[0]), float(run.steps[-1])) if len(run) else (0.0, 0.0)
+    steps = facts.span if len(run) else (0.0, 0.0)
     low, high, now = (facts.curve(name).values for name in ("authority_low", "authority_high", "predicted"))
     if min(len(low), len(high), len(now)) >= FEWEST["E203"] and len(low) == len(high):
         reach, drift = float(np.median(np.abs(high - low))), float(np.median(np.abs((high + low) / 2)))
@@ -132,8 +133,3 @@ def _stretches(limit: np.ndarray) -> list[tuple[int, int]]:
     bounds = [0, *edges.tolist(), len(limit)]
     pairs = pairwise(bounds)
     return [(low, high) for low, high in pairs if high - low >= 10 and abs(limit[low]) > 0.5]
-
-
-def _smoothed(values: np.ndarray) -> np.ndarray:
-    padded = np.pad(values, 2, mode="edge")
-    return np.median(np.lib.stride_tricks.sliding_window_view(padded, 5), axis=-1)

@@ -51,8 +51,7 @@ class Curve:
         """Standard deviation of one value about its course, from the differences of neighbors: half their variance."""
         if len(self) < 3:
             return 0.0
-        steps = np.diff(self.values)
-        return float(_NORMAL * np.median(np.abs(steps - np.median(steps))) / np.sqrt(2))
+        return float(deviation(np.diff(self.values)) / np.sqrt(2))
 
     @cached_property
     def smooth(self) -> Values:
@@ -60,8 +59,7 @@ class Curve:
         half = self.edge // 2 + 1
         if len(self) <= 2 * half:
             return np.full(len(self), np.median(self.values)) if len(self) else self.values
-        padded = np.pad(self.values, half, mode="edge")
-        return np.median(np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1), axis=-1)
+        return running_median(self.values, half)
 
     @cached_property
     def peak(self) -> int:
@@ -72,6 +70,11 @@ class Curve:
     def error(self) -> float:
         """Standard error of `start` and of `end`, whose median costs a quarter more than a mean."""
         return float(1.25 * self.noise / np.sqrt(self.edge))
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """The first and the last step."""
+        return float(self.steps[0]), float(self.steps[-1])
 
     def since(self, step: float) -> Curve:
         """The part from a step on."""
@@ -103,6 +106,17 @@ class Curve:
         return float(last.mean() - first.mean()), float(np.hypot(_error_of_mean(first), _error_of_mean(last)))
 
 
+def running_median(values: Values, half: int) -> Values:
+    """The median of the rows about each, `half` on either side; beyond the ends the last value goes on."""
+    padded = np.pad(values, half, mode="edge")
+    return np.median(np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1), axis=-1)
+
+
+def deviation(values: Values) -> float:
+    """Their standard deviation, whatever a few of them hold: by the median of their distances from the median."""
+    return float(_NORMAL * np.median(np.abs(values - np.median(values))))
+
+
 def _error_of_mean(values: Values) -> float:
     blocks = min(10, len(values))
     means = [float(block.mean()) for block in np.array_split(values, blocks)]
@@ -114,32 +128,24 @@ class Outcome:
     """What became of the reward: the judge between a fall of entropy that is learning and one that is ruin.
 
     Attributes:
-        known: whether there is a reward. gained: it ended well above its start. kept: it ended near its best.
-        lost: it ended far below its best.
+        known: whether there is a reward. gained: it ended well above its start. lost: it ended far below its best.
     """
 
     known: bool
     gained: bool
-    kept: bool
     lost: bool
-    start: float
-    best: float
-    end: float
 
 
 def outcome_of(reward: Curve) -> Outcome:
     """Judge a reward by its medians at the start and the end and the best of its smoothed course."""
     if len(reward) < 6:
-        return Outcome(False, False, False, False, np.nan, np.nan, np.nan)
+        return Outcome(False, False, False)
     start, end = reward.start, reward.end
     best = max(float(reward.smooth.max()), start, end)
     unsure = 2 * np.hypot(reward.error, reward.error)
     size = max(abs(start), abs(best), 1e-12)
     gained = end - start > max(unsure, 0.05 * size)
-    fallen = best - end
     rise = best - start
     # Far below the best: by more than noise explains, and by a third of all that there was.
-    lost = fallen > max(2 * unsure, 0.33 * max(rise, abs(best) if start >= 0 else rise, 1e-12))
-    return Outcome(
-        True, bool(gained), bool(fallen <= max(unsure, 0.33 * max(rise, 1e-12))), bool(lost), start, best, end
-    )
+    lost = best - end > max(2 * unsure, 0.33 * max(rise, abs(best) if start >= 0 else rise, 1e-12))
+    return Outcome(True, bool(gained), bool(lost))

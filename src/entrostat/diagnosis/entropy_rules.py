@@ -86,8 +86,7 @@ def rising_while_reward_falls(facts: Facts) -> Evidence | None:
     if up < max(4 * up_error, 0.25 * entropy.start) or -down < max(4 * down_error, 0.2 * span):
         return None
     text = f"Over the last half the entropy rose by {up:.3g} nats and the reward fell by {-down:.3g}."
-    steps = (float(entropy.steps[0]), float(entropy.steps[-1]))
-    return Evidence(0.7, text, steps, "entropy", {"entropy_change": up, "reward_change": down})
+    return Evidence(0.7, text, entropy.span, "entropy", {"entropy_change": up, "reward_change": down})
 
 
 def exhausted(facts: Facts) -> Evidence | None:

@@ -38,6 +38,11 @@ class Facts:
             self._curves[name] = Curve.of(self.run, name)
         return self._curves[name]
 
+    @property
+    def span(self) -> tuple[float, float]:
+        """The first and the last step of the run, which has rows."""
+        return float(self.run.steps[0]), float(self.run.steps[-1])
+
     @cached_property
     def entropy(self) -> Curve:
         return self.curve("entropy")

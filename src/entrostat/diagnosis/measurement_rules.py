@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from entrostat.diagnosis.curve import deviation
 from entrostat.diagnosis.evidence import Evidence, Facts
 from entrostat.diagnosis.findings import FEWEST
 
@@ -23,8 +24,7 @@ def noisy(facts: Facts) -> Evidence | None:
         f"One row differs from the curve's course by {entropy.noise:.2g} nats, "
         f"{entropy.noise / level:.0%} of its level: {share:.0%} of what the curve shows."
     )
-    steps = (float(entropy.steps[0]), float(entropy.steps[-1]))
-    return Evidence(0.8, text, steps, "entropy", {"noise": entropy.noise, "level": level, "share": share})
+    return Evidence(0.8, text, entropy.span, "entropy", {"noise": entropy.noise, "level": level, "share": share})
 
 
 def not_sampled(facts: Facts) -> Evidence | None:
@@ -40,8 +40,7 @@ def not_sampled(facts: Facts) -> Evidence | None:
                 f"The sampled tokens' surprisal is {mean:+.3g} nats away from the entropy, "
                 f"{abs(mean) / max(error, 1e-12):.0f} standard errors."
             )
-            steps = (float(run.steps[0]), float(run.steps[-1]))
-            return Evidence(0.9, text, steps, "surprisal", {"gap": mean, "error": error})
+            return Evidence(0.9, text, facts.span, "surprisal", {"gap": mean, "error": error})
     centered = facts.curve("centered")
     if len(centered) >= FEWEST["E402"]:
         mean, error = float(centered.values.mean()), float(centered.values.std(ddof=1) / math.sqrt(len(centered)))
@@ -50,8 +49,7 @@ def not_sampled(facts: Facts) -> Evidence | None:
                 f"The centered discriminator averages {mean:+.3g} over the sampled tokens, "
                 f"{abs(mean) / max(error, 1e-12):.0f} standard errors from 0."
             )
-            steps = (float(centered.steps[0]), float(centered.steps[-1]))
-            return Evidence(0.8, text, steps, "centered", {"mean": mean, "error": error})
+            return Evidence(0.8, text, centered.span, "centered", {"mean": mean, "error": error})
     return None
 
 
@@ -62,7 +60,7 @@ def units_change(facts: Facts) -> Evidence | None:
         return None
     log = np.log(entropy.values)
     jumps = np.diff(log)
-    usual = 1.4826 * float(np.median(np.abs(jumps - np.median(jumps)))) + 1e-6
+    usual = deviation(jumps) + 1e-6
     width = 8
     best: tuple[float, int] | None = None
     for at in np.flatnonzero(np.abs(jumps) > max(6 * usual, 0.25)).tolist():
@@ -120,7 +118,7 @@ def restarts(facts: Facts) -> Evidence | None:
     notes = [note for code in ("restarts", "several-runs") if (note := facts.run.noted(code))]
     if not notes:
         return None
-    at = notes[0].steps or (float(facts.run.steps[0]), float(facts.run.steps[-1]))
+    at = notes[0].steps or facts.span
     text = ". ".join(note.text[:1].upper() + note.text[1:] for note in notes) + "."
     return Evidence(1.0, text, (min(at), max(at)), "", {"places": float(len(notes[0].steps))})
 
@@ -130,8 +128,7 @@ def no_entropy(facts: Facts) -> Evidence | None:
     note = facts.run.noted("no-entropy")
     if note is None or not len(facts.run):
         return None
-    steps = (float(facts.run.steps[0]), float(facts.run.steps[-1]))
-    return Evidence(1.0, note.text[:1].upper() + note.text[1:] + ".", steps, "")
+    return Evidence(1.0, note.text[:1].upper() + note.text[1:] + ".", facts.span, "")
 
 
 def not_finite(facts: Facts) -> Evidence | None:
@@ -139,5 +136,4 @@ def not_finite(facts: Facts) -> Evidence | None:
     note = facts.run.noted("not-finite-core")
     if note is None or not len(facts.run):
         return None
-    steps = (float(facts.run.steps[0]), float(facts.run.steps[-1]))
-    return Evidence(0.95, note.text[:1].upper() + note.text[1:] + ".", steps, "")
+    return Evidence(0.95, note.text[:1].upper() + note.text[1:] + ".", facts.span, "")

@@ -16,7 +16,7 @@ def no_signal(facts: Facts) -> Evidence | None:
     if not (share >= 0.7 and len(column) >= FEWEST["E301"]) or dead(facts) is not None:
         return None
     tail = column.last(1 / 3)
-    steps = (float(tail.steps[0]), float(tail.steps[-1]))
+    steps = tail.span
     numbers = {"share": share, "reward": facts.reward.end if len(facts.reward) else np.nan}
     if facts.solved:
         text = f"In {share:.0%} of the groups all completions earn the same: {facts.reward.end:.0%} of the reward is reached."
@@ -49,10 +49,10 @@ def dead(facts: Facts) -> Evidence | None:
     nothing = len(reward) >= 6 and float((reward.last(1 / 3).values == 0).mean()) >= 0.5 and reward.end == 0
     if nothing and share >= 0.3 and len(tail) >= 4:
         text = f"The reward is 0 and the gradient exactly 0 in {share:.0%} of the last third's rows."
-        return Evidence(0.8, text, (float(tail.steps[0]), float(tail.steps[-1])), "reward", {"share": share})
+        return Evidence(0.8, text, tail.span, "reward", {"share": share})
     if len(facts.curve("grad_norm")) and share >= 0.7 and len(tail) >= 8 and not facts.learned:
         text = f"The gradient is exactly 0 in {share:.0%} of the last third's rows, and the reward gained nothing."
-        return Evidence(0.8, text, (float(tail.steps[0]), float(tail.steps[-1])), "grad_norm", {"share": share})
+        return Evidence(0.8, text, tail.span, "grad_norm", {"share": share})
     return None
 
 
@@ -83,9 +83,7 @@ def length_explosion(facts: Facts) -> Evidence | None:
         share = float(tail.values.mean())
         if share >= 0.6 and not facts.solved:
             text = f"{share:.0%} of the last third's completions are cut at the length limit: their answers are never seen."
-            return Evidence(
-                min(0.95, share), text, (float(tail.steps[0]), float(tail.steps[-1])), "truncated", {"share": share}
-            )
+            return Evidence(min(0.95, share), text, tail.span, "truncated", {"share": share})
     if len(length) < 10 or length.start <= 0 or length.end < 2.5 * length.start or not facts.outcome.known:
         return None
     low = int(np.argmin(length.smooth))

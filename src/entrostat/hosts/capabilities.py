@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from entrostat.core.host import LOOP, Host
 from entrostat.hosts.trl.express import host_with
 from entrostat.hosts.trl.loss import LOSSES
-from entrostat.hosts.verl.batch import adds_terms, needs_loss
+from entrostat.hosts.verl.batch import needs_loss
 from entrostat.hosts.verl.settings import VERL
 from entrostat.methods import Chain, names
 from entrostat.methods.cards import example
@@ -115,7 +115,7 @@ def acts_through(method: Chain) -> str:
         "temperature": "sampling temperature",
         "group_temperatures": "sampling temperature of some groups",
     }
-    named = [words[w] for w in sorted(method.writes) if w in words] + (["an added term"] if adds_terms(method) else [])
+    named = [words[w] for w in sorted(method.writes) if w in words] + (["an added term"] if method.adds_terms else [])
     return ", ".join(dict.fromkeys(named)) or "nothing: it measures"
 
 

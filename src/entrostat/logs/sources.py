@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import IO, Any, cast
 
-from entrostat.errors import ConfigError, DataError
+from entrostat.errors import ConfigError, DataError, did_you_mean
 from entrostat.logs.records import Note
 from entrostat.logs.source import CONFIG, HEAD, METRICS, STATE, WANTED, Labeled, Source
 from entrostat.logs.text import encoding_of, text_source
@@ -38,14 +38,11 @@ def source_of(path: Path) -> Source:
 
 
 def _nearby(path: Path) -> str:
-    import difflib
-
     try:
         names = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
     except OSError:
         names = []
-    close = difflib.get_close_matches(path.name, names, n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    return did_you_mean(path.name, names)
 
 
 def _folder(path: Path) -> Source:

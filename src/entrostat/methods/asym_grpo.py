@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 
 from entrostat.methods.base import Link, MethodState
-from entrostat.methods.groups import check_binary, each_group
+from entrostat.methods.groups import by_group, check_binary
 from entrostat.methods.record import Card, Source
 from entrostat.methods.registry import register
 from entrostat.types import Rollouts
@@ -55,7 +55,7 @@ class AsymGRPO(Link):
                 return torch.zeros_like(reward)
             return torch.where(reward > 0, ((1 - q) / q) ** self.b_pos, -((q / (1 - q)) ** self.b_neg))
 
-        return rollouts.replace(advantages=each_group(rollouts, of).to(rollouts.advantages.dtype))
+        return by_group(rollouts, of)
 
 
 asym_grpo = register(AsymGRPO)

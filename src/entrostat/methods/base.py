@@ -28,6 +28,7 @@ from entrostat.methods import settings
 from entrostat.methods.record import Card, Stage
 from entrostat.methods.scopes import Top
 from entrostat.stats.clusters import standard_error
+from entrostat.stats.summarize import sum_dtype
 from entrostat.types import Rollouts, Summary, Surrogate, TokenBatch, Want
 
 if TYPE_CHECKING:
@@ -229,6 +230,12 @@ class Link:
 def outputs(state: MethodState) -> dict[str, float]:
     """The present value of each knob."""
     return {knob: float(own.output) for knob, own in state.knobs.items()}
+
+
+def counting(surrogate: Surrogate, name: str, tokens_BT: Tensor, **changes: Any) -> Surrogate:
+    """The objective with these changes, and the number of some tokens added to the link's sum `name`."""
+    count = tokens_BT.sum(dtype=sum_dtype(tokens_BT.device))
+    return dataclasses.replace(surrogate, **changes, sums={**surrogate.sums, name: count})
 
 
 def rewards(batch: TokenBatch, owner: str) -> Tensor:

@@ -97,6 +97,11 @@ class Chain:
         return (*(link.record.sums for link in self.links), change_names(PREDICTED) if self.predicts else ())
 
     @property
+    def adds_terms(self) -> bool:
+        """Whether it adds terms to the loss."""
+        return any(name.startswith("terms/") for name in self.writes)
+
+    @property
     def sets_temperature(self) -> bool:
         """Whether it acts through the sampling temperature, which the host must then take from `temperature`."""
         return "temperature" in self.writes

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from entrostat.control.knob import Knob
 from entrostat.methods.authority import REQUIRES, AuthorityLink
-from entrostat.methods.base import MethodState
+from entrostat.methods.base import MethodState, counting
 from entrostat.methods.chain import Chain
 from entrostat.methods.record import Card, Source
 from entrostat.methods.registry import one, preset
@@ -109,8 +109,7 @@ class ClipTokens(AuthorityLink):
     def apply(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Surrogate:
         changed = self.at(surrogate, batch, state)("mu", state.knobs["mu"].output)
         assert changed.keep_BT is not None
-        dropped = (batch.mask & ~changed.keep_BT).sum().to(sum_dtype(batch.mask.device))
-        return dataclasses.replace(changed, sums={**surrogate.sums, "dropped": dropped})
+        return counting(changed, "dropped", batch.mask & ~changed.keep_BT)
 
     def remember(self, summary: Summary, memory: Mapping[str, float]) -> Mapping[str, float]:
         mean, square = summary.mean("statistic"), summary.mean("statistic_sq")

@@ -5,16 +5,15 @@ the loss keeps its value and loses its gradient unless  low < H / H_old < high
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 
 from entrostat.errors import ConfigError
-from entrostat.methods.base import Link, MethodState
+from entrostat.methods.base import Link, MethodState, counting
 from entrostat.methods.record import Card, Source
 from entrostat.methods.registry import register
-from entrostat.stats.summarize import sum_dtype
 from entrostat.types import Old, Surrogate, TokenBatch
 
 
@@ -54,8 +53,7 @@ class EntropyRatioClip(Link):
     def apply(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Surrogate:
         ratio = (batch.stats.need("entropy") + 1e-8) / (batch.need(Old("entropy")) + 1e-8)
         stopped = batch.mask & ~((ratio > self.low) & (ratio < self.high))
-        count = stopped.sum(dtype=sum_dtype(stopped.device))
-        return replace(surrogate, stopped_BT=stopped, sums={**surrogate.sums, "stopped": count})
+        return counting(surrogate, "stopped", stopped, stopped_BT=stopped)
 
 
 erc = register(EntropyRatioClip)

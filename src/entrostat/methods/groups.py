@@ -11,8 +11,8 @@ from entrostat.errors import DataError
 from entrostat.types import Rollouts
 
 
-def each_group(rollouts: Rollouts, values: Callable[[Tensor], Tensor]) -> Tensor:
-    """`values(rows)` written back to the rows of each group, (B,); 0 for unscored rows.
+def by_group(rollouts: Rollouts, values: Callable[[Tensor], Tensor]) -> Rollouts:
+    """The rollouts with `values(rows)` as the advantages of each group's rows, (B,); 0 for unscored rows.
 
     Args:
         values: takes the indices of a group's scored rows, (n,), and returns one number of each, (n,).
@@ -22,7 +22,7 @@ def each_group(rollouts: Rollouts, values: Callable[[Tensor], Tensor]) -> Tensor
         rows = ((rollouts.groups_B == group) & rollouts.scored).nonzero().squeeze(1)
         if rows.numel():
             found[rows] = values(rows).to(found.dtype)
-    return found
+    return rollouts.replace(advantages=found.to(rollouts.advantages.dtype))
 
 
 def normalized(rewards: Tensor) -> Tensor:

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from torch import Tensor
 
 from entrostat.control import Knob
-from entrostat.methods.base import Link, MethodState
+from entrostat.methods.base import Link, MethodState, counting
 from entrostat.methods.covariance import advantage_sum, covariance, means
 from entrostat.methods.record import Card, Source
 from entrostat.methods.registry import register
 from entrostat.methods.scopes import Top, in_top
-from entrostat.stats.summarize import sum_dtype
 from entrostat.types import Summary, Surrogate, Term, TokenBatch
 
 
@@ -76,14 +75,8 @@ class KLCov(Link):
         together = covariance(surrogate, batch, self.scope, state.memory)
         chosen = in_top(together, batch.mask, self.top, self.scope, batch, state.memory.get("covariance"))
         term = Term("kl_cov", "abs_log_ratio", batch.mask, state.knobs["coef"].output, chosen.to(together.dtype))
-        return replace(
-            surrogate,
-            eps_low=1.0,
-            eps_high=math.inf,
-            dual_clip=None,
-            terms=(*surrogate.terms, term),
-            sums={**surrogate.sums, "chosen": chosen.sum(dtype=sum_dtype(chosen.device))},
-        )
+        terms = (*surrogate.terms, term)
+        return counting(surrogate, "chosen", chosen, eps_low=1.0, eps_high=math.inf, dual_clip=None, terms=terms)
 
     def remember(self, summary: Summary, memory: Mapping[str, float]) -> Mapping[str, float]:
         return {**super().remember(summary, memory), **means(summary)}

@@ -21,6 +21,7 @@ from entrostat.control.numbers import as_float
 from entrostat.errors import ConfigError, DataError
 from entrostat.methods.step_size import StepSize
 from entrostat.types import LARGEST_LOG_RATIO, Objective, Surrogate, TokenBatch
+from entrostat.types.checks import refuse_unless
 
 End: TypeAlias = float | Tensor
 """An end of the clip range: one for all tokens, or one of each."""
@@ -66,17 +67,17 @@ def _objective(
 
 
 def _check_old(batch: TokenBatch) -> None:
-    """Refuse old log-probabilities whose mean is above zero: probabilities, or losses of each token. On CUDA the device does."""
+    """Refuse old log-probabilities whose mean is above zero: probabilities, or losses of each token."""
     if batch.old_logp_BT is None or torch.compiler.is_compiling():
         return
     mean = batch.old_logp_BT.detach().masked_fill(~batch.mask, 0).sum() / batch.mask.sum().clamp_min(1)
-    message = "old_logp_BT must hold log-probabilities, which are zero or less"
-    if mean.is_cuda:
-        torch._assert_async(~(mean > _ROUNDED), message)
-    elif mean > _ROUNDED:
-        raise DataError(
-            f"{message}: their mean is {float(mean):.4g}. Of probabilities take the logarithm, of a cross-entropy the negative"
-        )
+    refuse_unless(
+        ~(mean > _ROUNDED),
+        "old_logp_BT must hold log-probabilities, which are zero or less",
+        lambda: (
+            f": their mean is {float(mean):.4g}. Of probabilities take the logarithm, of a cross-entropy the negative"
+        ),
+    )
 
 
 def check_kinds(batch: Any, surrogate: Any = None) -> None:

@@ -14,7 +14,7 @@ import torch
 
 from entrostat.errors import ConfigError
 from entrostat.methods.base import Link, MethodState
-from entrostat.methods.groups import check_binary, each_group
+from entrostat.methods.groups import by_group, check_binary
 from entrostat.methods.record import Card, Source
 from entrostat.methods.registry import register
 from entrostat.types import Rollouts
@@ -59,7 +59,7 @@ class PassAtK(Link):
             among_wrong = comb(n - correct - 1, self.k - 1) / comb(n - 1, self.k - 1) if correct < n else 0.0
             return torch.where(rewards[rows] > 0, (1 - rho) / sigma, (1 - rho - among_wrong) / sigma)
 
-        return rollouts.replace(advantages=each_group(rollouts, of).to(rollouts.advantages.dtype))
+        return by_group(rollouts, of)
 
 
 pass_at_k = register(PassAtK)

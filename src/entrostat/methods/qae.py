@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 import torch
 
 from entrostat.methods.base import Link, MethodState
-from entrostat.methods.groups import each_group
+from entrostat.methods.groups import by_group
 from entrostat.methods.record import Card, Source
 from entrostat.methods.registry import register
 from entrostat.types import Rollouts
@@ -48,7 +48,7 @@ class QuantileAdvantage(Link):
             spread = rewards.std() if len(rows) > 1 else rewards.new_zeros(())
             return (rewards - baseline) / (spread + 1e-6)
 
-        return rollouts.replace(advantages=each_group(rollouts, of).to(rollouts.advantages.dtype))
+        return by_group(rollouts, of)
 
 
 qae = register(QuantileAdvantage)

@@ -5,16 +5,15 @@ keep low <= -log p / H <= high
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 
 from entrostat.errors import ConfigError
-from entrostat.methods.base import Link, MethodState
+from entrostat.methods.base import Link, MethodState, counting
 from entrostat.methods.record import Card, Source
 from entrostat.methods.registry import register
-from entrostat.stats.summarize import sum_dtype
 from entrostat.types import Surrogate, TokenBatch
 
 
@@ -50,8 +49,7 @@ class RelativeSurprisal(Link):
     def apply(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Surrogate:
         index = batch.stats.surprisal / batch.stats.need("entropy").clamp_min(1e-8)
         keep = ~((index < self.low) | (index > self.high))
-        dropped = (batch.mask & ~keep).sum(dtype=sum_dtype(keep.device))
-        return replace(surrogate, keep_BT=keep, sums={**surrogate.sums, "dropped": dropped})
+        return counting(surrogate, "dropped", batch.mask & ~keep, keep_BT=keep)
 
 
 rsi_s = register(RelativeSurprisal)

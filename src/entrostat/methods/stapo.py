@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from entrostat.methods.base import Link, MethodState
+from entrostat.methods.base import Link, MethodState, counting
 from entrostat.methods.record import Card, Source
 from entrostat.methods.registry import register
 from entrostat.methods.scopes import in_top
-from entrostat.stats.summarize import sum_dtype
 from entrostat.types import Surrogate, TokenBatch
 
 
@@ -67,8 +66,7 @@ class Stapo(Link):
         certain = in_top(certainty, batch.mask, self.top, self.scope, batch, state.memory.get("certainty"))
         spurious = certain & (surrogate.advantages_BT > 0) & (batch.stats.need("logp") < math.log(self.prob))
         keep = ~spurious
-        dropped = (batch.mask & ~keep).sum(dtype=sum_dtype(keep.device))
-        return replace(surrogate, keep_BT=keep, sums={**surrogate.sums, "dropped": dropped})
+        return counting(surrogate, "dropped", batch.mask & ~keep, keep_BT=keep)
 
 
 stapo = register(Stapo)

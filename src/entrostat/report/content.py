@@ -12,15 +12,15 @@ from typing import Any
 from entrostat.control.words import in_words
 from entrostat.diagnosis import diagnose
 from entrostat.diagnosis.findings import FEWEST, too_few
-from entrostat.errors import ConfigError, DataError
+from entrostat.errors import ConfigError
 from entrostat.logs import Run, read
 from entrostat.logs.records import KINDS
 from entrostat.logs.source import CONFIG
 from entrostat.report.charts import charts_of, plane
 from entrostat.report.tokens import COLUMNS, TokenSample, chosen, read_tokens
 from entrostat.report.visible import one_line
+from entrostat.run.folder import TOKENS
 
-TOKENS = "tokens"
 COMPLETIONS = 200
 """Completions on a page, over all its runs."""
 _RUNS = 12
@@ -149,6 +149,3 @@ def _plain(value: Any) -> Any:
     if not math.isfinite(number):
         return None
     return int(number) if number == int(number) and abs(number) < 1e15 else number
-
-
-__all__ = ["COMPLETIONS", "DataError", "content_of"]

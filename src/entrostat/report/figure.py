@@ -29,7 +29,11 @@ def entropy_figure(runs: Sequence[Run], path: str | Path, labels: Sequence[str] 
     Raises:
         SaveError: the file cannot be written.
     """
-    figure = drawn(runs, labels)
+    return saved(drawn(runs, labels), path)
+
+
+def saved(figure: Figure, path: str | Path) -> Path:
+    """Write a figure into a file; `SaveError` where it cannot be written."""
     with saving(Path(path)):
         figure.savefig(path)
     return Path(path)
@@ -61,6 +65,12 @@ def _from_zero(axes: Any) -> None:
     """The y axis from 0 to a tenth above everything drawn."""
     highest = axes.dataLim.y1
     axes.set_ylim(0, 1.1 * highest if math.isfinite(highest) and highest > 0 else 1)
+
+
+def plain_frame(axes: Any) -> None:
+    """A light grid, and no frame above and on the right."""
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def whole_steps(axes: Any) -> None:
@@ -102,8 +112,7 @@ def _dress(axes: Any, key: str) -> None:
     labels = {MEASURED: "policy entropy\n[nats per token]", OUTPUT: "controller's\noutput", "reward": "reward"}
     labels[GREEDY] = "held-out, greedy:\nsolved"
     axes.set_ylabel(labels.get(key) or f"held-out, {key[5:]}:\nsolved")
-    axes.grid(alpha=0.25, linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
+    plain_frame(axes)
     if key == OUTPUT:
         axes.axhline(0, color="gray", linewidth=0.8)
 

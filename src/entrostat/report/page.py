@@ -10,7 +10,6 @@ import base64
 import copy
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from entrostat.core.whole_file import write_whole
 from entrostat.errors import SaveError
 from entrostat.report.visible import one_line
 
@@ -113,11 +113,8 @@ def _escaped(text: str) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
+        write_whole(path, text)
     except OSError as error:
         raise SaveError(f"cannot write {path}: {error.strerror or error}. Choose another --out") from error

@@ -9,8 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from entrostat.control.response import Response, centered_mean
-from entrostat.report.figure import COLORS, smoothed, whole_steps
-from entrostat.run.folder import saving
+from entrostat.report.figure import COLORS, plain_frame, saved, smoothed, whole_steps
 
 _GROUND = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.0}  # words stay legible on a curve
 
@@ -54,13 +53,10 @@ def response_figure(
             each.axvline(step, color=COLORS[3], linewidth=0.9, linestyle="--")
         _beside(axes[0], words, (step, 0.97), xytext=(3, 0), va="top", fontsize=8, color="#333333")
     for each in axes:
-        each.grid(alpha=0.25, linewidth=0.6)
-        each.spines[["top", "right"]].set_visible(False)
+        plain_frame(each)
     axes[-1].set_xlabel("optimizer step")
     whole_steps(axes[-1])
-    with saving(Path(path)):
-        figure.savefig(path)
-    return Path(path)
+    return saved(figure, path)
 
 
 def _entropy(

@@ -9,8 +9,7 @@ from typing import Any
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from entrostat.report.figure import COLORS
-from entrostat.run.folder import saving
+from entrostat.report.figure import COLORS, saved
 
 _LEVELS = (5, 10, 20, 30, 40, 60, 80, 120, 240, 480)
 
@@ -60,6 +59,4 @@ def stability_figure(
     if axes.lines:
         axes.legend(loc="upper right", fontsize=8, framealpha=0.9)
     axes.spines[["top", "right"]].set_visible(False)
-    with saving(Path(path)):
-        figure.savefig(path)
-    return Path(path)
+    return saved(figure, path)

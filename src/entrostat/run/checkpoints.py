@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from entrostat.errors import ConfigError
+from entrostat.logs.source import STATE
 from entrostat.models.folder import weights_fault
 
 GENERATION = "generation_{rank}.pt"
 IDENTITY = "run.json"
-STATE, CONTROLLER = "trainer_state.json", "entrostat_state.json"
+CONTROLLER = "entrostat_state.json"
 _ARCHIVES = ("optimizer.pt", "scheduler.pt", "rng_state.pth", GENERATION.format(rank=0))
 _OF_MANY = {"optimizer.pt": "optimizer*", "rng_state.pth": "rng_state_*.pth"}  # where several processes share a run
 _NUMBER, _WHOLE, _FLAG = (int, float), (int,), (bool,)

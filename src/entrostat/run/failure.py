@@ -77,6 +77,3 @@ def _last_is_strange(folder: Path) -> bool:
         row: dict[str, Any] = json.loads((folder / METRICS).read_text().splitlines()[-1])
         return any(name in row and row[name] is None for name in ("loss", "grad_norm"))
     return False
-
-
-__all__ = ["TRACEBACK", "explained", "ways_on"]

@@ -16,7 +16,6 @@ import errno
 import itertools
 import json
 import math
-import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -25,6 +24,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from entrostat.core.whole_file import write_whole
 from entrostat.errors import ConfigError, DataError, SaveError
 from entrostat.logs.source import CONFIG as CONFIG
 from entrostat.logs.source import METRICS as METRICS
@@ -101,14 +101,9 @@ def _advice(error: OSError) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all, also where two processes write the same one."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    """Write a file whole or not at all."""
     with saving(path):
-        try:
-            part.write_text(text)
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+        write_whole(path, text)
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

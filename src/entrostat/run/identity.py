@@ -53,8 +53,7 @@ def changes(
     """What differs, by dotted name: the saved value and the present one. A larger number of steps is no difference."""
     old = _flat(_with_defaults(before["config"])) | _flat({"packages": before["packages"]})
     new = _flat(now.model_dump()) | _flat({"packages": versions()})
-    names = [name for name in old | new if name != "steps" and old.get(name) != new.get(name)]
-    found = {name: (old.get(name), new.get(name)) for name in names}
+    found = _differing(old, new)
     count = before["problems"]["count"]
     if digest(problems[:count]) != before["problems"]["digest"]:
         found["problems"] = ("those in the checkpoint", "others: the task's file or generator has changed")
@@ -98,9 +97,12 @@ def saved_settings(path: Path) -> dict[str, Any]:
 
 def settings_that_differ(before: dict[str, Any], now: RunConfig) -> dict[str, tuple[Any, Any]]:
     """Dotted keys that differ, but for `steps`."""
-    after = _flat(now.model_dump())
-    names = [name for name in before | after if name != "steps" and before.get(name) != after.get(name)]
-    return {name: (before.get(name), after.get(name)) for name in names}
+    return _differing(before, _flat(now.model_dump()))
+
+
+def _differing(before: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    names = [name for name in before | now if name != "steps" and before.get(name) != now.get(name)]
+    return {name: (before.get(name), now.get(name)) for name in names}
 
 
 def read(checkpoint: Path) -> dict[str, Any] | None:

@@ -19,10 +19,9 @@ from entrostat.lab.tabular import group_advantages
 from entrostat.methods import Chain, names
 from entrostat.methods.cards import example
 from entrostat.stats import token_stats
-from entrostat.types import Old, Statistic, TokenBatch, TokenStats
+from entrostat.types import STATISTICS, Old, Statistic, TokenBatch, TokenStats
 
 _ROWS = 32  # completions whose logits are held at once
-NAMED = ("logp", "entropy", "baseline", "collision")
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ def sample_batch(policy: Any, task: Any, prompts: int, completions: int, seed: i
             rows = slice(first, first + _ROWS)
             ids, attention = drawn.ids_BS[rows], drawn.attention_BS[rows]
             logits = policy.model(ids, attention_mask=attention).logits[:, start - 1 : -1].float()
-            parts.append(token_stats(logits, ids[:, start:], [*NAMED, *want], task.temperature))
+            parts.append(token_stats(logits, ids[:, start:], [*STATISTICS, *want], task.temperature))
     stats = _joined(parts)
     rewards = torch.tensor(score_all(task, problems, drawn.texts).values, dtype=torch.float32)
     return TokenBatch(
@@ -133,7 +132,7 @@ def sample_batch(policy: Any, task: Any, prompts: int, completions: int, seed: i
 
 
 def _joined(parts: Sequence[TokenStats]) -> TokenStats:
-    named: dict[str, Any] = {name: torch.cat([part.need(name) for part in parts]) for name in NAMED}
+    named: dict[str, Any] = {name: torch.cat([part.need(name) for part in parts]) for name in STATISTICS}
     extra = {key: torch.cat([part.extra[key] for part in parts]) for key in parts[0].extra}
     return TokenStats(**named, extra=extra)
 
@@ -163,7 +162,7 @@ def save_batch(batch: TokenBatch, path: Path) -> None:
 
     if batch.rewards_B is None or batch.groups_B is None:
         raise DataError("a batch is saved with its rewards and groups: pass rewards_B and groups_B")
-    values = {name: batch.stats.need(name) for name in NAMED}
+    values = {name: batch.stats.need(name) for name in STATISTICS}
     values |= {"advantages": batch.advantages_BT[:, 0], "mask": batch.mask}
     values |= {"rewards": batch.rewards_B, "groups": batch.groups_B}
     save_file({name: value.detach().cpu().contiguous() for name, value in values.items()}, str(path))
@@ -175,7 +174,7 @@ def load_batch(path: Path) -> TokenBatch:
 
     try:
         values = load_file(str(path))
-        named: dict[str, Any] = {name: values[name] for name in NAMED}
+        named: dict[str, Any] = {name: values[name] for name in STATISTICS}
         return TokenBatch(
             TokenStats(**named), values["advantages"], values["mask"], None, values["rewards"], values["groups"]
         )

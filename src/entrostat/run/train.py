@@ -260,6 +260,3 @@ def _evaluation(config: RunConfig, policy: Any, task: Any, control: Any) -> Call
         return found
 
     return run
-
-
-__all__ = ["Outcome", "Progress", "train"]

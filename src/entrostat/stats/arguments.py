@@ -11,6 +11,7 @@ from torch import Tensor
 from entrostat.control.numbers import as_float, whole
 from entrostat.errors import ConfigError, DataError
 from entrostat.types import STATISTICS, Old, Statistic, Want
+from entrostat.types.checks import refuse_unless
 
 DEFAULT_WANT = ("logp", "entropy")
 
@@ -79,20 +80,12 @@ def token_ids(targets: Tensor, shape: torch.Size) -> Tensor:
 
 
 def check_in_vocabulary(targets: Tensor, vocabulary: int) -> None:
-    """Refuse token ids that the vocabulary does not hold.
-
-    On CUDA the device checks, without making the host wait: it fails with this message at the next synchronization, and as
-    after any failed assertion on it nothing more runs there.
-    """
-    if not targets.numel():
-        return
-    message = f"targets must lie in [0, {vocabulary})"
-    if targets.is_cuda:
-        torch._assert_async(((targets >= 0) & (targets < vocabulary)).all(), message)
-        return
-    low, high = int(targets.min()), int(targets.max())
-    if low < 0 or high >= vocabulary:
-        raise DataError(f"{message}, got values from {low} to {high}")
+    """Refuse token ids that the vocabulary does not hold."""
+    refuse_unless(
+        ((targets >= 0) & (targets < vocabulary)).all(),
+        f"targets must lie in [0, {vocabulary})",
+        lambda: f", got values from {int(targets.min())} to {int(targets.max())}",
+    )
 
 
 def working_dtype(dtype: torch.dtype) -> torch.dtype:

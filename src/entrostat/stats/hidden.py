@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -28,7 +28,7 @@ from entrostat.stats.online import normalizer_and_logp, stats_of
 from entrostat.stats.reference import reference_stats
 from entrostat.stats.tiles import Head, Kept, TileOps, Tiling, TorchOps
 from entrostat.stats.truncated import in_chunks
-from entrostat.types import STATISTICS, TokenStats, Want
+from entrostat.types import STATISTICS, Statistic, TokenStats, Want
 from entrostat.types.checks import check_mask, check_one_device, check_tensors
 
 Implementation = Literal["auto", "torch", "triton", "reference"]
@@ -94,54 +94,69 @@ def token_stats_from_hidden(
     Source: docs/theory.md; discriminator and baseline from 2602.03392, Eqs. 5 to 8.
     """
     wanted, more = check_want(want)
-    if softcap is not None and ((cap := as_float(softcap)) is None or not cap > 0):
-        raise ConfigError(f"softcap must be above zero, or None, got {softcap!r}")
-    scale = number("logit_scale", logit_scale)
-    given = {"hidden": hidden_BTd, "weight": weight_Vd, "bias": bias_V, "targets": targets_BT, "mask": mask_BT}
-    optional = ("bias", "mask")
-    check_tensors(**{name: value for name, value in given.items() if name not in optional or value is not None})
-    for name in ("hidden", "weight", "bias"):
-        if (value := given[name]) is not None and not value.is_floating_point():
-            raise DataError(f"{name} must be a floating tensor, got {value.dtype}")
-    head = Head(weight_Vd, bias_V, check_temperature(temperature), scale, softcap)
-    shape, width = hidden_BTd.shape[:-1], hidden_BTd.shape[-1]
-    if weight_Vd.dim() != 2 or weight_Vd.shape[1] != width:
-        raise DataError(f"weight must have shape (V, {width}), got {tuple(weight_Vd.shape)}")
-    if bias_V is not None and bias_V.shape != weight_Vd.shape[:1]:
-        raise DataError(f"bias must have shape ({weight_Vd.shape[0]},), got {tuple(bias_V.shape)}")
-    if mask_BT is not None and mask_BT.shape != shape:
-        raise DataError(f"mask must have shape {tuple(shape)}, got {tuple(mask_BT.shape)}")
-    check_whole(**given)
-    check_one_device(**given)
-    if mask_BT is not None:
-        check_mask("mask", mask_BT)
+    head = Head(weight_Vd, bias_V, *_head_numbers(temperature, logit_scale, softcap))
+    _check_tensors(hidden_BTd, weight_Vd, bias_V, targets_BT, mask_BT)
     tiling = _tiling(hidden_BTd, tile_tokens, tile_vocabulary, kept_mb)
     ops = _choose(implementation, hidden_BTd)
 
+    shape, width = hidden_BTd.shape[:-1], hidden_BTd.shape[-1]
     hidden_Nd, targets_N = hidden_BTd.reshape(shape.numel(), width), token_ids(targets_BT, shape).reshape(-1)
     rows = None if mask_BT is None else mask_BT.reshape(-1).nonzero().squeeze(1)
     if rows is not None:
         hidden_Nd, targets_N = hidden_Nd[rows], targets_N[rows]
     check_in_vocabulary(targets_N, len(weight_Vd))
-    if ops is None:
-        values = _reference(hidden_Nd, head, targets_N, wanted, tiling)
-    else:
-        # Inductor rounds what addmm(..., out_dtype=...) gives to its factors' dtype (pytorch #163880): left out of its graphs.
-        plain = torch.compiler.disable(_HiddenStats.apply) if torch.compiler.is_compiling() else _HiddenStats.apply
-        values = plain(hidden_Nd, weight_Vd, bias_V, targets_N, wanted, head, tiling, ops)
 
-    def placed(value: Tensor | None) -> Tensor | None:
-        if value is not None and rows is not None:
+    def placed(value: Tensor) -> Tensor:
+        if rows is not None:
             value = value.new_zeros(shape.numel(), *value.shape[1:]).index_copy(0, rows, value)
-        return None if value is None else value.reshape((*shape, *value.shape[1:]))
+        return value.reshape((*shape, *value.shape[1:]))
 
-    found: dict[str, Any] = {name: placed(value) for name, value in zip(STATISTICS, values, strict=True)}
-    extra: dict[Any, Tensor] = {}
+    values = _computed(hidden_Nd, head, targets_N, wanted, tiling, ops)
+    named: dict[str, Any] = {n: placed(value) for n, value in zip(STATISTICS, values, strict=True) if value is not None}
+    extra: dict[Statistic, Tensor] = {}
     if more:
-        temperature = head.temperature
-        extra = dict(in_chunks(lambda part: _logits(hidden_Nd[part], head, tiling), targets_N, more, temperature))
-        extra = {name: value for name, each in extra.items() if (value := placed(each)) is not None}
-    return TokenStats(**found, extra=extra)
+        extra = in_chunks(lambda part: _logits(hidden_Nd[part], head, tiling), targets_N, more, head.temperature)
+    return TokenStats(**named, extra={name: placed(value) for name, value in extra.items()})
+
+
+def _head_numbers(temperature: float, scale: float, softcap: float | None) -> tuple[float, float, float | None]:
+    """The numbers of a `Head`, or `ConfigError`."""
+    if softcap is not None and ((cap := as_float(softcap)) is None or not cap > 0):
+        raise ConfigError(f"softcap must be above zero, or None, got {softcap!r}")
+    scale = number("logit_scale", scale)
+    return check_temperature(temperature), scale, softcap
+
+
+def _check_tensors(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, mask: Tensor | None) -> None:
+    """Refuse what is no tensor or does not fit the others; the targets' shape and values are `token_ids`'."""
+    factors = {"hidden": hidden, "weight": weight} | ({} if bias is None else {"bias": bias})
+    given = factors | {"targets": targets} | ({} if mask is None else {"mask": mask})
+    check_tensors(**given)
+    for name, value in factors.items():
+        if not value.is_floating_point():
+            raise DataError(f"{name} must be a floating tensor, got {value.dtype}")
+    shape, width = hidden.shape[:-1], hidden.shape[-1]
+    if weight.dim() != 2 or weight.shape[1] != width:
+        raise DataError(f"weight must have shape (V, {width}), got {tuple(weight.shape)}")
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise DataError(f"bias must have shape ({weight.shape[0]},), got {tuple(bias.shape)}")
+    if mask is not None and mask.shape != shape:
+        raise DataError(f"mask must have shape {tuple(shape)}, got {tuple(mask.shape)}")
+    check_whole(**given)
+    check_one_device(**given)
+    if mask is not None:
+        check_mask("mask", mask)
+
+
+def _computed(
+    hidden_Nd: Tensor, head: Head, targets_N: Tensor, want: frozenset[str], tiling: Tiling, ops: TileOps | None
+) -> Sequence[Tensor | None]:
+    """The values of `STATISTICS`, None for those that are not wanted."""
+    if ops is None:
+        return _reference(hidden_Nd, head, targets_N, want, tiling)
+    # Inductor rounds what addmm(..., out_dtype=...) gives to its factors' dtype (pytorch #163880): left out of its graphs.
+    apply = torch.compiler.disable(_HiddenStats.apply) if torch.compiler.is_compiling() else _HiddenStats.apply
+    return apply(hidden_Nd, head.weight_Vd, head.bias_V, targets_N, want, head, tiling, ops)
 
 
 def _tiling(hidden: Tensor, tokens: int | None, vocabulary: int | None, kept_mb: float) -> Tiling:

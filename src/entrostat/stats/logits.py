@@ -76,8 +76,8 @@ def token_stats(
     logits_NV = logits_BTV.reshape(-1, vocabulary)
     values = _LogitStats.apply(logits_NV, targets_N, wanted, temperature, chunk_tokens)
     extra = in_chunks(lambda rows: logits_NV[rows], targets_N, more, temperature, chunk_tokens) if more else {}
-    found: dict[str, Any] = {n: None if v is None else v.view(shape) for n, v in zip(STATISTICS, values, strict=True)}
-    return TokenStats(**found, extra={name: value.view(*shape, *value.shape[1:]) for name, value in extra.items()})
+    named: dict[str, Any] = {n: v.view(shape) for n, v in zip(STATISTICS, values, strict=True) if v is not None}
+    return TokenStats(**named, extra={name: value.view(*shape, *value.shape[1:]) for name, value in extra.items()})
 
 
 class _LogitStats(torch.autograd.Function):

@@ -46,14 +46,13 @@ class OnlineSoftmax:
     Args:
         tokens: N.
         want: statistics wanted, of `types.STATISTICS`.
-        dtype: dtype of the tiles and of the statistics, fp32 or fp64.
+        dtype: of the tiles, fp32 or fp64.
     """
 
     def __init__(self, tokens: int, want: frozenset[str], dtype: torch.dtype, device: torch.device) -> None:
         self.first = bool(want & {"entropy", "baseline"})
         self.second = bool(want & {"baseline", "collision"})
         self.cross = "baseline" in want
-        self.dtype = dtype
         empty = torch.zeros(len(SUMS), tokens, dtype=sum_dtype(device), device=device)
         empty[:2] = -torch.inf
         self._parts = [empty]
@@ -104,13 +103,12 @@ class OnlineSoftmax:
         if self.second:
             sum_e2.copy_(e.mul_(e).sum(1, True))
 
-    def stats(self, want: frozenset[str]) -> TokenStats:
-        """The wanted statistics, (N,). A token without a finite logit, or with a NaN, gets NaN."""
-        return stats_of(self.state, want, self.dtype)
-
 
 def stats_of(state_6N: Tensor, want: frozenset[str], dtype: torch.dtype) -> TokenStats:
-    """The wanted statistics, (N,), in `dtype`, from a whole vocabulary's state; see `OnlineSoftmax.stats`."""
+    """The wanted statistics, (N,), in `dtype`, from a whole vocabulary's state.
+
+    A token without a finite logit, or with a NaN, gets NaN.
+    """
     shift, target, sum_e, sum_ex, sum_e2, sum_e2x = state_6N
     # A maximum that is not finite makes everything NaN.
     log_s = sum_e.log() + 0 * shift

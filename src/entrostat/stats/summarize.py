@@ -30,6 +30,15 @@ QUADRANTS = {
 """(advantage > 0, D > 0): which of the four kinds of token moved the entropy. The first and last lower it."""
 
 
+def quadrants_of(advantages_BT: Tensor, centered_BT: Tensor) -> dict[str, Tensor]:
+    """Masks (B, T) of the four kinds of token, by their names in `QUADRANTS`; D = 0 counts as unlikely, A = 0 is of none."""
+    likely = centered_BT > 0
+    return {
+        name: (advantages_BT > 0 if positive else advantages_BT < 0) & (likely if is_likely else ~likely)
+        for name, (positive, is_likely) in QUADRANTS.items()
+    }
+
+
 def sum_dtype(device: torch.device) -> torch.dtype:
     """fp64 for sums over a batch, fp32 where the device has no fp64."""
     return torch.float32 if device.type in ("mps", "npu", "xpu") else torch.float64

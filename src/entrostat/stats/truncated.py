@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from entrostat.errors import ConfigError, DataError
+from entrostat.stats.first_order import policy_entropy
 from entrostat.types import (
     Clamped,
     LogpAt,
@@ -88,12 +89,12 @@ def in_chunks(
 def _value(of: Statistic, z: Tensor, targets: Tensor) -> Tensor:
     match of:
         case Nucleus():
-            return _entropy_of(z.masked_fill(~_nucleus(z, of), -torch.inf))
+            return policy_entropy(z.masked_fill(~_nucleus(z, of), -torch.inf))
         case TopKEntropy(k=k):
-            return _entropy_of(z.topk(min(k, z.shape[-1]), -1).values)
+            return policy_entropy(z.topk(min(k, z.shape[-1]), -1).values)
         case Clamped(dropped=dropped):
             kept = z.shape[-1] - int(z.shape[-1] * dropped)
-            return _entropy_of(z.topk(max(kept, 1), -1).values)
+            return policy_entropy(z.topk(max(kept, 1), -1).values)
         case MinP(kappa=kappa):
             logp = torch.log_softmax(z, -1)
             keep = logp >= logp.amax(-1, keepdim=True) + _log(kappa)
@@ -112,13 +113,6 @@ def _value(of: Statistic, z: Tensor, targets: Tensor) -> Tensor:
             teacher = torch.softmax(z.detach() / temperature, -1)
             return -(teacher * torch.log_softmax(z, -1).clamp_min(FILTERED_OUT)).sum(-1)
     raise ConfigError(f"{of!r} is a statistic that nothing here computes")
-
-
-def _entropy_of(z: Tensor) -> Tensor:
-    """Entropy of the softmax of what is not -inf."""
-    logp = torch.log_softmax(z, -1)
-    # A finite stand-in for -inf keeps both the value and the gradient of p log p at 0.
-    return -(logp.exp() * logp.masked_fill(logp == -torch.inf, FILTERED_OUT)).sum(-1)
 
 
 def _nucleus(z: Tensor, of: Nucleus) -> Tensor:

@@ -5,7 +5,7 @@ and entropies are in nats.
 """
 
 from entrostat.types.batches import LARGEST_LOG_RATIO, Divisors, Rollouts, TokenBatch
-from entrostat.types.objective import Form, Mean, Objective, Surrogate, Term, TermOf, term_value
+from entrostat.types.objective import TERMS, Form, Mean, Objective, Surrogate, Term, TermOf, term_value
 from entrostat.types.statistics import (
     STATISTICS,
     Clamped,
@@ -26,6 +26,7 @@ from entrostat.types.totals import Summary, Totals
 __all__ = [
     "LARGEST_LOG_RATIO",
     "STATISTICS",
+    "TERMS",
     "Clamped",
     "Divisors",
     "Form",

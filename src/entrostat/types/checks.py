@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from entrostat.errors import DataError
@@ -39,20 +40,30 @@ def check_one_device(**values: Tensor | None) -> None:
 
 
 def check_mask(name: str, mask: Tensor) -> None:
-    """Refuse a mask of other numbers than 0 and 1: labels with -100 in them, weights, NaN all count as tokens otherwise.
-
-    On CUDA the device checks, without making the host wait: it fails with this message at the next synchronization.
-    """
+    """Refuse a mask of other numbers than 0 and 1: labels with -100 in them, weights, NaN all count as tokens otherwise."""
     import torch
 
     if mask.dtype == torch.bool or not mask.numel() or mask.is_meta or torch.compiler.is_compiling():
         return
     good = (mask == 0) | (mask == 1)
-    message = f"{name} must be 1 (or True) for completion tokens and 0 for the others"
-    if mask.is_cuda:
-        torch._assert_async(good.all(), message)
-    elif not bool(good.all()):
-        first = mask[~good].flatten()[0].item()
-        raise DataError(
-            f"{message}, got {first:g} in it. Labels with -100 become a mask by labels != -100, weights by > 0"
-        )
+    refuse_unless(
+        good.all(),
+        f"{name} must be 1 (or True) for completion tokens and 0 for the others",
+        lambda: (
+            f", got {mask[~good][0].item():g} in it. Labels with -100 become a mask by labels != -100, weights by > 0"
+        ),
+    )
+
+
+def refuse_unless(good: Tensor, message: str, found: Callable[[], str]) -> None:
+    """`DataError` unless `good`, a 0-dimensional boolean, is true; `found` completes the message.
+
+    On CUDA the device checks, without making the host wait: it fails with `message` at the next synchronization, and as
+    after any failed assertion on it nothing more runs there.
+    """
+    import torch
+
+    if good.is_cuda:
+        torch._assert_async(good, message)
+    elif not bool(good):
+        raise DataError(message + found())

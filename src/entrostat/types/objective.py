@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 TermOf: TypeAlias = Literal["entropy", "ratio", "abs_log_ratio", "k3"] | Statistic
 """What a term is made of; a `Statistic` must be asked for with its gradient."""
 
+TERMS = ("entropy", "ratio", "abs_log_ratio", "k3")
+"""The values with a name that a term can be made of; see `term_value`."""
+
 
 def term_value(of: str, log_ratio: Tensor, entropy: Tensor | None, reference: Tensor | None) -> Tensor:
     """The named values that a term can be made of, also on verl's workers. Same shape, differentiable.
@@ -34,7 +37,7 @@ def term_value(of: str, log_ratio: Tensor, entropy: Tensor | None, reference: Te
     if of == "k3":
         d = ((0.0 if reference is None else reference) - log_ratio).clamp(-LARGEST_LOG_RATIO, LARGEST_LOG_RATIO)
         return d.exp() - d - 1
-    raise ConfigError(f"a term cannot be made of {of!r}: entropy, ratio, abs_log_ratio, k3, or a Statistic")
+    raise ConfigError(f"a term cannot be made of {of!r}: {', '.join(TERMS)}, or a Statistic")
 
 
 @dataclass(frozen=True)

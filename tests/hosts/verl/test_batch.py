@@ -12,7 +12,7 @@ import entrostat as es
 from entrostat.control import Step
 from entrostat.core.control import EntropyControl
 from entrostat.errors import HostError
-from entrostat.hosts.verl.batch import Sessions, adds_terms, control_batch, divisors_of, needs_loss, score_batch
+from entrostat.hosts.verl.batch import Sessions, control_batch, divisors_of, needs_loss, score_batch
 from entrostat.types import Rollouts, Surrogate, term_value
 
 HOST_CLIP = (0.2, 0.2, 3.0)
@@ -72,8 +72,8 @@ def test_the_gradient_is_that_of_the_objective_itself(method):
 def test_what_a_method_needs_of_the_workers():
     assert not needs_loss(es.flow(0.3)) and not needs_loss(es.clip_v()) and not needs_loss(es.observe())
     assert not needs_loss(es.entropic(0.3, normalizer="all"))
-    assert needs_loss(es.clip_higher()) and not adds_terms(es.clip_higher())
-    assert adds_terms(es.entropic(0.3)) and adds_terms(es.skywork())
+    assert needs_loss(es.clip_higher()) and not es.clip_higher().adds_terms
+    assert es.entropic(0.3).adds_terms and es.skywork().adds_terms
 
 
 def test_the_clip_range_that_acts_is_this_step_s():

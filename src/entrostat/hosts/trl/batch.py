@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from entrostat.hosts.trl.rollouts import ADVANTAGES, GROUPS, REWARDS, TEMPERED, old_logp
+from entrostat.hosts.trl.rollouts import ADVANTAGES, GROUPS, REWARDS, TEMPERED, completion_mask, old_logp
 from entrostat.types import TokenBatch, TokenStats, Want
 
 _OLD = "entrostat_old/"
@@ -24,9 +24,7 @@ def batch_of(
         old: names of the statistics that may have travelled with the batch.
         with_tokens: the tokens and prompts themselves, too, for a record of them.
     """
-    mask = inputs["completion_mask"]
-    if "tool_mask" in inputs:
-        mask = mask * inputs["tool_mask"]
+    mask = completion_mask(inputs)
     measured = stats.need("logp").detach()
     own = replace(stats, logp=measured + (logp - logp.detach()))
     before = old_logp(inputs)

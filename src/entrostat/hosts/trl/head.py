@@ -18,6 +18,7 @@ from functools import cache
 from typing import Any
 
 import torch
+import trl
 import trl.trainer.utils as trl_utils
 from torch import Tensor
 
@@ -164,8 +165,6 @@ def install() -> None:
         "logit_scale",
     ]
     if names != expected:
-        import trl
-
         raise HostError(
             f"TRL {trl.__version__} has moved its fused head: {_HEAD}.forward takes {names}, expected {expected}. "
             "Entrostat needs an update for it"

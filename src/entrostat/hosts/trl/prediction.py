@@ -22,6 +22,7 @@ from entrostat.attribution.prediction import Look, MicroBatch, StepPrediction, b
 from entrostat.control.numbers import whole
 from entrostat.errors import ConfigError, HostError
 from entrostat.hosts.trl import head
+from entrostat.hosts.trl.rollouts import completion_mask
 from entrostat.types import TokenStats
 
 PREFIX = "entropy_prediction"
@@ -231,9 +232,6 @@ def _plain_optimizer(host: Any) -> torch.optim.Optimizer:
 def _micro_batch(recorded: _Recorded, labeled: bool) -> MicroBatch:
     inputs, logp = recorded.inputs, recorded.logp
     assert logp is not None and recorded.evaluate is not None
-    mask = inputs["completion_mask"]
-    if "tool_mask" in inputs:
-        mask = mask * inputs["tool_mask"]
     pushes = [entropy.grad for entropy in recorded.entropies if entropy.grad is not None]
     advantages = inputs["advantages"]  # as the method under control has left them
     prompts = None
@@ -242,7 +240,7 @@ def _micro_batch(recorded: _Recorded, labeled: bool) -> MicroBatch:
         prompts = [tuple(i for i, m in zip(ids, masks, strict=True) if m) for ids, masks in pairs]
     return MicroBatch(
         evaluate=recorded.evaluate,
-        mask_BT=mask,
+        mask_BT=completion_mask(inputs),
         push_logp_BT=torch.zeros_like(logp) if logp.grad is None else logp.grad,
         advantages_BT=advantages if advantages.dim() == 2 else advantages.unsqueeze(1),
         push_entropy_BT=torch.stack(pushes).sum(0) if pushes else None,

@@ -27,6 +27,12 @@ def old_logp(inputs: dict[str, Any]) -> Tensor | None:
     return found
 
 
+def completion_mask(inputs: dict[str, Any]) -> Tensor:
+    """The tokens that the policy wrote, (B, T): without padding, and without what tools have answered."""
+    mask: Tensor = inputs["completion_mask"]
+    return mask * inputs["tool_mask"] if "tool_mask" in inputs else mask
+
+
 def identify(host: Any, output: dict[str, Any]) -> None:
     """Write down which rows answer one prompt."""
     own = own_rows(host, output)
@@ -50,9 +56,7 @@ def score(
         rewards: of all processes, NaN where nothing scored a completion. sampled: statistics of this process's tokens under
             the policy that sampled.
     """
-    mask = output["completion_mask"]
-    if "tool_mask" in output:
-        mask = mask * output["tool_mask"]
+    mask = completion_mask(output)
     many = host.accelerator.num_processes > 1
     wanted = control.method.of_rollouts
     sums = {} if sampled is None else {name: (sampled.need(name) * mask).sum(1) for name in wanted}

@@ -56,7 +56,7 @@ def controlled(
         method: a preset, a chain or a link.
         resume_state: on `resume_from_checkpoint`, "require" a matching controller state, or start it "fresh".
         predict_every: every so many steps, predict what the step does to the entropy and check it; 0: never. More settings
-            are in `trl_prediction.predicted`.
+            are in `hosts.trl.prediction.predicted`.
 
     Raises:
         HostError: the class lacks the seam, or TRL's has moved; on construction, where this trainer's loss, sampling or adapter
@@ -119,7 +119,7 @@ class _Controlled(Generation):
             self._entropy_method, vocabulary, on_policy=aligned(host), host=host_of(host, self._loss)
         )
         self._old_want = self.entropy_control.old_wants
-        self._measured_gradient = any(name.startswith("terms/") for name in writes)
+        self._measured_gradient = method.adds_terms
         self._capture: _Capture | None = None
         self._sampled = None
         self._first_pass = self._reward_sums = self._tempered = None

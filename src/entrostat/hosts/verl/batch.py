@@ -44,12 +44,7 @@ class Update:
 
 def needs_loss(method: Chain) -> bool:
     """Whether the method changes more than advantages, so that the workers' loss must be ours."""
-    return adds_terms(method) or bool({"eps_low", "eps_high", "dual_clip"} & method.writes)
-
-
-def adds_terms(method: Chain) -> bool:
-    """Whether the method adds terms to the loss."""
-    return any(name.startswith("terms/") for name in method.writes)
+    return method.adds_terms or bool({"eps_low", "eps_high", "dual_clip"} & method.writes)
 
 
 def control_batch(

@@ -11,9 +11,6 @@ STATISTIC = "entrostat_{}"
 TERM = "entrostat_term_{}"
 """Field, by what a term is made of (`types.term_value`): the factor on it in a token's loss, before the mean over tokens."""
 
-TERMS = ("entropy", "ratio", "abs_log_ratio", "k3")
-"""What a term may be made of."""
-
 REFERENCE = "entrostat_reference"
 """Field: log(p_reference / p_old) of each token, for a "k3" term."""
 

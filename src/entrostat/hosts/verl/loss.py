@@ -18,7 +18,7 @@ from verl.workers.utils.losses import ppo_loss
 from verl.workers.utils.padding import no_padding_2_padding
 
 from entrostat.hosts.verl import fields
-from entrostat.types import LARGEST_LOG_RATIO, term_value
+from entrostat.types import LARGEST_LOG_RATIO, TERMS, term_value
 
 
 def controlled_loss(
@@ -29,7 +29,7 @@ def controlled_loss(
     if clip is not None:
         config = dataclasses.replace(config, clip_ratio_low=clip[0], clip_ratio_high=clip[1], clip_ratio_c=clip[2])
     loss, metrics = ppo_loss(config, model_output, data, dp_group)
-    present = {of: name for of in fields.TERMS if (name := fields.TERM.format(of)) in data}
+    present = {of: name for of in TERMS if (name := fields.TERM.format(of)) in data}
     if not present:
         return loss, metrics
     more = [fields.REFERENCE] if fields.REFERENCE in data else []

@@ -33,7 +33,6 @@ from entrostat.hosts.verl import fields
 from entrostat.hosts.verl.batch import (
     Sessions,
     Update,
-    adds_terms,
     control_batch,
     divisors_of,
     measure_batch,
@@ -62,7 +61,7 @@ class Controlled:
             # verl compares its mode with "sync" in several places: it gets its own name back.
             v1.trainer_mode = v1.trainer_mode.removeprefix(fields.PREFIX)
             add_engine(config.actor_rollout_ref.model)
-            if adds_terms(settings.method):
+            if settings.method.adds_terms:
                 actor.calculate_entropy = True  # with gradient, in the update
         updates = optimizer_steps(config, v1.get(v1.trainer_mode, {}).get("parameter_sync_step", 1))
         self.entropy_control = EntropyControl(
