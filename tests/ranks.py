@@ -1,7 +1,7 @@
 """Processes of a test's own. They are forked from one that has TRL imported, which takes longer than what they do.
 
-They see no GPU, also where the test that starts them is on one: NCCL wants a card for each rank, and a fork cannot use one that the
-process it came from has looked at.
+They see no GPU, also where the test that starts them is on one: NCCL wants a card for each rank, and a fork cannot use one
+that the process it came from has looked at.
 """
 
 from __future__ import annotations

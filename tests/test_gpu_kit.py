@@ -88,10 +88,46 @@ def test_what_the_target_has_is_not_carried(kit: None) -> None:
     from closure import closure, read_have
 
     have = read_have("torch==2.11.0  # with CUDA\n\ntriton @ file:///somewhere\nnumpy\n")
-    assert have == ["torch", "triton", "numpy"]
+    assert have == {"torch": "2.11.0", "triton": "", "numpy": ""}
     names = {package.metadata["Name"].lower() for package in closure(have, "3.12")}
     assert {"trl", "transformers", "pytest", "peft"} <= names
     assert not names & {"torch", "triton", "numpy", "entrostat", "reasoning-gym"}
+
+
+def test_what_the_target_has_in_a_version_that_does_not_do_is_carried(kit: None, tmp_path: Path) -> None:
+    """And with it what builds on it there in another version than here; what is the same or needs it not stays."""
+    from closure import closure
+
+    packages = {
+        "entrostat": ("1.0", ["host>=2", "plain"]),
+        "host": ("2.1", ["hub>=3", "torch"]),
+        "hub": ("3.0", []),
+        "plain": ("1.0", []),
+        "tokens": ("5.0", ["hub"]),
+        "models": ("7.0", ["tokens", "hub"]),
+        "torch": ("2.13", ["hub"]),
+    }
+    for name, (version, needs) in packages.items():
+        (folder := tmp_path / f"{name}-{version}.dist-info").mkdir()
+        lines = [
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}",
+            *(f"Requires-Dist: {each}" for each in needs),
+        ]
+        (folder / "METADATA").write_text("\n".join(lines) + "\n")
+
+    def carried(**have: str) -> list[str]:
+        roots = ["entrostat", "models"]
+        return [package.metadata["Name"] for package in closure(have, "3.12", roots, tmp_path)]
+
+    same = {name: version for name, (version, _) in packages.items() if name != "entrostat"}
+    assert carried(torch="") == ["host", "hub", "models", "plain", "tokens"]
+    assert carried(**same) == []
+    assert carried(**same | {"plain": "0.9", "torch": "2.11"}) == []  # nobody minds
+    assert carried(**same | {"host": "1.9"}) == ["host"]
+    # The host wants a newer hub. Those that came with the old one are carried where they are not the same as here.
+    old = same | {"host": "1.9", "hub": "2.0", "torch": "2.11"}
+    assert carried(**old) == ["host", "hub"]
+    assert carried(**old | {"tokens": "4.0", "models": "6.0"}) == ["host", "hub", "models", "tokens"]
 
 
 def test_what_verl_needs_is_taken_from_its_own_environment(kit: None, tmp_path: Path) -> None:
@@ -103,10 +139,10 @@ def test_what_verl_needs_is_taken_from_its_own_environment(kit: None, tmp_path: 
         lines = [f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0", *(f"Requires-Dist: {each}" for each in needs)]
         (folder / "METADATA").write_text("\n".join(lines) + "\n")
     assert verl_site(tmp_path) == site and verl_site(tmp_path / "elsewhere") is None
-    found = closure(["torch"], "3.12", ["entrostat", "verl==1.0"], site)
+    found = closure({"torch": ""}, "3.12", ["entrostat", "verl==1.0"], site)
     assert [package.metadata["Name"] for package in found] == ["ray", "verl"]
     with pytest.raises(SystemExit, match=r"pytest is needed and not installed in .*venv-verl"):
-        closure(["torch"], "3.12", ["pytest"], site)
+        closure({"torch": ""}, "3.12", ["pytest"], site)
     assert verl_roots()[0] == "entrostat" and any(root.startswith("verl==") for root in verl_roots())
 
 
