@@ -1,4 +1,8 @@
-"""Processes of a test's own. They are forked from one that has TRL imported, which takes longer than what they do."""
+"""Processes of a test's own. They are forked from one that has TRL imported, which takes longer than what they do.
+
+They see no GPU, also where the test that starts them is on one: NCCL wants a card for each rank, and a fork cannot use one
+that the process it came from has looked at.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from multiprocessing import get_context
 from typing import Any
+from unittest.mock import patch
 
 from torch.multiprocessing import start_processes
 
@@ -51,12 +56,11 @@ def _alone(_: int, task: Callable[..., object], arguments: tuple[Any, ...]) -> N
 
 def _fork(number: int, task: Callable[..., object], *arguments: Any) -> None:
     get_context("forkserver").set_forkserver_preload(PRELOADED)
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)  # where it looks for what it imports beforehand
-    try:
+    theirs = {"PYTHONPATH": os.pathsep.join(sys.path)}  # where it looks for what it imports beforehand
+    if os.environ.get("ENTROSTAT_TEST_DEVICE") != "elsewhere":
+        theirs |= {"ENTROSTAT_TEST_DEVICE": "cpu", "CUDA_VISIBLE_DEVICES": ""}
+    with patch.dict(os.environ, theirs):
         context = start_processes(task, arguments, number, join=False, start_method="forkserver")
-    finally:
-        os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
     deadline = time.monotonic() + LONGEST
     while not context.join(max(0.0, deadline - time.monotonic())):
         if time.monotonic() > deadline:

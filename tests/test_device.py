@@ -53,3 +53,12 @@ def test_the_tests_device() -> None:
     script = f"OF_A_TEST = {OF_A_TEST!r}\n{SCRIPT}"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_processes_of_a_test_see_no_card() -> None:
+    """Two ranks on one card meet over nothing, so they are on the CPU, whatever device their test is on."""
+    seen = "import os, device; assert (device.DEVICE, os.environ['CUDA_VISIBLE_DEVICES']) == ('cpu', '')"
+    script = f"from ranks import in_a_process\nif __name__ == '__main__':\n    in_a_process(exec, {seen!r})\n"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path]), "ENTROSTAT_TEST_DEVICE": "cuda"}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]

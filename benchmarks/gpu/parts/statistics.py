@@ -3,17 +3,20 @@
 `forward` has no gradient, `step` is forward and backward of a policy-gradient loss, with an entropy term where the side has
 entropies. Sides that give log-probabilities alone (`liger`, `cce`, and `trl-logp`) are what "no more than 1.05 times the plain
 fused log-prob" is about. Sides of one case run in turn; `seconds` is the median, `extra_mb` the peak beyond the inputs.
+A side that the card has no room for says `fits: false`.
 `share_of_peak` is that of the two (step: six) N d V products that nobody gets around, at the card's dense bf16 rate.
 `tiles` sweeps our tiles and the kernels' warps: what the defaults should be on this card.
 """
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from functools import cache
 from statistics import median
 from typing import Any
 
@@ -33,7 +36,9 @@ PEAK = {
 OURS = ("triton", "torch")
 SIDES = (*OURS, "full", "triton-compiled", "torch-compiled", "full-compiled", "trl", "trl-logp", "liger", "cce")
 NEED_CUDA = ("triton", "triton-compiled", "liger", "cce")
-TELLING = 4  # of the sizes: the compiler takes its time for each, so that the others go without it
+TELLING = (
+    3  # of the sizes: before the sweep of the tiles. These alone are compiled, for which the compiler takes its time
+)
 
 
 def sizes(rehearse: bool) -> list[tuple[int, int, int]]:
@@ -99,8 +104,8 @@ def side(name: str, device: str) -> Callable[[Tensor, Tensor, Tensor], tuple[Ten
     return lambda hidden, weight, targets: (-linear_cross_entropy(hidden, weight, targets, reduction="none"), None)
 
 
-def runner(kind: str, name: str, size: tuple[int, int, int], device: str) -> Callable[[], None]:
-    hidden, weight, targets, advantages = inputs(*size, device)
+def runner(kind: str, name: str, given: tuple[Tensor, ...], device: str) -> Callable[[], None]:
+    hidden, weight, targets, advantages = given
     of = side(name, device)
     if kind == "forward":
 
@@ -109,7 +114,6 @@ def runner(kind: str, name: str, size: tuple[int, int, int], device: str) -> Cal
             of(hidden, weight, targets)
 
         return forward
-    hidden.requires_grad_(), weight.requires_grad_()
 
     def step() -> None:
         logp, entropy = of(hidden, weight, targets)
@@ -133,49 +137,77 @@ def compare(
     results: Results,
     sides: tuple[str, ...],
 ) -> None:
-    """Every side of a case: its memory alone, then its times in turn with the others."""
+    """Every side of a case: its memory alone, then its times in turn with the others.
+
+    A side that the card has no room for has rows that say so, and is not tried again.
+    """
+
+    def key_of(name: str, of: str) -> dict[str, Any]:
+        return {"case": kind, "size": size, "side": name, "of": of}
+
+    def there(name: str, of: str) -> bool:
+        return json.dumps(key_of(name, of)) in results.done
+
+    if all(there(name, of) for name in sides for of in ("memory", "seconds")):
+        return
     # What is compiled is compiled anew: of a second size torch would make a form for any size, and after eight none at all.
     torch._dynamo.reset()
     works: dict[str, Callable[[], None]] = {}
 
-    def seconds_of(name: str) -> dict[str, Any]:
-        return {"case": kind, "size": size, "side": name, "of": "seconds"}
+    @cache
+    def given() -> tuple[Tensor, ...]:
+        made = inputs(*size, device)  # of all sides: the largest weight is 2 GB
+        for each in made[:2]:
+            each.requires_grad_(kind == "step")
+        return made
 
     for name in sides:
-        key = {"case": kind, "size": size, "side": name, "of": "memory"}
         if device == "cpu" and name in NEED_CUDA:
-            results.measure(key, lambda: {"skipped": "needs CUDA"})
+            results.measure(key_of(name, "memory"), lambda: {"skipped": "needs CUDA"})
             continue
 
         def ready(name: str = name) -> dict[str, Any]:
-            work = runner(kind, name, size, device)
-            work()  # compiles
+            work = runner(kind, name, given(), device)
             memory = None
-            if device == "cuda":
-                torch.cuda.synchronize()
-                torch.cuda.reset_peak_memory_stats()
-                before = torch.cuda.memory_allocated()
-                work()
-                torch.cuda.synchronize()
-                memory = round((torch.cuda.max_memory_allocated() - before) / 2**20, 1)
+            try:
+                work()  # compiles
+                if device == "cuda":
+                    torch.cuda.synchronize()
+                    torch.cuda.reset_peak_memory_stats()
+                    before = torch.cuda.memory_allocated()
+                    work()
+                    torch.cuda.synchronize()
+                    memory = round((torch.cuda.max_memory_allocated() - before) / 2**20, 1)
+            except torch.OutOfMemoryError as error:
+                return too_large(error)
             works[name] = work
             return {"extra_mb": memory, "ready": True}
 
-        there = results.measure(key, ready)
-        if there and name not in works and json.dumps(seconds_of(name)) not in results.done:
-            with suppress(Exception):  # its memory is known from before; its time is not
-                works[name] = runner(kind, name, size, device)
-    turns: dict[str, list[float]] = {name: [] for name in works}
+        measured_before = there(name, "memory")
+        if results.measure(key_of(name, "memory"), ready) and name not in works and not there(name, "seconds"):
+            if measured_before:  # its memory is known from an earlier call; its time is not
+                with suppress(Exception):
+                    works[name] = runner(kind, name, given(), device)
+            else:
+                results.add(key_of(name, "seconds"), {"fits": False})
+    turns: dict[str, list[float]] = {name: [] for name in works if not there(name, "seconds")}
     for turn in range(repeats + 1):
-        for name in list(works):
+        if turn > repeats // 2 and not results.left():
+            break
+        for name in list(turns):
             began = clock(device)
             try:
                 works[name]()
                 ended = clock(device)
-            except Exception as error:  # out of memory beside the others' inputs
-                said = f"{type(error).__name__}: {error}"  # the error itself would keep what was computed so far
+            except Exception as error:
+                # The error itself would keep what was computed so far.
+                row = too_large(error) if isinstance(error, torch.OutOfMemoryError) else None
+                said = f"{type(error).__name__}: {error}"
                 del works[name], turns[name]
-                results.measure(seconds_of(name), lambda said=said: failed(said))
+                if row is None:
+                    results.measure(key_of(name, "seconds"), lambda said=said: failed(said))
+                else:
+                    results.add(key_of(name, "seconds"), row)
                 continue
             if turn:  # the first warms up
                 turns[name].append(ended - began)
@@ -185,9 +217,19 @@ def compare(
     peak = next((rate for name, rate in PEAK.items() if name in card), None)
     for name, seconds in turns.items():
         if seconds:
-            row: dict[str, Any] = {"seconds": median(seconds), "least": min(seconds), "turns": len(seconds)}
+            row = {"seconds": median(seconds), "least": min(seconds), "turns": len(seconds)}
             row["share_of_peak"] = round(products / median(seconds) / peak, 4) if peak else None
-            results.measure(seconds_of(name), lambda row=row: row)
+            results.add(key_of(name, "seconds"), row)  # also where the part's time is over by now
+
+
+def too_large(error: BaseException) -> dict[str, Any]:
+    """The row of what the card has no room for; and room again for what comes next."""
+    said = str(error).splitlines()[0][:300]
+    error.__traceback__ = None  # its frames hold what was computed so far
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return {"fits": False, "said": said}
 
 
 def failed(said: str) -> dict[str, Any]:
@@ -197,12 +239,10 @@ def failed(said: str) -> dict[str, Any]:
 @contextmanager
 def with_warps(warps: int) -> Iterator[None]:
     """While inside, the kernels run with so many warps; what is measured afterwards has their own number again."""
-    import triton
-
     from entrostat.stats import triton_kernel
 
     own = triton_kernel._block
-    triton_kernel._block = lambda columns: {"BLOCK": triton.next_power_of_2(columns), "num_warps": warps}
+    triton_kernel._block = lambda columns: own(columns) | {"num_warps": warps}
     try:
         yield
     finally:
@@ -254,9 +294,24 @@ def exact(device: str, rehearse: bool, results: Results) -> None:
 
 def main(device: str, results: Results, rehearse: bool) -> None:
     exact(device, rehearse, results)
-    for number, size in enumerate(sizes(rehearse)):
-        sides = SIDES if number < TELLING else tuple(name for name in SIDES if not name.endswith("-compiled"))
+    plain = tuple(name for name in SIDES if not name.endswith("-compiled"))
+    compiled = tuple(name for name in SIDES if name.endswith("-compiled"))
+    repeats = 2 if rehearse else 7
+
+    def both(size: tuple[int, int, int], sides: tuple[str, ...]) -> None:
         for kind in ("forward", "step"):
-            compare(kind, size, device, 2 if rehearse else 7, results, sides)
-        if number == 0:
-            sweep(device, rehearse, results)
+            if not results.left():
+                results.left_out += 1
+                return
+            compare(kind, size, device, repeats, results, sides)
+
+    every = sizes(rehearse)
+    for size in every[:TELLING]:
+        both(size, plain)
+    sweep(device, rehearse, results)
+    for size in every[TELLING : TELLING + 1]:  # the largest
+        both(size, plain)
+    for size in every[:TELLING]:
+        both(size, compiled)
+    for size in every[TELLING + 1 :]:
+        both(size, plain)

@@ -39,11 +39,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "compile": {"torch_compile": True},
 }
 METHODS = ("observe", "hold", "flow", "clip_v")
-# In the profiler's words: the host waits for the device, or asks for a number that is there.
-WAITS = (
-    "cudaDeviceSynchronize", "cudaStreamSynchronize", "cudaEventSynchronize",
-    "aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select",
-)  # fmt: skip
+# In the profiler's words: the host waits for the device (whatever the runtime or the driver calls it), fetches something, or
+# asks for a number that is there.
+WAITS = ("Synchronize", "Memcpy DtoH", "aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select")
+LAUNCH = "LaunchKernel"
 
 
 def model(shape: tuple[Any, ...], variant: str, device: str) -> Any:
@@ -125,6 +124,20 @@ def trainer(
     return found
 
 
+def waits_in(counts: dict[str, int], device: str) -> dict[str, int]:
+    """Of a profile's events, the waits; `not seen` where the profiler saw nothing of the device, which is no zero."""
+    if device == "cuda" and not any(LAUNCH in name for name in counts):
+        return {"not seen": 1}
+    return {name: count for name, count in counts.items() if any(part in name for part in WAITS)}
+
+
+def wake_profiler(device: str) -> dict[str, Any]:
+    """Its first start takes seconds, and wants the main thread; the trainers' are threads. What it sees of one wait."""
+    with torch.profiler.profile() as profiler:
+        torch.ones(2, device=device).sum().item()
+    return {"waits": waits_in({event.key: event.count for event in profiler.key_averages()}, device)}
+
+
 def bytes_of(host: Any) -> int:
     """Weights and optimizer state of a trainer: what it holds between two updates. Its gradients are gone by then."""
     state = host.optimizer.state.values() if host.optimizer is not None else ()
@@ -133,8 +146,10 @@ def bytes_of(host: Any) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in held)
 
 
-def pair(shape: tuple[Any, ...], variant: str, method: str, device: str, sizes: dict[str, int]) -> dict[str, Any]:
-    """Both sides of one comparison."""
+def pair(
+    shape: tuple[Any, ...], variant: str, method: str, device: str, sizes: dict[str, int], profiles: bool
+) -> dict[str, Any]:
+    """Both sides of one comparison; without its waits where the profiler does not work."""
     from overhead import Turns
     from transformers import TrainerCallback
 
@@ -159,7 +174,7 @@ def pair(shape: tuple[Any, ...], variant: str, method: str, device: str, sizes: 
                 turns.give(self.name)
             turns.take(self.name)
             self.number += 1
-            if self.number == profiled:
+            if self.number == profiled and profiles:
                 self.profiler = torch.profiler.profile()
                 self.profiler.start()
             if device == "cuda":
@@ -175,8 +190,7 @@ def pair(shape: tuple[Any, ...], variant: str, method: str, device: str, sizes: 
                 peaks[self.name] = torch.cuda.max_memory_allocated() - self.before
             if self.profiler is not None:
                 self.profiler.stop()
-                counts = {event.key: event.count for event in self.profiler.key_averages()}
-                waits[self.name] = {name: counts[name] for name in WAITS if counts.get(name)}
+                waits[self.name] = waits_in({event.key: event.count for event in self.profiler.key_averages()}, device)
                 self.profiler = None
             elif self.number > 2:  # the first two may compile
                 turns.seconds[self.name].append(seconds)
@@ -218,23 +232,39 @@ def pair(shape: tuple[Any, ...], variant: str, method: str, device: str, sizes: 
     return row
 
 
+def worth(first: str, name: str, variant: str, method: str) -> int:
+    """In which round a case comes, since a time limit cuts off the rest.
+
+    The first shape under every method and variant; the other shapes under every method; the compiler, which takes minutes; the
+    other shapes' variants; everything else.
+    """
+    if variant != "bf16" and method != "hold":
+        return 4
+    if name == first:
+        return 2 if variant == "compile" else 0
+    return 1 if variant == "bf16" else 3
+
+
 def main(device: str, results: Results, rehearse: bool) -> None:
     sizes = {"batch": 4, "length": 8, "steps": 5} if rehearse else {"batch": 16, "length": 512, "steps": 20}
     shapes = SMALL if rehearse else SHAPES
     variants = ("checkpointing",) if rehearse else tuple(VARIANTS)
     methods = ("flow",) if rehearse else METHODS
     first = next(iter(shapes))
-    # The most telling first, each variant once before it is met again: a time limit cuts off the rest.
-    cases = sorted(
-        itertools.product(shapes, variants, methods),
-        key=lambda case: (case[1] != "bf16" and case[2] != "hold", case[0] != first, case[1] != "bf16"),
-    )
+    cases = sorted(itertools.product(shapes, variants, methods), key=lambda case: worth(first, *case))
+    awake = {"profiler": torch.__version__}
+    profiles = results.measure(awake, lambda: wake_profiler(device))
     for name, variant, method in cases:
+        if not results.left():
+            results.left_out += 1
+            break
         # Of the largest, two trainers and the activations of 16 rows are more than 80 GB.
         own = sizes | {"batch": 8} if name == "qwen3-1.7b" else sizes
         results.measure(
             {"model": name, "variant": variant, "method": method, **own},
-            lambda name=name, variant=variant, method=method, own=own: pair(shapes[name], variant, method, device, own),
+            lambda name=name, variant=variant, method=method, own=own: pair(
+                shapes[name], variant, method, device, own, profiles
+            ),
         )
         if variant == "compile":
             torch._dynamo.reset()  # after eight models torch would compile no more, and say nothing

@@ -19,4 +19,6 @@ def main(device: str, results: Results, rehearse: bool) -> None:
     files = FILES[:1] if rehearse else FILES
     with ThreadPoolExecutor(len(files)) as pool:  # importing verl and Ray is most of it
         for file in files:
-            pool.submit(results.measure, {"file": file, "device": device}, lambda file=file: suite(device, file, ""))
+            pool.submit(
+                results.measure, {"file": file, "device": device}, lambda file=file: suite(device, file, results)
+            )

@@ -6,7 +6,7 @@ the vendor's library. Importing this module needs Triton.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import triton
@@ -143,6 +143,7 @@ def _written(out: Tensor) -> Tensor:
     return out
 
 
-def _block(columns: int) -> dict[str, int]:
+def _block(columns: int) -> dict[str, Any]:
+    """A row's registers and warps. Fused multiply-adds are asked for, since Triton's own choice changes with its version."""
     block = triton.next_power_of_2(columns)
-    return {"BLOCK": block, "num_warps": min(max(block // 512, 1), 16)}
+    return {"BLOCK": block, "num_warps": min(max(block // 512, 1), 16), "enable_fp_fusion": True}
