@@ -50,6 +50,8 @@ def check_free(folder: Path) -> None:
     if (folder / CONFIG).exists():
         state = "a finished run" if (folder / SUMMARY).exists() else "an unfinished run"
         raise ConfigError(f"{folder} holds {state}: choose another --out, or go on with --resume {folder}")
+    if (folder / METRICS).exists():  # of another trainer: a new run would begin it anew
+        raise ConfigError(f"{folder} holds the {METRICS} of something else: choose another --out")
 
 
 @contextmanager
