@@ -53,7 +53,7 @@ class Pending:
         sums = dict(self._sums)
         groups = [of for *_, of in self._rows if of is not None]
         if len(self._rows) == len(groups) > 1:  # prompts that were cut are counted anew, as a whole
-            tokens, entropy = (torch.cat([row[place] for row in self._rows]) for place in (0, 1))
+            tokens, entropy = torch.cat([row[0] for row in self._rows]), torch.cat([row[1] for row in self._rows])
             found = sums_of_clusters(tokens, entropy, torch.cat(groups))
             sums |= {(-1, name): value for name, value in found.items()}
         places = [(-1, name) for name in self.names]
