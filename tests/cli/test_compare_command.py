@@ -67,6 +67,11 @@ def test_a_method_added_later_joins_and_other_settings_are_refused(folder: Path)
         run(folder, ["steps=4"])
 
 
+def test_no_method_is_refused(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="names no method"):
+        run(folder, methods=" , ")
+
+
 def test_interval_is_student_s() -> None:
     values = [1.0, 2.0, 4.0]
     assert interval(values)["half_width"] == pytest.approx(4.30265 * statistics.stdev(values) / 3**0.5, rel=1e-4)

@@ -28,7 +28,9 @@ def test_a_linear_plant_from_words_to_files(tmp_path: Path, capsys: pytest.Captu
     assert len(run.steps) == 300 and run.column("entropy_control/target")[1] == [0.22] * 300
     assert matplotlib.image.imread(out / "response.png").std() > 0
     assert call("simulate", "--out", str(out)) == 2
-    assert "holds an unfinished run" in capsys.readouterr().err
+    assert "holds a simulation: choose another --out" in capsys.readouterr().err
+    assert call("train", "--resume", str(out)) == 2
+    assert "it holds a simulation" in capsys.readouterr().err
 
 
 def test_a_tabular_plant_and_a_picture_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,6 +118,10 @@ def test_a_loop_that_the_theory_calls_unstable_swings(tmp_path: Path) -> None:
         (("plant=nowhere",), "plant: 'nowhere' is neither"),
         (("events=[{drift: 1}]",), "events.0.at: is needed"),
         (("events=[{at: 3, drfit: 1}]",), "events.0.drfit: unknown key (did you mean 'drift'?)"),
+        (
+            ("events=[{at: 3, drift: 1}, {at: 40, noise: 1}]", "steps=40"),
+            "events.1.at: must be below steps (40), got 40",
+        ),
         (("step=3",), "step: unknown key (did you mean 'steps'?)"),
         (("trainer.learning_rate=1",), "trainer: unknown key"),
         (("method.kp=-1",), "method.kp"),

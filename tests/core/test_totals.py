@@ -140,3 +140,12 @@ def test_a_prompt_cut_between_micro_batches_is_one_cluster() -> None:
         parts.add(es.summarize(part), (), part)
     one, two = (each.totals(None).standard for each in (together, parts))
     assert two.values == pytest.approx({**one.values, "batches": 2.0})
+
+
+def test_clusters_count_every_micro_batch_where_some_do_not_name_their_groups() -> None:
+    pending = Pending(es.observe())
+    for groups in (torch.tensor([0, 0]), None, torch.tensor([1, 1])):
+        stats = TokenStats(logp=torch.zeros(2, 3), entropy=torch.rand(2, 3))
+        batch = TokenBatch(stats, torch.ones(2), torch.ones(2, 3), groups_B=groups)
+        pending.add(es.stats.summarize(batch), (), batch)
+    assert pending.totals().standard.get("clusters") == 1 + 2 + 1

@@ -163,6 +163,18 @@ def test_bad_paths(tmp_path: Path, folder: Path) -> None:
         write_report(content_of([folder]), tmp_path / "file" / "report.html")
 
 
+@pytest.mark.parametrize("out", ["trainer_state.html", "trainer_state.json", "log.csv"])
+def test_a_file_that_is_no_report_is_not_replaced(folder: Path, tmp_path: Path, out: str) -> None:
+    content = content_of([folder])
+    for name in ("trainer_state.json", "log.csv"):
+        (tmp_path / name).write_text("mine")
+    with pytest.raises(ConfigError, match=r"would replace|let the page's name end in"):
+        write_report(content, tmp_path / out)
+    assert {each.read_text() for each in tmp_path.iterdir()} == {"mine"}
+    for _ in range(2):  # an earlier report is
+        write_report(content, tmp_path / "report.html")
+
+
 def test_the_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     strange = write_run(tmp_path / "[bold]run\x1b[31m", steps=30, records=1)
     main_exit(["report", str(strange), "--out", str(tmp_path / "page.html")])

@@ -71,6 +71,12 @@ def test_a_folder_with_a_run_is_refused(made: Path) -> None:
         pass
 
 
+def test_the_metrics_of_another_trainer_are_not_begun_anew(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss": 0.5}\n')
+    with pytest.raises(ConfigError, match=r"holds the metrics\.jsonl of something else"), claim(tmp_path):
+        pass
+
+
 def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
     script = f"from entrostat.run.folder import claim\nwith claim({str(tmp_path)!r}): pass"
     with claim(tmp_path):

@@ -69,7 +69,7 @@ def own_settings(folder: Path | None) -> Iterator[None]:
 def for_resumed_run(folder: Path, out: Path | None, words: Sequence[str], allow: Sequence[str] = ()) -> RunConfig:
     """The configuration of the run in `folder`; its length may change, and what `allow` names."""
     from entrostat.run.config import load_config
-    from entrostat.run.folder import CONFIG
+    from entrostat.run.folder import CONFIG, SIMULATION
     from entrostat.run.identity import changeable, saved_settings, settings_that_differ
 
     if out is not None:
@@ -78,6 +78,8 @@ def for_resumed_run(folder: Path, out: Path | None, words: Sequence[str], allow:
         raise ConfigError(f"{files[0]}: a resumed run has its own configuration file; give key.path=value")
     if not (folder / CONFIG).is_file():
         raise ConfigError(f"there is no run to resume in {folder}: it has no {CONFIG}")
+    if (folder / SIMULATION).exists():
+        raise ConfigError(f"there is no run to resume in {folder}: it holds a simulation")
     with own_settings(folder):
         after = load_config(folder / CONFIG, words)
     for name, (old, new) in settings_that_differ(saved_settings(folder / CONFIG), after).items():

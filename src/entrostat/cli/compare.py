@@ -48,6 +48,8 @@ def command(
     if any(word.startswith(("method", "seed=")) for word in words):
         raise ConfigError("method and seed are what is compared: name them with --methods, --method and --seeds")
     arms = [Arm.parse(text) for text in [*filter(None, map(str.strip, methods.split(","))), *(method or [])]]
+    if not arms:
+        raise ConfigError(f"--methods {methods!r}: names no method: give some, such as observe,hold")
     base = for_new_run(words)
     for arm in arms:  # a wrong option ends this before the first run
         check_parts(for_new_run([*words, *arm.settings]))

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from entrostat.lab.simulate import Simulation
 
 PICTURES = (".png", ".svg", ".pdf")
-FIGURE, NUMBERS = "response.png", "simulation.json"
+FIGURE = "response.png"
 _WORDS = {"learning_rate": "learning rate x "}
 
 
@@ -65,7 +65,7 @@ def _write(found: Simulation, place: Path) -> bool:
     """Write the files; whether the figure is among them, which a folder can do without."""
     import json
 
-    from entrostat.run.folder import CONFIG, METRICS, saving, write_json, write_text
+    from entrostat.run.folder import CONFIG, METRICS, SIMULATION, saving, write_json, write_text
 
     alone = place.suffix in PICTURES
     with saving(place):
@@ -77,7 +77,7 @@ def _write(found: Simulation, place: Path) -> bool:
 
     write_text(place / CONFIG, dump(found.config.model_dump()))
     write_text(place / METRICS, "".join(json.dumps(row) + "\n" for row in found.rows))
-    write_json(place / NUMBERS, found.record)
+    write_json(place / SIMULATION, found.record)
     return drawn
 
 
@@ -148,7 +148,7 @@ def _table(found: Simulation) -> Any:
 
 
 def _by_step(found: Simulation) -> list[int]:
-    return sorted({each["at"] for each in found.config.events if each["at"] < found.config.steps})
+    return sorted({each["at"] for each in found.config.events})
 
 
 def _words(event: dict[str, Any]) -> str:

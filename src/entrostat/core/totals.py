@@ -28,11 +28,11 @@ class Pending:
         self.tops = tuple(link.record.tops for link in method.links)
         self._sums: dict[tuple[int, str], Tensor] = {}
         self._pools: dict[tuple[int, str], list[Tensor]] = {}
-        self._rows: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._rows: list[tuple[Tensor, Tensor, Tensor | None]] = []
 
     def add(self, standard: Summary, links: Sums, batch: TokenBatch | None = None) -> None:
         """Add a micro-batch; with `batch`, prompts that are cut between micro-batches are clusters as a whole."""
-        if batch is not None and batch.groups_B is not None and batch.stats.entropy is not None:
+        if batch is not None and batch.stats.entropy is not None:
             tokens, entropy = rows_of(batch.stats.entropy, batch.measured, sum_dtype(batch.mask.device))
             self._rows.append((tokens, entropy, batch.groups_B))
         for name in self.names:
@@ -51,9 +51,11 @@ class Pending:
     def vector(self) -> Tensor:
         """The sums in their places."""
         sums = dict(self._sums)
-        if len(self._rows) > 1:  # prompts that were cut are counted anew, as a whole
-            tokens, entropy, groups = (torch.cat(each) for each in zip(*self._rows, strict=True))
-            sums |= {(-1, name): value for name, value in sums_of_clusters(tokens, entropy, groups).items()}
+        groups = [of for *_, of in self._rows if of is not None]
+        if len(self._rows) == len(groups) > 1:  # prompts that were cut are counted anew, as a whole
+            tokens, entropy = torch.cat([row[0] for row in self._rows]), torch.cat([row[1] for row in self._rows])
+            found = sums_of_clusters(tokens, entropy, torch.cat(groups))
+            sums |= {(-1, name): value for name, value in found.items()}
         places = [(-1, name) for name in self.names]
         places += [(index, name) for index, names in enumerate(self.declared) for name in names]
         like = next(iter(sums.values()), torch.zeros((), dtype=torch.float64))

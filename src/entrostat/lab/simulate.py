@@ -118,7 +118,7 @@ def simulate(config: SimulateConfig) -> Simulation:
     method = build_method(config.method.name, config.method.options)
     knobs = [knob for link in method.links for knob in link.knobs.values() if is_feedback(knob)]
     controller: Any = knobs[0] if knobs else OpenLoop(0.0)
-    events = [_event(each, f"events.{index}") for index, each in enumerate(config.events)]
+    events = [_event(each, f"events.{index}", config.steps) for index, each in enumerate(config.events)]
     loop = None
     if config.plant.name == TABULAR:
         bandit, settings = _bandit(config)
@@ -150,7 +150,7 @@ def _numbers(config: SimulateConfig, trace: Trace, events: list[Event], noise: f
         window=window,
         inside=0.95 if noisy else 1.0,
         saturated=trace.saturated,
-        events=sorted({event.at for event in events if event.at < config.steps}),
+        events=sorted({event.at for event in events}),
     )
 
 
@@ -209,13 +209,16 @@ def _loop(controller: Any, plant: Any) -> Loop | None:
     return Loop(controller.kp, controller.ki, plant.gain, controller.integral_read, plant.delay, plant.momentum)
 
 
-def _event(values: Mapping[str, Any], where: str) -> Any:
+def _event(values: Mapping[str, Any], where: str, steps: int) -> Any:
     from entrostat.lab import Event
 
     _check_keys(values, [field.name for field in fields(Event)], where)
     if "at" not in values:
         raise ConfigError(f"{where}.at: is needed and not given: the step of the event")
-    return _built(Event, values, values, where)
+    event = _built(Event, values, values, where)
+    if event.at >= steps:
+        raise ConfigError(f"{where}.at: must be below steps ({steps}), got {event.at}: the event would not come")
+    return event
 
 
 def _built(build: Any, options: Mapping[str, Any], given: Mapping[str, Any], where: str = "plant") -> Any:

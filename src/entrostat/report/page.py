@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from entrostat.core.whole_file import write_whole
-from entrostat.errors import SaveError
+from entrostat.errors import ConfigError, SaveError
 from entrostat.report.visible import one_line
 
 _SCRIPTS = ("charts.js", "tokens.js", "app.js")
@@ -84,12 +84,23 @@ def write_report(content: Mapping[str, Any], path: Path) -> tuple[Path, Path]:
     """Write the page, and its JSON twin beside it.
 
     Raises:
+        ConfigError: it would replace a file that is no report, such as the log itself.
         SaveError: a file cannot be written.
     """
     twin = path.with_suffix(".json")
+    if twin == path:
+        raise ConfigError(f"--out {path}: its data goes into a file of that name: let the page's name end in .html")
+    for each, begins in ((path, b"<!doctype html>"), (twin, b'{"schema":')):
+        if each.is_file() and not _begins(each, begins):
+            raise ConfigError(f"--out {path}: would replace {each}, which is no report: choose another --out")
     _write(path, page_of(content))
     _write(twin, _json(content) + "\n")
     return path, twin
+
+
+def _begins(path: Path, text: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(text)).lower() in (text, b"")
 
 
 def _asset(name: str) -> str:

@@ -30,6 +30,7 @@ from entrostat.logs.source import CONFIG as CONFIG
 from entrostat.logs.source import METRICS as METRICS
 
 ENVIRONMENT, SUMMARY = "env.json", "summary.json"
+SIMULATION = "simulation.json"  # of `entrostat simulate`, whose folder is read like a run's
 PROMPTS = "prompts.jsonl"  # each prompt's contribution to the predicted change of entropy, where asked for
 CHANGES = "changes.jsonl"  # what a resumed run was allowed to change, and from which step on
 CHECKPOINTS, FIGURE, TOKENS = "checkpoints", "entropy.png", "tokens"
@@ -44,9 +45,13 @@ def default_path(method: str, root: str | Path = "runs") -> Path:
 
 def check_free(folder: Path) -> None:
     """Refuse a folder that holds a run, with `ConfigError`."""
+    if (folder / SIMULATION).exists():
+        raise ConfigError(f"{folder} holds a simulation: choose another --out")
     if (folder / CONFIG).exists():
         state = "a finished run" if (folder / SUMMARY).exists() else "an unfinished run"
         raise ConfigError(f"{folder} holds {state}: choose another --out, or go on with --resume {folder}")
+    if (folder / METRICS).exists():  # of another trainer: a new run would begin it anew
+        raise ConfigError(f"{folder} holds the {METRICS} of something else: choose another --out")
 
 
 @contextmanager

@@ -110,3 +110,45 @@ def test_stale_rows_are_out_of_push_and_loss_alike():
     assert push.tolist() == [[2.0, 2.0], [0.0, 0.0], [-2.0, -2.0]]
     torch.testing.assert_close(-logp.grad * 6, push)
     assert torch.equal(batch.rows(slice(1, 3)).stale_B, stale[1:])
+
+
+def _rows(output, choose):
+    """A generation batch with some of its rows, or in another order."""
+    rows = len(output["advantages"])
+    return {
+        name: choose(value) if isinstance(value, torch.Tensor) and value.dim() and len(value) == rows else value
+        for name, value in output.items()
+    }
+
+
+class Chosen:
+    """Trains on half of what was generated, as one does who leaves groups or completions out."""
+
+    def _generate_and_score_completions(self, inputs):
+        return _rows(super()._generate_and_score_completions(inputs), lambda value: value[len(value) // 2 :])
+
+
+class Turned:
+    """Trains on what was generated in another order."""
+
+    def _generate_and_score_completions(self, inputs):
+        return _rows(super()._generate_and_score_completions(inputs), lambda value: value.flip(0))
+
+
+def over(mixin, cls):
+    return type(f"{mixin.__name__}{cls.__name__}", (mixin, cls), {})
+
+
+@pytest.mark.parametrize("mixin", [Chosen, Turned])
+def test_other_rows_than_those_scored_are_refused_beside_a_method_that_reads_them(tmp_path, mixin):
+    for method in (es.make("psr"), es.make("pass_at_k", k=2), es.make("qae")):
+        with pytest.raises(HostError, match=r"other rows than those that it scored.* return None for those"):
+            trained(tmp_path, over(mixin, GRPOTrainer), method)
+    with pytest.raises(HostError, match="other rows"):  # RLOO's ratios of tokens, which travel with the rows
+        trained(tmp_path, over(mixin, RLOOTrainer), FLOW, num_iterations=2)
+
+
+@pytest.mark.parametrize("mixin", [Chosen, Turned])
+def test_a_method_that_reads_no_row_holds_beside_a_choice_of_them(tmp_path, mixin):
+    run = trained(tmp_path, over(mixin, GRPOTrainer), es.hold(target="0.75 * initial"), max_steps=2)
+    assert len(history(run, "entropy_control/output")) == 2

@@ -16,7 +16,17 @@ from entrostat.core.control import EntropyControl
 from entrostat.hosts.trl.batch import sent
 from entrostat.hosts.trl.loss import Loss
 from entrostat.hosts.trl.rhythm import count_tokens
-from entrostat.hosts.trl.rollouts import OLD_LOGP, REWARDS, TEMPERATURE, TEMPERED, identify, own_rows, score
+from entrostat.hosts.trl.rollouts import (
+    OLD_LOGP,
+    REWARDS,
+    TEMPERATURE,
+    TEMPERED,
+    are_scored,
+    check_unread,
+    identify,
+    own_rows,
+    score,
+)
 from entrostat.hosts.trl.sampling import Sampling, sample_at
 from entrostat.hosts.trl.tempered import rows_at, tempered_rows
 from entrostat.types import TokenStats, Want
@@ -40,6 +50,7 @@ class Generation:
     _sampled: Sampled | None
     _first_pass: Tensor | None
     _reward_sums: Tensor | None
+    _scored_ids: list[list[int]] | None
     _factor: float
     _tempered: Tensor | None
 
@@ -55,6 +66,7 @@ class Generation:
 
     def _calculate_rewards(self, *args: Any, **kwargs: Any) -> Tensor:
         per_function = super()._calculate_rewards(*args, **kwargs)  # type: ignore[misc]
+        self._scored_ids = kwargs.get("completion_ids_list", args[-1] if args else None)
         host: Any = self
         sums = (per_function * host.reward_weights.to(per_function.device).unsqueeze(0)).nansum(1)
         # What no function scored is not wrong: it has no reward.
@@ -70,7 +82,7 @@ class Generation:
         self._tempered = tempered_rows(host, self.entropy_control, len(inputs)) if training else None
         asked = self._old_want | method.of_rollouts if training else frozenset()
         self._sampled = sampled = Sampled(asked | {"logp", "entropy"}) if asked else None
-        self._first_pass = None
+        self._first_pass = self._reward_sums = self._scored_ids = None
         try:
             output: dict[str, Any] = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
             # Then the first pass was the old policy's.
@@ -81,17 +93,20 @@ class Generation:
                     self._score_again(output)
         finally:
             self._sampled, first, self._first_pass = None, self._first_pass, None
-        if "old_logps" in output and first is not None:  # RLOO sums them over each row
-            output[OLD_LOGP] = first
-        if self._tempered is not None:
-            output[TEMPERED] = self._tempered
         if method.sets_temperature:
             rows = output["completion_mask"][:, 0]
             output[TEMPERATURE] = torch.full_like(rows, self._factor, dtype=torch.float32)
         if not training:
             return output
-        identify(host, output)
         count_tokens(host, output)
+        if not are_scored(output, self._scored_ids):
+            check_unread(host, method, bool(asked) or "old_logps" in output)
+            return output
+        identify(host, output)
+        if "old_logps" in output and first is not None:  # RLOO sums them over each row
+            output[OLD_LOGP] = first
+        if self._tempered is not None:
+            output[TEMPERED] = self._tempered
         stats = sampled.stats if sampled is not None else None
         if self._reward_sums is not None:
             if "reward" in method.stages:

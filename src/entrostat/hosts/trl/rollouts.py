@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from entrostat.core.control import EntropyControl
+from entrostat.errors import HostError
+from entrostat.methods import Chain
 from entrostat.methods.denominators import kept_advantages
 from entrostat.types import Mean, Rollouts, TokenStats
 
@@ -31,6 +33,29 @@ def completion_mask(inputs: dict[str, Any]) -> Tensor:
     """The tokens that the policy wrote, (B, T): without padding, and without what tools have answered."""
     mask: Tensor = inputs["completion_mask"]
     return mask * inputs["tool_mask"] if "tool_mask" in inputs else mask
+
+
+def are_scored(output: dict[str, Any], scored_ids: list[list[int]] | None) -> bool:
+    """Whether a generation batch holds the completions that were scored, row by row: a subclass may have chosen among them."""
+    rows = output["completion_ids"].tolist()
+    if scored_ids is None or len(scored_ids) != len(rows):
+        return False
+    return all(row[: len(ids)] == list(ids) for row, ids in zip(rows, scored_ids, strict=True))
+
+
+def check_unread(host: Any, method: Chain, of_rows: bool) -> None:
+    """Refuse rows that are not those scored, beside a method that reads what belongs to a row.
+
+    Args:
+        of_rows: whether what was measured of the policy that sampled has to travel with the rows.
+    """
+    if of_rows or "reward" in method.stages or method.tempers_groups or method.needs & {"rewards", "groups"}:
+        raise HostError(
+            f"{type(host).__name__} trains on other rows than those that it scored, or in another order: which reward, group and "
+            f"old log-probabilities a row has cannot be told, and {method.name!r} with this trainer reads them. Keep the rows, "
+            "and let the reward functions return None for those to leave out; or choose a method that reads none of these, such "
+            "as 'hold' with GRPOTrainer"
+        )
 
 
 def identify(host: Any, output: dict[str, Any]) -> None:

@@ -122,7 +122,7 @@ class _Controlled(Generation):
         self._measured_gradient = method.adds_terms
         self._capture: _Capture | None = None
         self._sampled = None
-        self._first_pass = self._reward_sums = self._tempered = None
+        self._first_pass = self._reward_sums = self._scored_ids = self._tempered = None
         self._factor = 1.0
         self._losses = self._controller_steps = 0
         host.add_callback(Watch(self))
