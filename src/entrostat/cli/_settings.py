@@ -88,6 +88,6 @@ def for_resumed_run(folder: Path, out: Path | None, words: Sequence[str], allow:
         if name not in allow:
             raise ConfigError(
                 f"{name}={new}: a resumed run keeps its configuration, except for steps=...; it has {old}. "
-                f"To change it from here on, and keep what was learnt, add --allow {name}"
+                f"To change it from here on, and keep what was learned, add --allow {name}"
             )
     return after

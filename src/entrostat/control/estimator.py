@@ -19,7 +19,7 @@ quiet steps.
   recursive parameter estimation, 2002), who choose the process noise so that the covariance comes to rest at one that is
   given. The innovation nu over its variance S makes it a variable forgetting (Fortescue, Kershenbaum and Ydstie, Automatica
   17(6), 1981): what surprises is forgotten sooner. What is put back moves gain and drift together, so that the present
-  rate d - g a stays as well known as it is. And where eta is below LEAST_LEARNT the gain is left alone (a dead zone; Egardt,
+  rate d - g a stays as well known as it is. And where eta is below LEAST_LEARNED the gain is left alone (a dead zone; Egardt,
   Stability of Adaptive Controllers, 1979): the only variation of a quiet output is the noise that the loop itself fed back.
   It shrinks with the memory, for a level that really wanders moves the output as well, and that teaches.
 * **It doubts a gain that its own innovations contradict.** A gain believed small has a small P*, and where noise is a fifth of
@@ -53,7 +53,7 @@ PRIOR_UNFORESEEN_SD = 0.004  # per step: of what the first-order theory does not
 PRIOR_NOISE_SD = 0.03  # of one measurement
 MOST_NOISE_SD = 0.1  # of the first one, whatever is said of it
 GAIN_SD = 0.3  # standard error at which the gain comes to rest, as a share of it
-LEAST_LEARNT = 0.005  # share of its variance that a measurement must remove to teach of the gain; at the longest memory
+LEAST_LEARNED = 0.005  # share of its variance that a measurement must remove to teach of the gain; at the longest memory
 DOUBT_MEMORY = 100  # measurements that are asked together whether the gain is another
 DOUBTED = 3.0  # standard deviations of what they say of it from which on it is
 OUTLIER, CONFIRMED = 5.0, 3.0  # standard deviations of an innovation that is none, and of the next that says it was
@@ -206,11 +206,11 @@ def corrected(before: E, measured: float, noise: float | None, steps: int, memor
     share = 1 / pace
     trend = (1 - share) * before.trend + math.sqrt(share * (2 - share)) * heard
     # What the gain learns it forgets as far as its standing variance.
-    learnt = gain * before.level_gain / before.gain_gain
-    if learnt < LEAST_LEARNT * pace / memory[1]:
+    learned = gain * before.level_gain / before.gain_gain
+    if learned < LEAST_LEARNED * pace / memory[1]:
         drift -= before.lagged * gain  # of what moves both and leaves the rate as it is
-        gain = learnt = 0.0
-    forgot = learnt * (GAIN_SD * before.gain) ** 2 * distance**2
+        gain = learned = 0.0
+    forgot = learned * (GAIN_SD * before.gain) ** 2 * distance**2
     if wanted < memory[0]:  # no memory is short enough: then it is the gain that is not as believed
         forgot += (math.sqrt(memory[0] / wanted) - 1) * before.gain_gain
     shown = 0.0 if outlier or jumped else before.level_gain / before.gain_gain
