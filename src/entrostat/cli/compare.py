@@ -46,7 +46,7 @@ def command(
 
     words = settings or []
     if any(word.startswith(("method", "seed=")) for word in words):
-        raise ConfigError("method and seed are what is compared: name them with --methods, --method and --seeds")
+        raise ConfigError("method and seed differ from run to run: give them with --methods, --method and --seeds")
     arms = [Arm.parse(text) for text in [*filter(None, map(str.strip, methods.split(","))), *(method or [])]]
     base = for_new_run(words)
     for arm in arms:  # a wrong option ends this before the first run

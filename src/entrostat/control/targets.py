@@ -153,13 +153,13 @@ def _plain(name: str, value: Any) -> Any:
 
         return read(value, name)
     if isinstance(value, type):
-        raise ConfigError(f"{name} is the class {value.__name__}: give one of it, {value.__name__}(...)")
+        raise ConfigError(f"{name} is the class {value.__name__}, not an object: write {value.__name__}(...)")
     found = as_float(value)
     return value if found is None else found
 
 
 def check_target(target: Any) -> None:
-    """Refuse a target that is no target, or that leads below zero: no distribution has such an entropy.
+    """Refuse what is not a target, and a target below zero: no distribution has such an entropy.
 
     Raises:
         ConfigError: also where two levels measure the initial entropy over different numbers of steps.
@@ -176,7 +176,9 @@ def check_target(target: Any) -> None:
         bounded("target entropy", level)
     overs = sorted({level.over for level in levels(target) if isinstance(level, Initial)})
     if len(overs) > 1:
-        raise ConfigError(f"a target has one initial entropy, but its levels measure it over {overs} steps: {target}")
+        raise ConfigError(
+            f"all levels of a target must have the same `over`, the steps that measure the initial entropy; got {overs}: {target}"
+        )
 
 
 def _what(level: Any) -> str:

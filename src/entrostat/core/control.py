@@ -74,7 +74,7 @@ class EntropyControl:
             raise ConfigError(f"delay must be 0 or 1 steps, got {delay!r}")
         updates = whole("updates", updates, "a whole number of optimizer steps, at least 1")
         if not isinstance(host, Host):
-            raise ConfigError(f"host must be a core.host.Host, or left out in a loop of one's own, got {host!r}")
+            raise ConfigError(f"host must be a core.host.Host, or left out in your own loop, got {host!r}")
         self.method = (method if isinstance(method, Chain) else chain(method)).with_timing(delay, updates)
         host.check(self.method)
         self._calls = Calls(self.method, delay, own=host is LOOP)

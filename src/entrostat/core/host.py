@@ -162,9 +162,8 @@ def check_ignored(method: Chain, given: Mapping[str, tuple[Any, Division | None]
         for setting, (value, asked) in given.items():
             if own is not None and asked != own:
                 raise ConfigError(
-                    f"{setting}={value!r} would have no effect: {method.name!r} builds its advantages from the raw rewards, in "
-                    f"place of those that it goes into. Leave {setting} at its default, or take a method that keeps the host's "
-                    "advantages"
+                    f"{setting}={value!r} would have no effect: {method.name!r} builds its advantages from the raw rewards, "
+                    f"not from the host's. Leave {setting} at its default, or choose a method that keeps the host's advantages"
                 )
 
 

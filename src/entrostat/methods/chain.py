@@ -264,7 +264,7 @@ def chain(*methods: Link | Chain, name: str | None = None, source: Source | None
             controllers.
     """
     if not methods:
-        raise ConfigError("chain() composes nothing: name at least one method; to measure alone, take observe()")
+        raise ConfigError("chain() needs at least one method; to measure and change nothing, use observe()")
     links: list[Link] = []
     for method in methods:
         links.extend(method.links if isinstance(method, Chain) else (method,))

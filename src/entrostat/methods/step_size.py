@@ -41,8 +41,8 @@ class StepSize:
         """Of the masks (B, T) of a step's micro-batches, of this rank."""
         if isinstance(masks, Tensor):
             raise DataError(
-                f"masks must be those of all micro-batches, got one tensor of shape {tuple(masks.shape)}: of a step in one batch "
-                "StepSize.of([mask]), or leave the step out of es.loss"
+                f"masks must be a list with the mask of each micro-batch, got one tensor of shape {tuple(masks.shape)}: for a "
+                "step in one batch write StepSize.of([mask]), or call es.loss without the step"
             )
         tokens, sequences, batches = 0, 0, 0
         for mask in masks:

@@ -245,7 +245,9 @@ class Rollouts:
     def advantages_B(self) -> Tensor:
         """The advantages, one of each row; `DataError` where a link before gave each token its own."""
         if self.advantages.dim() == 2:
-            raise DataError("an earlier method gave each token an advantage of its own: this one reads one of each row")
+            raise DataError(
+                "an earlier method gave each token its own advantage, but this one needs one advantage per row"
+            )
         return self.advantages
 
     def need(self, name: Want) -> Tensor:

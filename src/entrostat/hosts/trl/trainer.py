@@ -187,8 +187,8 @@ class _Controlled(Generation):
         if capture.applied and self.entropy_control.method.writes:
             raise HostError(
                 f"{type(self).__name__} computes one loss from two calls of _get_per_token_logps_and_entropies with a "
-                f"gradient: {self.entropy_control.method.name!r} acts through the first alone, and which tokens the second "
-                "scores it cannot tell. Take all log-probabilities of the loss from one call, and put others under "
+                f"gradient: {self.entropy_control.method.name!r} acts only through the first, and does not know which "
+                "tokens the second scores. Take all log-probabilities of the loss from one call, and put others under "
                 "torch.no_grad()"
             )
         return capture.applied

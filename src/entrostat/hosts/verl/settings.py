@@ -92,9 +92,7 @@ def read_settings(section: Any) -> Settings:
     tokens, places = (section.get(name) for name in ("tokens", "alerts"))
     for name, given in (("tokens", tokens), ("alerts", places)):
         if given is not None and not isinstance(given, Mapping):
-            raise ConfigError(
-                f"entrostat.{name}: its settings are asked for, such as +entrostat.{name}.every=25; got {given!r}"
-            )
+            raise ConfigError(f"entrostat.{name}: give its settings, such as +entrostat.{name}.every=25; got {given!r}")
     try:
         chain = build_method(str(named["name"]), options)
         check_sizes(**(tokens or {}))
