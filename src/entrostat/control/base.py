@@ -1,12 +1,12 @@
 """What a controller is: two pure functions over a record of floats.
 
 `init()` gives the state before the first measurement, `step(state, measured)` the state after one more. The state is a
-frozen dataclass of floats and integers, so it is exact in JSON and equal on every rank; `state.output` is what the
-controller commands. Nothing here, nor in the files beside it, imports anything but the standard library.
+frozen dataclass of floats and integers, so it is exact in JSON and equal on every rank; `state.output` is the controller's
+output. This package imports nothing but the standard library.
 
-Sign. The error is always `measured - target`, in nats per token. Whether a larger output lowers or raises the entropy
-is a fact about the actuator, not about the controller, so the method that owns the actuator says it (`action`), and
-`bind` writes it into the controller.
+Sign. The error is always `measured - target`, in nats per token. Whether a larger output lowers or raises the entropy depends on
+the actuator, not on the controller. So the method that has the actuator says it (`action`), and `bind` writes it into the
+controller.
 """
 
 from __future__ import annotations

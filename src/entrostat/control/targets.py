@@ -1,8 +1,8 @@
 """Targets: where the entropy should be at each optimizer step.
 
 A target is a number of nats per token, a fraction of the entropy that the policy starts with (`Initial`), a schedule
-through such levels, or a `Band` between two of them. `aim` says what one means for a controller that has just measured:
-which entropy to go to, how far away that is, and how it moves on.
+through such levels, or a `Band` between two of them. `aim` turns it into what a controller needs at one step: the entropy to go
+to, the error, and the slope.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ _LEVEL = (float, int, Initial)  # asked before whether a thing is a Schedule, wh
 
 @dataclass(frozen=True)
 class Band:
-    """Anything from `low` to `high` is right: no error between the edges, outside the distance to the nearer one.
+    """A range: between `low` and `high` the error is 0, outside it is the distance to the nearer edge.
 
     Args:
         low, high: the edges; numbers, fractions of the initial entropy (`Initial(0.75)`, or in words "0.75 * initial"),
             or schedules of either.
 
     Raises:
-        ConfigError: the edges cross at some step. Where one edge is a number and the other a fraction of the initial
-            entropy, that shows only in the run, at the step in question.
+        ConfigError: the edges cross at some step. If one edge is a number and the other a fraction of the initial entropy, this
+            can only be checked during the run.
     """
 
     low: Level | Schedule | str

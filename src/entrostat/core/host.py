@@ -44,16 +44,16 @@ class Host:
     """One training loop, or one setting of it.
 
     Attributes:
-        name: in messages and in the table.
-        stages: which of the three it serves.
-        fields: what of a surrogate and of rollouts it can carry out; see `FIELDS`.
-        token_clips: whether an end of the clip range may be a number for each token.
+        name: for messages and the table.
+        stages: those of the three that it supports.
+        fields: fields of a surrogate and of rollouts that it can apply; see `FIELDS`.
+        token_clips: whether an end of the clip range may differ from token to token.
         terms: what added terms may be made of: names of `TERMS`.
-        term_statistics: whether a term may be made of a `Statistic` too.
+        term_statistics: whether a term may also be made of a `Statistic`.
         statistics: the named statistics that it computes; None: all.
         parameterized: whether it computes a `Statistic`; old: whether also under the old policy.
-        data: which of "rewards" and "groups" its loss stage hands over.
-        why: a field, stage, "term:...", "statistic" or other thing that it lacks -> the reason and the way out, a clause.
+        data: whether its loss stage passes "rewards" and "groups".
+        why: a field, stage, "term:...", "statistic" or other thing that it lacks -> the reason and what to do, as a clause.
     """
 
     name: str
