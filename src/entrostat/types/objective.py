@@ -93,8 +93,8 @@ class Form:
 Objective = Literal["ppo", "grpo", "cispo", "gspo"]
 
 Mean: TypeAlias = Literal["sequence", "token", "batch", "fixed"]
-"""How a loss is averaged: within each sequence first ("sequence"), over the step's tokens ("token"), within each micro-batch first
-("batch"), or with a denominator that dropped tokens do not change ("fixed")."""
+"""How a loss is averaged: within each sequence first ("sequence"), over the step's tokens ("token"), within each micro-batch
+first ("batch"), or with a denominator that dropped tokens do not change ("fixed")."""
 
 
 @dataclass(frozen=True)
