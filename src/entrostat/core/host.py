@@ -175,5 +175,5 @@ def _constant(link: Link, name: str) -> float | None:
     return float(knob) if isinstance(knob, int | float) else None
 
 
-LOOP = Host("a loop of one's own")
+LOOP = Host("your own loop")
 """A training loop that uses `methods.loss`: it expresses everything."""

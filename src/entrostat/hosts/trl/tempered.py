@@ -22,7 +22,7 @@ def one_temperature(host: Any) -> str | None:
     for setting, what in {
         "use_vllm": "TRL gives vLLM one temperature",
         "use_transformers_continuous_batching": "continuous batching takes one temperature for all rows",
-        "rollout_func": "a rollout function of one's own samples by itself",
+        "rollout_func": "your own rollout function samples by itself",
         "tools": "completions with tools are sampled in turns, of fewer rows each",
     }.items():
         if getattr(host, setting, None):
