@@ -98,7 +98,7 @@ def compared(plant: Plant, settling: float, seeds: int) -> dict[str, Any]:
 
 
 def as_table(rows: list[dict[str, Any]]) -> str:
-    header = ["plant", "settling", "smoothed", "if told", "level", "if told"]
+    header = ["plant", "settling", "smoothed", "if known", "level", "if known"]
     cells = [
         [row["plant"], f"{row['settling']:.0f}"]
         + [f"{row[who][key]:.2f}" for key in ("smoothed", "level") for who in ("self-tuned", "told")]

@@ -1,6 +1,6 @@
 """Entrostat: a thermostat for the policy entropy of language models under reinforcement learning.
 
-Names load when they are first used, so `import entrostat` is cheap and does not import torch. They stand in `__init__.pyi`.
+Names load when they are first used, so `import entrostat` is cheap and does not import torch. `__init__.pyi` lists them.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""The command `entrostat`, also as `python -m entrostat`: Ctrl-C ends it with a word while its modules are still being loaded."""
+"""The command `entrostat`, also as `python -m entrostat`. Ctrl-C while modules are loaded ends it with one line."""
 
 from __future__ import annotations
 

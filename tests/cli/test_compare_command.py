@@ -126,7 +126,7 @@ def test_arms_that_name_no_method_or_no_folder(text: str) -> None:
 
 
 def test_what_is_compared_cannot_be_a_shared_setting(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="what is compared"):
+    with pytest.raises(ConfigError, match="differ from run to run"):
         run(tmp_path, ["method=hold"])
     with pytest.raises(ConfigError, match="two methods are called 'hold'"):
         cases(tmp_path, [Arm.parse("hold"), Arm.parse("hold")], [0])

@@ -13,7 +13,7 @@ import pytest
 from entrostat.control import Band, Initial, Linear, SelfTuning
 from entrostat.control.base import from_dict, to_dict
 from entrostat.control.effect import Effect, grid
-from entrostat.control.estimator import GAIN_SD, LEAST_LEARNT, corrected, first_estimate, predicted, wandered
+from entrostat.control.estimator import GAIN_SD, LEAST_LEARNED, corrected, first_estimate, predicted, wandered
 from entrostat.control.self_tuning import SETTLED, SelfTuningState
 from entrostat.errors import ConfigError, DataError
 from entrostat.lab import Event, LinearPlant, closed_loop
@@ -77,17 +77,17 @@ def kalman_filter(outputs, measurements, momentum):
         noise = estimate.noise
         spread = observe @ covariance @ observe + noise
         weight = covariance @ observe / spread
-        learnt = weight[2] ** 2 * spread / covariance[2, 2]
+        learned = weight[2] ** 2 * spread / covariance[2, 2]
         estimate = corrected(estimate, measured, None, step, (2.0, 30.0))
-        if learnt < LEAST_LEARNT * estimate.memory / 30:
+        if learned < LEAST_LEARNED * estimate.memory / 30:
             weight[1] -= lagged * weight[2]
-            weight[2] = learnt = 0.0
+            weight[2] = learned = 0.0
         innovation, gain = measured - mean[0], mean[2]
         mean = mean + weight * innovation
         joseph = np.eye(3) - np.outer(weight, observe)  # of any weight
         covariance = joseph @ covariance @ joseph.T + noise * np.outer(weight, weight)
         along = np.array([0, lagged, 1.0])
-        covariance += learnt * (GAIN_SD * gain) ** 2 * innovation**2 / spread * np.outer(along, along)
+        covariance += learned * (GAIN_SD * gain) ** 2 * innovation**2 / spread * np.outer(along, along)
         covariance += estimate.noise * np.diag([estimate.memory**-2, estimate.memory**-4, 0])
         estimate = wandered(estimate)
         yield estimate, mean, covariance
@@ -104,7 +104,7 @@ def test_the_estimator_is_the_kalman_filter_of_its_plant():
 
 @pytest.mark.parametrize("known", [False, True])
 def test_thousands_of_quiet_steps_move_neither_gain_nor_drift(known):
-    """What is learnt on the way to the target stays: true gain 0.0075 and drift -0.003 of the start. It was 0.25 and -0.05."""
+    """What is learned on the way to the target stays: true gain 0.0075 and drift -0.003 of the start. It was 0.25 and -0.05."""
     controller = SelfTuning(0.75 * START, settling=30, action="lower")
     noise = 0.01 * START
     gain = 0.015 * START  # of an effort, a quarter of the range

@@ -126,7 +126,7 @@ def test_a_collapse_that_the_target_asks_for_is_called_so(target: float, named: 
             **{"entropy_control/target": target},
         ),
     )[0]
-    assert first.code == "E101" and (f"Its target, {target} nats at the end, asks for that" in first.text) == named
+    assert first.code == "E101" and (f"Its target asks for that ({target} nats at the end)" in first.text) == named
 
 
 def test_a_rise_is_judged_by_the_reward(tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ def test_named_columns_and_every_column(tmp_path: Path) -> None:
         ("a.log", "hello\nworld\n", "holds no rows of numbers"),
         ("a.json", '{"a": [1, 2]}', "without a list of rows"),
         ("a.csv", "1,2,3\n4,5,6\n", "has no heading.* above '1,2,3'"),
-        ("a.bin", "\0\1\2\3" * 50, "is a binary file of no kind that holds a log"),
+        ("a.bin", "\0\1\2\3" * 50, "is a binary file, but not a known kind of log"),
         ("a.png", "PNG\n\0\0\0IHDR", "begins with b'PNG"),
         ("b.json", '{"log_history": [{"step": 1}', "is JSON that is cut or damaged.*copy it again"),
     ],

@@ -52,7 +52,7 @@ def test_a_card_says_what_they_are_divided_by(name: str) -> None:
 @pytest.mark.parametrize("first", ["unlikeliness", "aepo_qwenlong", "edge_masked"])
 def test_advantages_that_would_be_replaced_are_refused_in_a_chain(first: str) -> None:
     with pytest.raises(
-        ConfigError, match=rf"(?s){first}.* in the reward stage, and 'reward_advantages' .*Leave one out"
+        ConfigError, match=rf"(?s){first}.* in the reward stage, but 'reward_advantages' .*Leave one out"
     ):
         es.chain(example(first), es.psr())
 

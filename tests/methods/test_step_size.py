@@ -32,7 +32,7 @@ def test_it_counts_any_mask() -> None:
 @pytest.mark.parametrize(
     ("masks", "message"),
     [
-        (torch.ones(2, 3), r"those of all micro-batches, got one tensor of shape \(2, 3\)"),
+        (torch.ones(2, 3), r"a list with the mask of each micro-batch, got one tensor of shape \(2, 3\)"),
         ([torch.ones(3)], r"two dimensions .* got shape \(3,\)"),
         ([[1, 1]], "must be a tensor, got an object of the class list"),
         ([torch.full((2, 3), -100)], "must be 1 .* got -100"),

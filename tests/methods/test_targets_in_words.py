@@ -43,7 +43,7 @@ def test_a_knob_as_a_configuration_file_has_it_is_what_it_names() -> None:
     assert es.entropy_bonus(coef={"linear": {"start": 1, "end": 0, "steps": 5}}) == es.entropy_bonus(Linear(1, 0, 5))
     written = {"pi": {"target": 0.2, "kp": 1, "ki": 0}}
     assert es.hold(controller=written) == es.hold(controller=PI(0.2, 1, 0))
-    with pytest.raises(ConfigError, match=r"is the class Linear: give one of it, Linear\(\.\.\.\)"):
+    with pytest.raises(ConfigError, match=r"is the class Linear, not an object: write Linear\(\.\.\.\)"):
         es.entropy_bonus(coef=Linear)
 
 
@@ -79,7 +79,7 @@ def test_an_end_of_a_schedule_is_told_what_to_write() -> None:
 
 
 def test_a_class_in_place_of_one_of_it_is_told() -> None:
-    with pytest.raises(ConfigError, match=r"target is the class Cosine: give one of it, Cosine\(\.\.\.\)"):
+    with pytest.raises(ConfigError, match=r"target is the class Cosine, not an object: write Cosine\(\.\.\.\)"):
         es.hold(target=Cosine)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="low is the class Linear"):
         Band(Linear, 1.0)  # type: ignore[arg-type]

@@ -53,7 +53,7 @@ def test_a_run_stopped_by_ctrl_c_goes_on_exactly(tmp_path: Path, settings: tuple
     assert {k: v for k, v in second.summary.items() if k not in differing} == {
         k: v for k, v in whole.summary.items() if k not in differing
     }
-    assert any(row["grad_norm"] > 0 for row in unbroken.steps), "nothing was learnt, so nothing was compared"
+    assert any(row["grad_norm"] > 0 for row in unbroken.steps), "nothing was learned, so nothing was compared"
 
 
 @pytest.mark.parametrize("where", ["start", "step", "checkpoint"])

@@ -129,7 +129,7 @@ def test_half_precision_is_worked_out_in_single() -> None:
 
 
 def test_what_is_none_of_them_is_refused() -> None:
-    with pytest.raises(ConfigError, match="nothing here computes"):
+    with pytest.raises(ConfigError, match="has no function to compute it"):
         parameterized_stats(torch.zeros(1, V), torch.zeros(1, dtype=torch.long), [Statistic()])
     with pytest.raises(DataError, match="targets must have shape"):
         parameterized_stats(torch.zeros(2, V), torch.zeros(1, dtype=torch.long), [Varentropy()])
@@ -164,5 +164,5 @@ def test_both_ways_to_the_statistics_give_them(of: Statistic) -> None:
 
 
 def test_a_statistic_of_the_old_policy_is_refused() -> None:
-    with pytest.raises(ConfigError, match="in the pass through that policy"):
+    with pytest.raises(ConfigError, match="in the forward pass of that policy"):
         token_stats(torch.zeros(1, V), torch.zeros(1, dtype=torch.long), ("logp", Old("entropy")))

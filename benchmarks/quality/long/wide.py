@@ -1,7 +1,7 @@
 """The start of the wide setting: `python benchmarks/quality/long/wide.py` (ten minutes of a core).
 
 Countdown over numbers up to 20 has thirteen thousand training problems, where numbers up to 9 have 1,715: in a run of 1,000 steps
-of 16 problems hardly any comes twice, so that what is learnt is not those problems. The policy has the shape of `tiny` and is
+of 16 problems hardly any comes twice, so that what is learned is not those problems. The policy has the shape of `tiny` and is
 made as that is, by supervised training on completions of which half miss the target.
 """
 

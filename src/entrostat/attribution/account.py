@@ -6,7 +6,7 @@ Sorted by the signs of A and D it falls into four quadrants, in each of which ev
     positive_likely    A > 0, D > 0    lowers        positive_unlikely    A > 0, D < 0    raises
     negative_likely    A < 0, D > 0    raises        negative_unlikely    A < 0, D < 0    lowers
 
-so the sum of the quadrants' sizes is exactly the sum of |F|, and shares of it are shares of real movement.
+so the sizes of the four add up to the sum of |F| exactly, and each has a well-defined share of it.
 """
 
 from __future__ import annotations

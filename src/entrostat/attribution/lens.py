@@ -1,9 +1,9 @@
 """The lens: which tokens a method touches, in which quadrant, and what that does to the entropy.
 
-To first order a token moves the entropy by -push D per unit of step at the logits, where push is how far the loss pushes its
-log-probability up (r A where nothing is changed) and D its centered discriminator (2602.03392, Theorem 2). Seen so, every
-method is a change of pushes: by the signs of A and D there are four kinds of token, and a method that holds back the two
-that lower the entropy raises it, whatever its name.
+To first order a token moves the entropy by -push D per unit of step at the logits. Here push is how far the loss pushes its
+log-probability up (r A without a method), and D is its centered discriminator (2602.03392, Theorem 2). Every method changes these
+pushes. By the signs of A and D there are four kinds of token, and a method that holds back the two kinds that lower the entropy
+raises it.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ class Quadrant:
     """One kind of token.
 
     Attributes:
-        tokens: how many there are. touched: how many of them the method pushes otherwise; that those it keeps weigh more
-            where others have left the mean does not count.
+        tokens: how many there are.
+        touched: how many of them the method pushes differently. It does not count that kept tokens weigh more if others are
+            dropped.
         before, after: their first-order change of the entropy, per token of the batch and unit of step at the logits [nats].
     """
 
@@ -60,30 +61,32 @@ class Lens:
 
     @property
     def touched(self) -> float:
-        """Share of the tokens that the method pushes otherwise."""
+        """Share of the tokens that the method pushes differently."""
         tokens = sum(each.tokens for each in self.quadrants.values())
         return sum(each.touched for each in self.quadrants.values()) / tokens if tokens else 0.0
 
     @property
     def authority(self) -> float:
-        """How far the controller's limits are apart, over the size of the drift; infinite where nothing drifts."""
+        """Range of the predicted change between the controller's limits, over the size of the drift; infinite without drift."""
         width = abs(self.high - self.low)
         return width / abs(self.plain) if self.plain else float("inf") if width else 0.0
 
     @property
     def reverses(self) -> bool:
-        """Whether some output turns the drift of this batch round, or stops it."""
+        """Whether some output reverses or stops the drift of this batch."""
         return min(self.low, self.high) <= 0 <= max(self.low, self.high)
 
 
 @torch.no_grad()
 def lens(method: Chain, batch: TokenBatch, surrogate: Surrogate | None = None) -> Lens:
-    """See one method on one batch that is a whole optimizer step, which it has seen once before: some remember of the last one.
+    """What a method does to one batch that is a whole optimizer step.
+
+    It has taken one step on the same batch before, which some methods remember.
 
     Args:
-        batch: with `rewards_B` and `groups_B` where the method acts on rewards; with every statistic that it requires, and the
-            baseline.
-        surrogate: the host's objective; PPO's clipped one where it is left out.
+        batch: with every statistic that the method requires, the baseline, and for methods that act on rewards `rewards_B` and
+            `groups_B`.
+        surrogate: the host's objective; PPO's clipped one if not given.
 
     Raises:
         MissingStatistic: the batch lacks a statistic; the message names it.

@@ -20,14 +20,14 @@ Reduce = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """One micro-batch of an optimizer step: how to evaluate it again, and what the loss wanted of it.
+    """One micro-batch of an optimizer step: how to evaluate it again, and the gradients of its loss.
 
     Attributes:
         evaluate: logp, entropy (with gradient) and baseline of its tokens under the present parameters, (B, T).
         mask_BT: the tokens that count.
-        push_logp_BT: dL/dlogp as in this step's backward, accumulation factor included.
+        push_logp_BT: dL/dlogp from this step's backward pass, with the factor of gradient accumulation.
         push_entropy_BT: dL/dentropy, for losses with an entropy term.
-        advantages_BT: whose signs sort the tokens, (B, T) or (B, 1).
+        advantages_BT: the advantages, by whose signs the tokens are grouped, (B, T) or (B, 1).
         prompts: one label per sequence; needed for the account by prompt.
     """
 

@@ -1,4 +1,4 @@
-"""A sample of a run's tokens, on disk: what each one did to the entropy, and what every method would have made of it.
+"""A sample of a run's tokens on disk: what each token did to the entropy, and what every method would do to it.
 
     control.recorder = TokenRecorder("runs/mine/tokens", every=25, decode=tokenizer.decode)
 
@@ -10,7 +10,7 @@ was largest over the whole step. One safetensors file per recorded step, written
     would/<method>          (sum of lengths,)   factor on the token's gradient under each preset, asked to raise the entropy
     vocabulary/ids, vocabulary/flow, vocabulary/count             (K,)
 
-The folder stays below its limit: when it is reached, every other file goes and the steps between records double.
+The folder stays below its limit: when it is reached, every other file is deleted and the interval between records doubles.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ class TokenRecorder:
     Args:
         folder: where the files go; made when the first is written.
         every: optimizer steps between records; the first step is recorded too.
-        completions: kept of each recorded step, spread evenly over its first micro-batch.
+        completions: completions of each recorded step, spread evenly over its first micro-batch.
         length: tokens kept of each completion.
-        megabytes: most that the folder may hold.
+        megabytes: largest size of the folder.
         decode: token ids -> text; without it a token is shown by its id.
-        step: of the run, where it goes on from a checkpoint: later records belong to steps that are taken again, and go.
+        step: the step from which a resumed run goes on; later records are deleted, since their steps are taken again.
 
     Raises:
-        ConfigError: a number that is not positive, or a decode that is no function.
+        ConfigError: a number that is not positive, or a `decode` that is not a function.
     """
 
     def __init__(

@@ -61,8 +61,8 @@ def own_settings(folder: Path | None) -> Iterator[None]:
         if folder is None:
             raise
         raise ConfigError(
-            f"{error}. So says config.yaml in {folder}, or what was given beside it. Where an earlier version took it, go on "
-            "with another value from here on: KEY=VALUE (null leaves it out) and --allow KEY"
+            f"{error}. This is in config.yaml of {folder}, or was given with --resume. If an earlier version accepted it, go on "
+            "with another value: KEY=VALUE (null leaves it out) and --allow KEY"
         ) from error
 
 
@@ -85,11 +85,11 @@ def for_resumed_run(folder: Path, out: Path | None, words: Sequence[str], allow:
     for name, (old, new) in settings_that_differ(saved_settings(folder / CONFIG), after).items():
         if not changeable(name):
             raise ConfigError(
-                f"{name}={new}: a resumed run keeps its configuration, and this, now {old}, cannot change: start a new run"
+                f"{name}={new}: a resumed run cannot change this setting, which is {old}: start a new run"
             )
         if name not in allow:
             raise ConfigError(
                 f"{name}={new}: a resumed run keeps its configuration, except for steps=...; it has {old}. "
-                f"To change it from here on, and keep what was learnt, add --allow {name}"
+                f"To change it from here on, and keep what was learned, add --allow {name}"
             )
     return after

@@ -33,9 +33,9 @@ def command(
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Runs side by side, one thread each.")] = 2,
 ) -> None:
-    """Compare methods: equal policy, problems and seeds; a table with 95 % intervals, paired by seed; overlaid curves.
+    """Compare methods from the same policy, problems and seeds: a table with 95 % intervals, paired by seed, and curves.
 
-    Stopped with Ctrl-C, or by anything else, the same command goes on where it was.
+    If it was stopped, with Ctrl-C or otherwise, the same command goes on where it was.
     """
     from entrostat.cli._children import check_installed
     from entrostat.cli._settings import check_parts, for_new_run
@@ -46,7 +46,7 @@ def command(
 
     words = settings or []
     if any(word.startswith(("method", "seed=")) for word in words):
-        raise ConfigError("method and seed are what is compared: name them with --methods, --method and --seeds")
+        raise ConfigError("method and seed differ from run to run: give them with --methods, --method and --seeds")
     arms = [Arm.parse(text) for text in [*filter(None, map(str.strip, methods.split(","))), *(method or [])]]
     if not arms:
         raise ConfigError(f"--methods {methods!r}: names no method: give some, such as observe,hold")

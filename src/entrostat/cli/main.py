@@ -68,8 +68,8 @@ LONGEST = 2_000  # characters of an error, which may repeat what it was given
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line.
 
-    Exit codes of all commands: 2 where what was given is wrong (a setting, an option, a file, a log), told in a sentence; 1 where
-    the command ran and failed or found something wrong; 70 for an error that nobody foresaw; 130 after Ctrl-C.
+    Exit codes of all commands: 2 if what was given is wrong (a setting, an option, a file, a log), explained in a sentence; 1 if
+    the command ran and failed or found something wrong; 70 for an unexpected error; 130 after Ctrl-C.
     """
     words = sys.argv[1:] if arguments is None else arguments
     try:

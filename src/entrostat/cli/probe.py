@@ -1,4 +1,4 @@
-"""`entrostat probe`: one real batch, before any training: which method can reach which target here."""
+"""`entrostat probe`: which methods can hold the entropy, from one real batch before any training."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def command(
     save: Annotated[Path | None, typer.Option(help="Keep the batch's numbers in this file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything, and more, as JSON instead.")] = False,
 ) -> None:
-    """Sample one batch and look at it through every method: entropy, who moves it, authority over drift, tokens touched."""
+    """Sample one batch and show for every method: which tokens it acts on, and whether it can reverse the entropy's drift."""
     from rich.console import Console
 
     from entrostat.methods import names

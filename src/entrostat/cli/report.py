@@ -17,9 +17,9 @@ def command(
     ] = None,
     completions: Annotated[int, typer.Option(min=1, help="Most completions in the token view.")] = 200,
 ) -> None:
-    """Make one self-contained HTML page: verdict, charts, tokens, configuration; and its JSON twin beside it.
+    """Make one self-contained HTML page with verdict, charts, tokens and configuration, and a JSON file with the same content.
 
-    Several paths are drawn over each other. Logs of any trainer will do; the token view needs recorded tokens.
+    Several runs are drawn into the same charts. Logs of any trainer can be used; the token view needs recorded tokens.
     """
     from rich.console import Console
 

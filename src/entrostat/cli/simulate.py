@@ -24,10 +24,10 @@ def command(
         Path | None, typer.Option(help="Folder, or a picture alone by its ending [default: runs/<time>-simulate].")
     ] = None,
 ) -> None:
-    """Run the closed loop on a plant in place of a model: settling time, overshoot, the error that is left, saturation.
+    """Test a controller on a simple model of training, the plant: settling time, overshoot, remaining error, saturation.
 
-    The plant is 'linear' (by default the tiny policy's, as measured), 'tabular' (a bandit that a whole method trains), or the run
-    folder or log of an earlier run, from which its plant is identified. The method is written as for train.
+    The plant is 'linear' (by default like the tiny policy), 'tabular' (bandits that learn under the whole method), or the run
+    folder or log of an earlier run, from which a linear plant is estimated. The method is written as for train.
     """
     from entrostat.cli._settings import one_file
     from entrostat.cli._text import console as make_console

@@ -21,7 +21,7 @@ def command(
             help="A run folder, JSON lines or a .csv; with --probe what train takes.",
         ),
     ] = None,
-    settling: Annotated[float, typer.Option(help="Steps until an error stays within 5 % of itself.")] = 100.0,
+    settling: Annotated[float, typer.Option(help="Steps until an error stays within 5 % of its first size.")] = 100.0,
     probe: Annotated[
         bool, typer.Option("--probe", help="Train shortly with an output that steps up and down.")
     ] = False,
@@ -30,16 +30,16 @@ def command(
     delay: Annotated[
         int | None, typer.Option(min=0, max=1000, help="1: outputs act on the next step (TRL); 0: at once (verl).")
     ] = None,
-    momentum: Annotated[float | None, typer.Option(help="Of the optimizer, where it shall not be estimated.")] = None,
+    momentum: Annotated[float | None, typer.Option(help="Of the optimizer [default: estimated].")] = None,
     damping: Annotated[float, typer.Option(help="Of the loop: 1 without swing, 0.7 the quickest to settle.")] = 0.7,
     entropy: Annotated[str | None, typer.Option(help="Column of the entropy.")] = None,
     output: Annotated[str | None, typer.Option(help="Column of the controller's output.")] = None,
     chart: Annotated[Path | None, typer.Option("--map", help="Draw the stability map into this picture.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON instead.")] = False,
 ) -> None:
-    """Say which gains hold the entropy: identify what an output does to it, and print gains for a settling time.
+    """Find gains that hold the entropy: estimate what an output does to it, and print gains for a settling time.
 
-    Any run whose output moved will do. Where the gain cannot be told from noise, that is said, with exit code 1.
+    Any run whose output moved can be used. If the effect cannot be told from noise, the command says so, with exit code 1.
     """
     from entrostat.cli._text import console as make_console
     from entrostat.lab.tune import tune

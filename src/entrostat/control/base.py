@@ -1,12 +1,12 @@
 """What a controller is: two pure functions over a record of floats.
 
 `init()` gives the state before the first measurement, `step(state, measured)` the state after one more. The state is a
-frozen dataclass of floats and integers, so it is exact in JSON and equal on every rank; `state.output` is what the
-controller commands. Nothing here, nor in the files beside it, imports anything but the standard library.
+frozen dataclass of floats and integers, so it is exact in JSON and equal on every rank; `state.output` is the controller's
+output. This package imports nothing but the standard library.
 
-Sign. The error is always `measured - target`, in nats per token. Whether a larger output lowers or raises the entropy
-is a fact about the actuator, not about the controller, so the method that owns the actuator says it (`action`), and
-`bind` writes it into the controller.
+Sign. The error is always `measured - target`, in nats per token. Whether a larger output lowers or raises the entropy depends on
+the actuator, not on the controller. So the method that has the actuator says it (`action`), and `bind` writes it into the
+controller.
 """
 
 from __future__ import annotations
@@ -92,23 +92,23 @@ def check_limits(limits: tuple[float, float], start: float, what: str) -> tuple[
 
 
 def check_range(limits: tuple[float, float]) -> None:
-    """Refuse limits of an output that leave it no range, or one without end."""
+    """Refuse limits that are equal or infinite."""
     low, high = limits
     for name, limit in (("lower", low), ("upper", high)):
         if math.isinf(limit):
             raise ConfigError(
-                f"limits must be finite, but the {name} one is {limit}: a self-tuning controller plans with what its limits "
-                "reach. Give two numbers, as (-1, 1)"
+                f"limits must be finite, but the {name} one is {limit}: a self-tuning controller computes what its limits "
+                "can reach. Give two numbers, as (-1, 1)"
             )
     if low == high:
         raise ConfigError(
-            f"limits must leave the output a range, but both are {low:g}: it could not move. Give a lower and a higher number, "
-            f"as ({low - 1:g}, {high + 1:g}), or the number {low:g} itself in place of a controller"
+            f"limits must be two different numbers, but both are {low:g}, so the output could not move. Give a lower and a "
+            f"higher number, as ({low - 1:g}, {high + 1:g}), or the number {low:g} itself in place of a controller"
         )
 
 
 def bind(controller: Any, action: Action, owner: str) -> Any:
-    """The same controller, told what a larger output does to the entropy under its actuator."""
+    """A copy of the controller that knows whether a larger output raises or lowers the entropy."""
     declared = getattr(controller, "action", None)
     if declared is not None and declared != action:
         raise ConfigError(
@@ -128,16 +128,16 @@ def to_dict(state: Any) -> dict[str, Any]:
 def from_dict(template: S, values: Mapping[str, Any]) -> S:
     """The inverse of `to_dict`; `template` is the controller's `init()`.
 
-    Raises `StateError` when a field is missing, unknown, of another type or not finite, or when the state is none that a
-    controller can be in (its own `check` says so).
+    Raises `StateError` when a field is missing, unknown, of another type or not finite, or when the controller's own `check`
+    says that the state is impossible.
     """
     fields = {field.name: getattr(template, field.name) for field in dataclasses.fields(template)}  # type: ignore[arg-type]
     if set(fields) != set(values):
         raise StateError(
             f"the saved state of {type(template).__name__} does not fit this version: "
-            f"it lacks {sorted(set(fields) - set(values))} and has {sorted(map(str, set(values) - set(fields)))} beyond. "
-            "Resume with the version that wrote it, or go on from its weights with a new run: the controller finds its plant "
-            "again within a settling time or two"
+            f"it lacks {sorted(set(fields) - set(values))} and has unknown {sorted(map(str, set(values) - set(fields)))}. "
+            "Resume with the version that wrote it, or start a new run from its weights: the controller learns again within "
+            "a settling time or two"
         )
     for name, default in fields.items():
         value = values[name]

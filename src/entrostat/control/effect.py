@@ -1,8 +1,8 @@
-"""What the first-order theory says of an actuator on the batch at hand: output in, change of entropy out.
+"""The first-order effect of an actuator on one batch: the predicted change of entropy as a function of the output.
 
-A controller that knows this curve commands a change, not an output, and leaves it to the curve which output makes it. The
-curve is exact at the logits and its shape carries over; how far a step at the logits moves shared parameters is one
-factor that the controller finds out. Changes are pure numbers, in units that the method chooses.
+A controller that knows this curve asks for a change of entropy, and reads the output that makes it off the curve. The curve is
+exact at the logits. With shared parameters it keeps its shape, times one factor that the controller estimates. Changes are
+numbers without a unit, or in a unit that the method chooses.
 """
 
 from __future__ import annotations

@@ -1,42 +1,41 @@
-"""What a controller believes of its plant: level, drift and gain of the entropy, from noisy measurements.
+"""The estimator of self-tuning control: level, drift and gain of the entropy, from noisy measurements.
 
-The plant, where an optimizer with momentum (AdamW's first moment, beta) answers an output u with a lag:
+The plant, with an optimizer whose momentum beta (AdamW's first moment) delays the effect of an output u:
 
     a[t]   = beta a[t-1] + (1 - beta) u[t]                       the output as it reaches the policy
     H[t+1] = H[t] + d - g a[t],    measured[t] = H[t] + noise    drift d, gain g
 
-Since a[t] is known, this is linear in (H, d, g): a Kalman filter finds them. Five things keep it honest over thousands of
+Since a[t] is known, this is linear in (H, d, g), and a Kalman filter estimates them. Five rules keep it right over thousands of
 quiet steps.
 
-* **It forgets only what it learns.** A random walk of the gain adds uncertainty in every step, and a quiet loop teaches
-  nothing of the gain: recursive least squares then winds up. Here a measurement that removes a share eta of the gain's variance P
-  puts the same share of a standing variance P* back,
+* **It forgets only as much as it learns.** If the gain is modeled as a random walk, every step adds uncertainty, while a quiet
+  loop says nothing about the gain; recursive least squares then winds up. Here a measurement that removes a share eta of the
+  gain's variance P puts the same share of a standing variance P* back,
 
       P <- (1 - eta) P + eta P* nu^2 / S,        P* = (GAIN_SD gain)^2,
 
-  so an excited loop comes to rest at P*, a quiet one stays as it is, and no bound is needed. This is forgetting restricted to
-  the direction of the data (Kulhavy, Automatica 23(5), 1987) in the form of Stenlund and Gustafsson (Avoiding windup in
-  recursive parameter estimation, 2002), who choose the process noise so that the covariance comes to rest at one that is
-  given. The innovation nu over its variance S makes it a variable forgetting (Fortescue, Kershenbaum and Ydstie, Automatica
-  17(6), 1981): what surprises is forgotten sooner. What is put back moves gain and drift together, so that the present
-  rate d - g a stays as well known as it is. And where eta is below LEAST_LEARNT the gain is left alone (a dead zone; Egardt,
-  Stability of Adaptive Controllers, 1979): the only variation of a quiet output is the noise that the loop itself fed back.
-  It shrinks with the memory, for a level that really wanders moves the output as well, and that teaches.
-* **It doubts a gain that its own innovations contradict.** A gain believed small has a small P*, and where noise is a fifth of
-  the level one measurement moves it by next to nothing: a gain that had grown sevenfold stayed unseen for a thousand steps. Many
-  measurements together tell. An error of the gain shows in an innovation s = P[level, gain] / P times over, so sum(s nu / S) is
-  the slope of the log-likelihood over the gain and sum(s^2 / S) its variance: the score test (Rao, Proc. Cambridge Phil. Soc.
-  44(1), 1948), here over the last DOUBT_MEMORY measurements. Beyond DOUBTED standard deviations the gain's standard error
-  becomes the error that the sums imply, at most the gain itself, and the sums begin anew. The filter then learns it quickly.
-* **It finds its own pace.** Level and drift wander by so much that a change is followed within `memory` measurements. An optimal
-  filter's innovations are white (Mehra, IEEE Trans. Automatic Control 15(2), 1970): where they lean to one side the
-  memory is too long, where each undoes the last one it is too short, and it moves accordingly. Where none is short enough
-  it is the gain that is not as believed (or delay or momentum): its variance grows, which makes the feedback weaker.
-* **No batch is weighed by its own standard error.** That error goes with the mean it belongs to: where a few prompts carry the
-  entropy, a batch that happens to lie high has the larger one, and weights of 1 / variance then pull the level below the mean
-  (by 5 % of a language model's entropy after 700 steps). A measurement is weighed by the mean variance of the batches
-  before it.
-* **One measurement counts once.** Updates on one batch share its noise: between fresh batches the estimate is only carried on.
+  so P settles at P* in an excited loop and stays as it is in a quiet one, and no bound is needed. This is forgetting restricted
+  to the direction of the data (Kulhavy, Automatica 23(5), 1987) in the form of Stenlund and Gustafsson (Avoiding windup in
+  recursive parameter estimation, 2002), who choose the process noise so that the covariance settles at a given one. The factor
+  nu^2 / S, with the innovation nu and its variance S, makes the forgetting variable (Fortescue, Kershenbaum and Ydstie,
+  Automatica 17(6), 1981): the larger the surprise, the more is forgotten. What is put back moves gain and drift together, so the
+  present rate d - g a stays as well known as it is. If eta is below LEAST_LEARNED, the gain is left alone (a dead zone; Egardt,
+  Stability of Adaptive Controllers, 1979), since a quiet output varies only with the noise that the loop fed back. The bound
+  shrinks with the memory, because a level that really wanders also moves the output, and that is informative.
+* **It relearns a gain that its innovations contradict.** A small gain has a small P*. If the noise is a fifth of the level, one
+  measurement hardly moves it: a gain that had grown sevenfold was not noticed for a thousand steps. Many measurements together
+  show it. An error of the gain changes an innovation by s = P[level, gain] / P times that error, so sum(s nu / S) is the slope of
+  the log-likelihood over the gain and sum(s^2 / S) its variance: the score test (Rao, Proc. Cambridge Phil. Soc. 44(1), 1948),
+  here over the last DOUBT_MEMORY measurements. Beyond DOUBTED standard deviations the gain's standard error becomes the error
+  that the sums imply, at most the gain itself, and the sums start again. The filter then learns the gain quickly.
+* **It sets its own memory.** The process noise of level and drift is such that a change is followed within `memory` measurements.
+  An optimal filter's innovations are white (Mehra, IEEE Trans. Automatic Control 15(2), 1970). If they keep one sign the memory
+  is too long, if they alternate it is too short, and it is moved accordingly. If even the shortest memory is too long, the gain
+  (or delay or momentum) is wrong: the gain's variance grows, which weakens the feedback.
+* **No batch is weighted by its own standard error.** That error grows with the batch's mean if a few prompts hold most of the
+  entropy, and weights of 1 / variance then bias the level down (by 5 % of a language model's entropy after 700 steps). A
+  measurement is weighted by the mean variance of the batches before it.
+* **One measurement counts once.** Updates on one batch share its noise, so between fresh batches the estimate is only predicted.
 """
 
 from __future__ import annotations
@@ -49,14 +48,14 @@ from typing import TypeVar
 PRIOR_GAIN = 0.005  # one unit of output moves the entropy by this share of it a step
 PRIOR_GAIN_SD = 0.015  # anything from nothing to several times as much
 PRIOR_DRIFT_SD = 0.01  # per step
-PRIOR_UNFORESEEN_SD = 0.004  # per step: of what the first-order theory does not foresee of the drift
+PRIOR_UNFORESEEN_SD = 0.004  # per step: of the part of the drift that the first-order theory does not predict
 PRIOR_NOISE_SD = 0.03  # of one measurement
 MOST_NOISE_SD = 0.1  # of the first one, whatever is said of it
 GAIN_SD = 0.3  # standard error at which the gain comes to rest, as a share of it
-LEAST_LEARNT = 0.005  # share of its variance that a measurement must remove to teach of the gain; at the longest memory
+LEAST_LEARNED = 0.005  # share of the gain's variance that a measurement must remove to count; at the longest memory
 DOUBT_MEMORY = 100  # measurements that are asked together whether the gain is another
-DOUBTED = 3.0  # standard deviations of what they say of it from which on it is
-OUTLIER, CONFIRMED = 5.0, 3.0  # standard deviations of an innovation that is none, and of the next that says it was
+DOUBTED = 3.0  # standard deviations of their score beyond which it is
+OUTLIER, CONFIRMED = 5.0, 3.0  # standard deviations of an innovation that is left out, and of the next that confirms it
 _LEAST_NOISE = 1e-3  # standard deviation, in proportion to the first measurement
 _CLIP = 4.0  # an innovation counts for at most so many standard deviations in what it says of noise and memory
 _TOLD_MEMORY = 10  # batches over which the squares of their standard errors are averaged
@@ -75,8 +74,8 @@ class Estimate:
         scale: the first measurement [nats]; 0 before it.
         memory: measurements within which a change of level and drift is followed.
         trend: mean innovation over the memory, in its own standard deviations: 0 on average, of size 1.
-        outlier: 1 or -1 where the last measurement lay too far above or below its prediction to be believed, else 0.
-        jumped: 1 where the last two lay so far on the same side that the level must have jumped.
+        outlier: 1 or -1 if the last measurement was too far above or below its prediction to be used, else 0.
+        jumped: 1 if the last two were so far off on the same side that the level must have jumped.
         level_level ... gain_gain: the covariance.
         score: slope of the last measurements' log-likelihood over the gain [1 / gain]; 0 on average while the gain is right.
         information: variance of that slope.
@@ -109,7 +108,7 @@ class Estimate:
 
     @property
     def impossible(self) -> str | None:
-        """What no estimate can be, or None: read where a saved state comes back."""
+        """Why this cannot be an estimate, or None; checked when a saved state is loaded."""
         for name in ("noise", "excess", "scale", "memory", "level_level", "drift_drift", "gain_gain", "information"):
             if getattr(self, name) < 0:
                 return f"{name} = {getattr(self, name)!r}, where it must be zero or more"
@@ -152,7 +151,7 @@ def first_estimate(into: E, measured: float, noise: float | None, memory: float)
 
 
 def drift_explained(now: E) -> E:
-    """The estimate once a theory foresees the drift: what is left of it is small, and nothing is known of it yet."""
+    """The estimate once the theory predicts the drift: what is left of the drift is small, and not known yet."""
     variance = (PRIOR_UNFORESEEN_SD * now.scale) ** 2
     return replace(now, drift=0.0, drift_drift=variance, level_drift=0.0, drift_gain=0.0)
 
@@ -177,7 +176,7 @@ def corrected(before: E, measured: float, noise: float | None, steps: int, memor
     """The estimate after one more measurement.
 
     Args:
-        noise: the measurement's standard error [nats], which counts from the next measurement on; None: it tells nothing new.
+        noise: the measurement's standard error [nats], which counts from the next measurement on; None: unknown.
         steps: how many measurements there were before.
         memory: the shortest and the longest.
     """
@@ -206,11 +205,11 @@ def corrected(before: E, measured: float, noise: float | None, steps: int, memor
     share = 1 / pace
     trend = (1 - share) * before.trend + math.sqrt(share * (2 - share)) * heard
     # What the gain learns it forgets as far as its standing variance.
-    learnt = gain * before.level_gain / before.gain_gain
-    if learnt < LEAST_LEARNT * pace / memory[1]:
+    learned = gain * before.level_gain / before.gain_gain
+    if learned < LEAST_LEARNED * pace / memory[1]:
         drift -= before.lagged * gain  # of what moves both and leaves the rate as it is
-        gain = learnt = 0.0
-    forgot = learnt * (GAIN_SD * before.gain) ** 2 * distance**2
+        gain = learned = 0.0
+    forgot = learned * (GAIN_SD * before.gain) ** 2 * distance**2
     if wanted < memory[0]:  # no memory is short enough: then it is the gain that is not as believed
         forgot += (math.sqrt(memory[0] / wanted) - 1) * before.gain_gain
     shown = 0.0 if outlier or jumped else before.level_gain / before.gain_gain

@@ -61,7 +61,7 @@ def as_controller(knob: Knob, action: Action, owner: str) -> Any:
 
         knob = read(knob, owner)
     if isinstance(knob, type):
-        raise ConfigError(f"{owner} is the class {knob.__name__}: give one of it, {knob.__name__}(...)")
+        raise ConfigError(f"{owner} is the class {knob.__name__}, not an object: write {knob.__name__}(...)")
     if isinstance(knob, Controller):
         return knob if isinstance(knob, OpenLoop) else bind(knob, action, owner)
     if isinstance(knob, Schedule):

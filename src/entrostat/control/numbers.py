@@ -1,4 +1,4 @@
-"""Settings as they come in: numbers of any library become floats, and what is no number is refused by name."""
+"""Checks of settings: numbers of any library become floats; anything else is refused, with the setting's name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an actuator's limits reach, and whether that is the target."""
+"""Which entropies the limits of an actuator can reach, and whether the target is among them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from entrostat.control.effect import Actuator
 from entrostat.control.self_tuning_state import SelfTuningState
 
 AT_LIMIT = 12
-"""Steps at a limit before it is judged what that limit can do."""
+"""Steps at a limit before the controller judges what that limit can reach."""
 _PATIENCE = 4.0  # settling times; a target that takes longer at full output counts as out of reach
 
 
 def judged(
     moved: SelfTuningState, before: SelfTuningState, actuator: Actuator, end: int, settling: float
 ) -> SelfTuningState:
-    """`moved` with what the limits reach, and whether they reach the target.
+    """`moved` with the range that the limits reach, and whether the target is in it.
 
     Args:
         before: the state one step earlier.

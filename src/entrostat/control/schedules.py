@@ -1,10 +1,10 @@
 """Values that depend on the optimizer step: targets, coefficients, clip ranges.
 
-A schedule is a frozen record with `at(step) -> float`. Steps count optimizer steps from 0. Before its first and after
-its last point a schedule keeps the value there.
+A schedule is a frozen record with `at(step) -> float`. Steps are optimizer steps from 0. Before its first and after its last
+point a schedule keeps the value of that point.
 
-The values that a schedule leads through are its `levels`. In a target a level may also be a fraction of the entropy that
-the policy starts with, `Initial(0.5)`; who follows the schedule then passes that entropy to `at` as `initial`.
+The values that a schedule leads through are its `levels`. In a target a level may also be a fraction of the entropy that the
+policy starts with, `Initial(0.5)`. A controller then passes that entropy to `at` as `initial`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Initial:
 
     Args:
         fraction: 1 is that entropy, 0.5 half of it.
-        over: the start is the mean over so many first optimizer steps, while it grows the mean so far. One batch is the
-            most faithful where it is large; small batches are noisy, so take several.
+        over: number of first optimizer steps whose mean is the start; until then, the mean so far. One large batch is best, since
+            the policy has not moved yet; small batches are noisy, so take several.
     """
 
     fraction: float = 1.0
@@ -55,7 +55,7 @@ class Schedule(Protocol):
 
 
 def value_of(level: Level, initial: float | None) -> float:
-    """A level as a number; `ConfigError` where it is a fraction of an initial entropy that nobody measures."""
+    """A level as a number; `ConfigError` if it is a fraction of the initial entropy and that is not measured."""
     if not isinstance(level, Initial):
         return float(level)
     if initial is None:

@@ -1,19 +1,19 @@
-"""Self-tuning control: the plant is identified while it is controlled, and the gains follow from what is found.
+"""Self-tuning control: the controller estimates the plant while it controls it, and computes its gains from the estimate.
 
 With the plant of `estimator`, feedback from e = H - target and from w = a - d/g puts both poles of the loop at rho, for any
 momentum beta (docs/theory.md):
 
     u = d/g + k_e e + k_w w,    k_e = (1 - rho)^2 / (g (1 - beta)),    k_w = (rho^2 - beta) / (1 - beta)
 
-u is not the output itself. Where the method knows the first-order effect of its outputs on the batch (`Effect`), it is the
-change that the output makes, in units of a quarter of what the limits can make on the first batch: an actuator that saturates,
-and a drift that the theory foresees, are then out of the plant, and what is left to find out is one factor. Elsewhere it is the
-output's distance from its start, in quarters of the range between the limits.
+u is the effort, not the output itself. If the method knows the first-order effect of its outputs on the batch (`Effect`), u is
+the change that the output makes, in units of a quarter of what the limits can make on the first batch. Saturation of the
+actuator, and the drift that the theory predicts, are then not part of the plant, and one factor is left to estimate. Otherwise u
+is the output's distance from its start, in quarters of the range between the limits.
 
-The estimated drift does what an integral does elsewhere; as the estimator is told what really acted, limits cannot wind it
-up. An output is found on the curve of one batch and acts on the next: by how much it misses on average is taken off. A
-target that moves by s a step is a drift of d - s. While the gain is uncertain, a multiple of its standard error takes its
-place where that is larger: the feedback is then safe for every gain that is still likely.
+The estimated drift replaces an integral. The estimator gets the effort that really acted, so limits cannot wind it up. An output
+is computed on the curve of one batch and acts on the next; the mean difference is subtracted (`bias`). A target that moves by s a
+step counts as a drift of d - s. While the gain is uncertain, a multiple of its standard error is used in its place if that is
+larger, so the feedback is safe for every gain that is still likely.
 """
 
 from __future__ import annotations
@@ -60,23 +60,23 @@ _BIAS_MEMORY = 2.0  # time constants of the loop over which misses are averaged
 
 @dataclass(frozen=True)
 class SelfTuning:
-    """Brings the entropy to its target within a settling time that is given in steps, by gains that it finds itself.
+    """Bring the entropy to its target within a settling time, with gains that the controller finds itself.
 
     Args:
         target: entropy to hold [nats per token]: a number, `Initial()`, a schedule over optimizer steps, which is followed
             without lag, or a `Band`.
-        settling: optimizer steps after which an error stays within 5 % of itself, those included in which the plant is found
-            out; once it is known, three quarters of them do, or 16 where that is more.
+        settling: optimizer steps after which an error stays within 5 % of its first size. It includes the time to learn the
+            plant; after that the loop takes three quarters of it, or 16 steps if that is more.
         limits: lowest and highest output.
-        start: output before the first measurement, within the limits; that of a clip range is its usual value.
-        rate: most that the output changes in one step; by default its effort moves by at most a tenth of what the limits
-            allow away from the one that holds, and back to it at once.
-        deadband: errors below this many standard errors of the estimated level are left alone.
-        momentum: share of an output's push that the next step still feels; 0 for plain gradient descent. AdamW with the
-            usual beta1 of 0.9 acts on the entropy like 0.86: old gradients are of a policy that has moved on.
-        delay: steps between a measurement and the first step that it corrects: 1 where the output acts on the next
-            batch, 0 where it acts on the batch that was measured.
-        action: what a larger output does to the entropy; the method that owns the actuator sets it.
+        start: output before the first measurement, within the limits; for a clip range its usual value.
+        rate: largest change of the output in one step. By default the effort moves away from the one that holds by at most a
+            tenth of its range a step, and returns to it at once.
+        deadband: errors below this many standard errors of the estimated level are ignored.
+        momentum: share of an output's push that is left in the next step; 0 for plain gradient descent. AdamW with the usual
+            beta1 of 0.9 acts on the entropy like 0.86, since old gradients belong to an earlier policy.
+        delay: steps between a measurement and the first step that it corrects: 1 if the output acts on the next batch, 0 if it
+            acts on the batch that was measured.
+        action: what a larger output does to the entropy; the method sets it.
 
     Raises:
         ConfigError: a setting out of its range; the message names it.
@@ -135,11 +135,13 @@ class SelfTuning:
 
         Args:
             measured: exact mean entropy of its batch [nats per token].
-            effect: of this controller's outputs on that batch, where the method knows it.
-            standard_error: of `measured`, from the batch itself [nats] (`stats.clusters`). The innovations say by which factor
-                it is too small or too large. None: as large as before.
-            fresh: whether the batch was sampled anew since the last step. Several updates on one batch share its noise, and one
-                measurement counts once. None: yes, unless the measurement is the last one to the bit.
+            effect: the effect of this controller's outputs on that batch, if the method knows it.
+            standard_error: of `measured`, from the batch itself [nats] (`stats.clusters`). The innovations correct it by a
+                factor.
+                None: as large as before.
+            fresh: whether the batch was sampled since the last step. Several updates on one batch share its noise and count as
+                one
+                measurement. None: yes, unless the measurement equals the last one to the bit.
         """
         check_measured(measured)
         known = self._corrected(state, measured, standard_error, fresh)
@@ -178,10 +180,10 @@ class SelfTuning:
         return judged(moved, state, actuator, end, self.settling)
 
     def _neutral(self, known: SelfTuningState, state: SelfTuningState) -> int:
-        """For how many steps, this one included, the output stays where it started.
+        """For how many steps, with this one, the output stays at its start.
 
-        For good where its effect has the wrong sign; where it sits at a limit in vain and nobody knows what it does, until
-        that shows by its going, for a settling time at most.
+        For good if its effect has the wrong sign. If it is at a limit without effect and the gain is unknown, until the effect of
+        taking it back shows, for at most one settling time.
         """
         if known.gain < -_KNOWN * known.gain_sd:
             return 1

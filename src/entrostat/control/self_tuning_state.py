@@ -1,4 +1,4 @@
-"""What self-tuning control carries from step to step."""
+"""The state of self-tuning control."""
 
 from __future__ import annotations
 
@@ -9,18 +9,21 @@ from entrostat.control.estimator import Estimate
 
 @dataclass(frozen=True)
 class SelfTuningState(Estimate):
-    """The controller after a number of steps: what it measured, what it believes (see `Estimate`), what it commands.
+    """The controller after a number of steps: its last measurement, its estimate of the plant (`Estimate`) and its output.
 
-    `effort` is what the output is to do: u in `self_tuning`. `unit` is the predicted change that an effort of 1 stands
-    for; 0 while no effect was known, when an effort is a quarter of the range of the output. `bias` is by how much more the
-    outputs push on the batches that they act on than they were meant to, on average. `saturated` is -1 or 1 where the output
-    sits at its lower or upper limit. `identified` is 1 while the gain stands two standard errors out of the noise with
-    the right sign, -1 where it does with the wrong one, or after two settling times does not by one, else 0. `neutral` counts
-    the steps for which the output is yet back at its start: because its effect has the wrong sign, or to find out what it does.
-    `reachable` is 0 while the output is at its limit, or by the theory no output pushes toward the target, and the entropy does
-    not come nearer to it; `reach_low` and `reach_high` [nats] are where one settling time at the limits
-    would lead. The `at_limit` fields add up the measurements since then: count, negative at the lowest effort, and sums of y
-    and t y.
+    Attributes:
+        effort: u in `self_tuning`, what the output should do.
+        unit: the predicted change of entropy that an effort of 1 stands for; 0 while no effect was known, when an effort of 1 is
+            a quarter of the range of the output.
+        bias: by how much more, on average, an output pushes on the batch that it acts on than it was computed to.
+        saturated: -1 or 1 while the output is at its lower or upper limit, else 0.
+        identified: 1 while the gain is positive by two standard errors; -1 while it is negative by two, or not positive by one
+            after two settling times; else 0.
+        neutral: for how many more steps the output stays at its start.
+        reachable: 0 while the output is at its limit (or no output pushes toward the target) and the entropy comes no nearer to
+            it.
+        reach_low, reach_high: where one settling time at the limits would lead [nats].
+        at_limit, ...: sums since the output came to its limit: the count (negative at the lowest effort), and sums of y and t y.
     """
 
     steps: int = 0

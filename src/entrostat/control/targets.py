@@ -1,8 +1,8 @@
 """Targets: where the entropy should be at each optimizer step.
 
 A target is a number of nats per token, a fraction of the entropy that the policy starts with (`Initial`), a schedule
-through such levels, or a `Band` between two of them. `aim` says what one means for a controller that has just measured:
-which entropy to go to, how far away that is, and how it moves on.
+through such levels, or a `Band` between two of them. `aim` turns it into what a controller needs at one step: the entropy to go
+to, the error, and the slope.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ _LEVEL = (float, int, Initial)  # asked before whether a thing is a Schedule, wh
 
 @dataclass(frozen=True)
 class Band:
-    """Anything from `low` to `high` is right: no error between the edges, outside the distance to the nearer one.
+    """A range: between `low` and `high` the error is 0, outside it is the distance to the nearer edge.
 
     Args:
         low, high: the edges; numbers, fractions of the initial entropy (`Initial(0.75)`, or in words "0.75 * initial"),
             or schedules of either.
 
     Raises:
-        ConfigError: the edges cross at some step. Where one edge is a number and the other a fraction of the initial
-            entropy, that shows only in the run, at the step in question.
+        ConfigError: the edges cross at some step. If one edge is a number and the other a fraction of the initial entropy, this
+            can only be checked during the run.
     """
 
     low: Level | Schedule | str
@@ -153,13 +153,13 @@ def _plain(name: str, value: Any) -> Any:
 
         return read(value, name)
     if isinstance(value, type):
-        raise ConfigError(f"{name} is the class {value.__name__}: give one of it, {value.__name__}(...)")
+        raise ConfigError(f"{name} is the class {value.__name__}, not an object: write {value.__name__}(...)")
     found = as_float(value)
     return value if found is None else found
 
 
 def check_target(target: Any) -> None:
-    """Refuse a target that is no target, or that leads below zero: no distribution has such an entropy.
+    """Refuse what is not a target, and a target below zero: no distribution has such an entropy.
 
     Raises:
         ConfigError: also where two levels measure the initial entropy over different numbers of steps.
@@ -176,7 +176,9 @@ def check_target(target: Any) -> None:
         bounded("target entropy", level)
     overs = sorted({level.over for level in levels(target) if isinstance(level, Initial)})
     if len(overs) > 1:
-        raise ConfigError(f"a target has one initial entropy, but its levels measure it over {overs} steps: {target}")
+        raise ConfigError(
+            f"all levels of a target must have the same `over`, the steps that measure the initial entropy; got {overs}: {target}"
+        )
 
 
 def _what(level: Any) -> str:

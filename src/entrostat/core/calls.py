@@ -1,4 +1,4 @@
-"""What a loop of one's own must call and did not: said once each, since nothing else would tell."""
+"""Warnings, once each, about calls that your own loop must make and did not: without them nothing else would show it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ SOON = 3
 """Steps after which every call that the method needs should have been made."""
 
 UNSTEPPED = 1000
-"""Micro-batches without a step that are said."""
+"""Micro-batches without a step after which a warning comes."""
 
 EMPTY = 10
-"""Steps in a row without a token that are said."""
+"""Steps in a row without a token after which a warning comes."""
 
 _MISSED = {
-    "score": "changes the advantages of whole groups in control.score(rollouts), which this loop never called, so that this part "
-    "of it does nothing. Score every generation's rollouts before they are cut into batches",
+    "score": "changes the advantages of whole groups in control.score(rollouts), which this loop never called, so this part "
+    "of it has no effect. Call it on every generation's rollouts before you split them into batches",
     "temperature": "acts through the sampling temperature, and this loop never read control.temperature. Sample at that times "
     "your own temperature, and give token_stats the same",
     "group_temperatures": "samples some groups at a temperature of their own, and this loop never read "
@@ -28,11 +28,11 @@ _MISSED = {
 
 
 class Calls:
-    """The calls of one loop, beside what its method needs.
+    """The calls that one loop has made, compared with those that its method needs.
 
     Args:
-        delay: what the control was told; see `EntropyControl`.
-        own: whether the loop is its author's: hosts make the calls that they need.
+        delay: as given to `EntropyControl`.
+        own: whether it is the user's own loop; hosts always make the calls that they need.
     """
 
     def __init__(self, method: Chain, delay: int, own: bool) -> None:

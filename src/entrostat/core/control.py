@@ -1,4 +1,4 @@
-"""Entropy control for a training loop of one's own; the hosts are built on it.
+"""Entropy control for your own training loop; TRL and verl are built on it.
 
 control = EntropyControl(hold(target=0.3))
 for each micro-batch of an optimizer step:
@@ -39,23 +39,23 @@ from entrostat.types import Old, Rollouts, Summary, Surrogate, TokenBatch, Want
 
 
 class EntropyControl:
-    """A method together with its state: the only thing here that changes as training goes on.
+    """A method together with its state.
 
     Args:
         method: a preset, a chain or a single link.
-        vocabulary: size V of the policy's vocabulary; a target above log V, which no policy can reach, is then refused.
-        on_policy: whether every importance ratio is 1 in this run; a method that does nothing then is warned of.
-        delay: optimizer steps between a measurement and the first step that it changes: 1 where the loop uses `apply`
-            and `step`, 0 where it uses `step_on`.
-        updates: optimizer steps between two controller steps, as where a whole batch is measured and then trained on in
-            several mini-batches: what is left of a push after them is less.
-        process_group: of the ranks whose micro-batches make up a step: with tensor or pipeline parallelism the data-parallel
-            group. None: all ranks.
-        host: what the training loop can express (`core.host.Host`); by default a loop of one's own.
+        vocabulary: size V of the policy's vocabulary. If given, a target above log V, which no policy can reach, is refused.
+        on_policy: whether every importance ratio is 1 in this run. A method that then has no effect gives a warning.
+        delay: optimizer steps between a measurement and the first step that it changes: 1 if the loop uses `apply` and `step`, 0
+            if it uses `step_on`.
+        updates: optimizer steps between two controller steps, if a whole batch is measured and then trained on in several
+            mini-batches. The momentum that is left after them is smaller.
+        process_group: the ranks whose micro-batches make up a step; with tensor or pipeline parallelism the data-parallel group.
+            None: all ranks.
+        host: what the training loop can express (`core.host.Host`); by default everything, as in your own loop.
 
     Raises:
-        ConfigError: what is no method; a target that no policy can reach.
-        HostError: the method asks for what the host cannot express.
+        ConfigError: not a method, or a target that no policy can reach.
+        HostError: the method needs something that the host cannot express.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class EntropyControl:
             raise ConfigError(f"delay must be 0 or 1 steps, got {delay!r}")
         updates = whole("updates", updates, "a whole number of optimizer steps, at least 1")
         if not isinstance(host, Host):
-            raise ConfigError(f"host must be a core.host.Host, or left out in a loop of one's own, got {host!r}")
+            raise ConfigError(f"host must be a core.host.Host, or left out in your own loop, got {host!r}")
         self.method = (method if isinstance(method, Chain) else chain(method)).with_timing(delay, updates)
         host.check(self.method)
         self._calls = Calls(self.method, delay, own=host is LOOP)
@@ -100,15 +100,15 @@ class EntropyControl:
         return self.method.temperature(self.state)
 
     def group_temperatures(self, groups: int) -> tuple[float, ...]:
-        """Factors on the temperature of the next batch with which each of its groups is sampled, beside `temperature`.
+        """A further factor on the sampling temperature for each group of the next batch, besides `temperature`.
 
-        Log-probabilities and statistics are taken without them, and `TokenBatch.tempered_B` says which row had which.
+        Log-probabilities and statistics are computed without these factors; pass them row by row as `TokenBatch.tempered_B`.
         """
         self._calls.made.add("group_temperatures")
         return self.method.group_temperatures(whole("groups", groups, "a number of groups", 0), self.state)
 
     def check_reachable(self, vocabulary: int) -> None:
-        """Refuse a target that anywhere leads above log V, the entropy of the uniform distribution."""
+        """Refuse a target that is above log V, the entropy of the uniform distribution, at any step."""
         vocabulary = whole(
             "vocabulary", vocabulary, "the size of the policy's vocabulary, a whole number of at least 1"
         )
@@ -123,11 +123,11 @@ class EntropyControl:
                 )
 
     def score(self, rollouts: Rollouts, counted: bool = True) -> Rollouts:
-        """The reward stage: rewards and advantages of whole groups as the method changes them.
+        """The reward stage: the rollouts as the method changes them.
 
         Args:
-            rollouts: where several processes hold parts of a group, of all of them.
-            counted: whether this process adds the method's sums; of several that see the same rollouts, one does.
+            rollouts: whole groups; if a group is spread over processes, gather it first.
+            counted: whether this process adds the method's sums. If several processes see the same rollouts, only one should.
         """
         self._calls.made.add("score")
         changed, sums = self.method.score(rollouts, self.state)
@@ -136,7 +136,7 @@ class EntropyControl:
         return changed
 
     def apply(self, surrogate: Surrogate, batch: TokenBatch) -> Surrogate:
-        """The loss stage: the objective as the method changes it on one micro-batch, which joins the step's account."""
+        """The loss stage: the objective as the method changes it on one micro-batch, whose statistics are added to the step's."""
         self._check(batch, surrogate)
         self._calls.added()
         changed, sums = self.method.account(surrogate, batch, self.state)
@@ -147,9 +147,9 @@ class EntropyControl:
 
     @property
     def wants(self) -> frozenset[Want]:
-        """Statistics of the policy being trained that a batch should carry: what the method and the recorder read.
+        """Statistics of the policy being trained that a batch must have: those that the method and the recorder read.
 
-        A method that reads some of the policy that sampled takes these for them while all ratios are 1.
+        A method that reads statistics of the policy that sampled uses these while all ratios are 1.
         """
         read = self.method.requires | (frozenset() if self.recorder is None else self.recorder.needs)
         return frozenset(want.of if isinstance(want, Old) else want for want in read)
@@ -241,10 +241,10 @@ class EntropyControl:
         return {f"entropy_control/{name}": value for name, value in metrics.items()} | entropy_metrics(summary)
 
     def step_on(self, surrogate: Surrogate, batch: TokenBatch) -> tuple[Surrogate, dict[str, float]]:
-        """A whole optimizer step whose batch is at hand before its update: measure it, step, then change the objective.
+        """One whole optimizer step at once: measure the batch, move the controller, change the objective.
 
-        The controller has seen the very batch that it acts on, and what a method takes from "the step" (a mean, a
-        deviation) is this batch's. Replaces `apply` and `step`, whose output acts from the next step on.
+        The controller acts on the same batch that it has measured, and means and deviations "of the step" are this batch's. Use
+        it in place of `apply` and `step`, whose output acts from the next step on.
 
         Args:
             surrogate, batch: of the global batch, on one process.

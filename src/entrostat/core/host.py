@@ -42,16 +42,16 @@ class Host:
     """One training loop, or one setting of it.
 
     Attributes:
-        name: in messages and in the table.
-        stages: which of the three it serves.
-        fields: what of a surrogate and of rollouts it can carry out; see `FIELDS`.
-        token_clips: whether an end of the clip range may be a number for each token.
+        name: for messages and the table.
+        stages: those of the three that it supports.
+        fields: fields of a surrogate and of rollouts that it can apply; see `FIELDS`.
+        token_clips: whether an end of the clip range may differ from token to token.
         terms: what added terms may be made of: names of `types.TERMS`.
-        term_statistics: whether a term may be made of a `Statistic` too.
+        term_statistics: whether a term may also be made of a `Statistic`.
         statistics: the named statistics that it computes; None: all.
         parameterized: whether it computes a `Statistic`; old: whether also under the old policy.
-        data: which of "rewards" and "groups" its loss stage hands over.
-        why: a field, stage, "term:...", "statistic" or other thing that it lacks -> the reason and the way out, a clause.
+        data: whether its loss stage passes "rewards" and "groups".
+        why: a field, stage, "term:...", "statistic" or other thing that it lacks -> the reason and what to do, as a clause.
     """
 
     name: str
@@ -160,9 +160,8 @@ def check_ignored(method: Chain, given: Mapping[str, tuple[Any, Division | None]
         for setting, (value, asked) in given.items():
             if own is not None and asked != own:
                 raise ConfigError(
-                    f"{setting}={value!r} would have no effect: {method.name!r} builds its advantages from the raw rewards, in "
-                    f"place of those that it goes into. Leave {setting} at its default, or take a method that keeps the host's "
-                    "advantages"
+                    f"{setting}={value!r} would have no effect: {method.name!r} builds its advantages from the raw rewards, "
+                    f"not from the host's. Leave {setting} at its default, or choose a method that keeps the host's advantages"
                 )
 
 
@@ -174,5 +173,5 @@ def _constant(link: Link, name: str) -> float | None:
     return float(knob) if isinstance(knob, int | float) else None
 
 
-LOOP = Host("a loop of one's own")
+LOOP = Host("your own loop")
 """A training loop that uses `methods.loss`: it expresses everything."""

@@ -56,7 +56,7 @@ def load_state(
         directory: of the checkpoint.
         method: whose state is expected.
         afresh: what an error says about going on without the state.
-        same_settings: whether the state must be of a method with the very same settings. Otherwise what was learnt is kept
+        same_settings: whether the state must be of a method with the very same settings. Otherwise what was learned is kept
             under another target, other limits or another settling time; another kind of state is still refused.
 
     Raises:

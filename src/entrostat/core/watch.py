@@ -1,4 +1,4 @@
-"""What is said of a run while it goes on: once each, and never more than a warning until nothing can be measured any more."""
+"""Warnings about a run while it goes on, once each. Only a run in which nothing can be measured any more ends with an error."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ UNMEASURED = 10
 """Steps in a row without a finite entropy that end a run."""
 
 SILENT = 10
-"""Steps in a row without a single advantage that are said."""
+"""Steps in a row without a single advantage after which a warning comes."""
 MISFIT = 60
-"""Steps in a row in which no memory of the estimator is short enough that are said."""
+"""Steps in a row at the estimator's shortest memory after which a warning comes."""
 
 # A standing gap of so many standard errors, and of so much of the entropy, is no chance and no rounding.
 _ERRORS, _SHARE = 8.0, 0.03
@@ -107,9 +107,9 @@ class Watch:
             return {}
         self._say(
             "lost",
-            f"the advantage of {lost:.0f} of {standard.tokens:.0f} tokens is NaN or infinite: a reward was no finite number. The "
-            "measurements leave them out (metric entropy_control/advantages_not_finite counts them); the loss of the step is of "
-            "no use. Look at the rewards",
+            f"the advantage of {lost:.0f} of {standard.tokens:.0f} tokens is NaN or infinite: a reward was NaN or infinite. The "
+            "measurements leave them out (entropy_control/advantages_not_finite counts them), but the loss of the step is wrong. "
+            "Look at the rewards",
         )
         return {"advantages_not_finite": lost}
 
@@ -119,11 +119,11 @@ class Watch:
         return self._lasting[name] >= steps
 
     def _sampled(self, standard: Summary) -> dict[str, float]:
-        """On-policy, surprisal is the entropy in expectation: a standing gap says that something else was sampled from.
+        """On-policy, the surprisal equals the entropy on average, so a lasting gap shows that another distribution was sampled.
 
-        Token by token the difference has no mean given what came before, so its sums have the variance of their squares. After
-        an update the sequences that kept their probability are those of certain tokens, which are no fair sample: only a step
-        whose every token is on-policy is looked at.
+        Given the tokens before, each token's difference has mean 0, so its sum has the variance of its squares. After an update,
+        the sequences that kept their probability are those of near-certain tokens and no fair sample, so only steps in which
+        every token is on-policy count.
         """
         if not 0 < standard.measured <= standard.get("on_policy/tokens"):
             return {}

@@ -35,23 +35,20 @@ ADVICE: Mapping[str, Mapping[str, str]] = {
         + HOLD["verl"],
     },
     "E104": {
-        _ANY: "More steps will add little. Spend the entropy more slowly next time: hold it, or start "
-        "from a checkpoint with more of "
-        "it. The law was seen without entropy control (2505.22617); a controlled run leaves it",
+        _ANY: "More steps will add little. Let the entropy fall more slowly next time: hold it, or start from a checkpoint with "
+        "more of it. The law was found without entropy control (2505.22617) and does not hold under it",
         "trl": f"hold: {HOLD['trl']}",
         "verl": f"hold: {HOLD['verl']}",
     },
     "E105": {
-        _ANY: "Lower the gains, above all the integral's, or name a longer settling time; `entrostat "
-        "tune` finds gains from this log. "
-        "Without a controller: lower the learning rate",
+        _ANY: "Lower the gains, above all the integral's, or set a longer settling time; `entrostat tune` finds gains from this "
+        "log. Without a controller: lower the learning rate",
         "trl": "`es.hold(target, settling=100)`; `learning_rate`",
         "verl": "`+entrostat.method.settling=100`; `actor_rollout_ref.actor.optim.lr`",
     },
     "E201": {
-        _ANY: "Widen the limits, choose a target that costs less, or a method with more authority; "
-        "`entrostat simulate` shows it before "
-        "a run does",
+        _ANY: "Widen the limits, choose a target nearer to the present entropy, or a method with more authority. `entrostat "
+        "simulate` tries this out without training",
         "trl": "`es.hold(target, limits=(-4, 4))`",
         "verl": "`+entrostat.method.limits=[-4,4]`",
     },
@@ -88,14 +85,13 @@ ADVICE: Mapping[str, Mapping[str, str]] = {
         "verl": "`trainer.rollout_data_dir=DIR`, `actor_rollout_ref.actor.optim.lr`, `actor_rollout_ref.actor.grad_clip=0.2`",
     },
     "E303": {
-        _ANY: "Read some completions: a reward for the format alone, a stop string or a penalty for "
-        "length teaches to stop at once. "
-        "Make a short answer earn nothing",
+        _ANY: "Read some completions: a reward for the format alone, a stop string or a penalty for length teaches the model to "
+        "stop at once. Give answers that are too short no reward",
         "trl": "`log_completions=True`, `reward_weights`, `min_p`/`generation_kwargs`",
         "verl": "`trainer.rollout_data_dir=DIR`, `custom_reward_function.path`, `reward_model.overlong_buffer`",
     },
     "E304": {
-        _ANY: "Raise the limit, or penalize length near it, and leave completions that were cut out of the loss",
+        _ANY: "Raise the limit, or penalize length near it, and leave truncated completions out of the loss",
         "trl": "`max_completion_length`, `mask_truncated_completions=True`, `loss_type='dr_grpo'`",
         "verl": "`data.max_response_length`, `reward_model.overlong_buffer.enable=True`, "
         "`actor_rollout_ref.actor.loss_agg_mode=seq-mean-token-sum-norm`",
@@ -107,15 +103,13 @@ ADVICE: Mapping[str, Mapping[str, str]] = {
         "`actor_rollout_ref.actor.clip_ratio=0.2`",
     },
     "E401": {
-        _ANY: "Judge by a mean over many steps, or take more prompts per step. Control with gains for "
-        "this noise: `entrostat tune`",
+        _ANY: "Judge by a mean over many steps, or take more prompts per step. `entrostat tune` finds gains for this noise",
         "trl": "`per_device_train_batch_size`, `gradient_accumulation_steps`",
         "verl": "`data.train_batch_size`, `actor_rollout_ref.actor.ppo_mini_batch_size`",
     },
     "E402": {
-        _ANY: "Measure at the sampling temperature and with its top-p and top-k; use the policy that is "
-        "trained; correct or shorten "
-        "what is off-policy",
+        _ANY: "Measure at the sampling temperature and with the sampler's top-p and top-k, on the policy that is trained. If the "
+        "samples are off-policy, correct for it or take fewer updates per batch",
         "trl": "`temperature` in the config (not in the server alone), `top_p=1.0`, `top_k=0`, "
         "`vllm_importance_sampling_correction=True`",
         "verl": "`actor_rollout_ref.rollout.temperature`, `actor_rollout_ref.rollout.top_p=1`, "
@@ -123,13 +117,14 @@ ADVICE: Mapping[str, Mapping[str, str]] = {
         "`algorithm.rollout_correction`",
     },
     "E403": {
-        _ANY: "See what changed there: bits for nats (factor 1.44), a sum for a mean (factor: the "
-        "length), a temperature, another "
-        "version. Compare the parts apart",
+        _ANY: "See what changed there: bits in place of nats (factor 1.44), a sum in place of a mean (factor: the length), a "
+        "temperature, another version. Compare the two parts of the log separately",
         "trl": "`temperature`; `objective/entropy` is a sum, `entropy` a mean",
         "verl": "`actor_rollout_ref.actor.loss_agg_mode`, `actor_rollout_ref.rollout.temperature`",
     },
-    "E404": {_ANY: "Nothing, if you meant it. Check that learning rate, data and controller went on where they were"},
+    "E404": {
+        _ANY: "Nothing, if you resumed on purpose. Check that learning rate, data and controller went on where they were"
+    },
     "E405": {
         _ANY: "Log it, or name its column with `--column entropy=KEY`",
         "trl": "TRL's `GRPOTrainer` logs `entropy` from 0.20 on; Unsloth's replacement does not",

@@ -1,10 +1,10 @@
-"""Findings sent to where somebody looks, while a run goes on.
+"""Send findings while a run goes on.
 
     alerts = Alerts(webhook="https://...", every=20)
     for step in ...:
         alerts.add(step, metrics)       # any trainer's metrics, by its own names
 
-Nothing is sent unless a place is given. A place that fails is warned of once and never stops the training.
+Nothing is sent unless a place is given. If a place fails, there is one warning, and training goes on.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ _KEPT = 20_000  # steps that are looked at: the latest
 
 
 class Alerts:
-    """Looks at a run every so many steps and sends what it finds, each code once, and again where it became graver.
+    """Diagnose a run every so many steps and send what is found: each code once, and again if it becomes more severe.
 
     Args:
         webhook: an http or https address; the findings are posted as JSON, with a `text` that chat services show.
-        command: a program and its arguments; it gets the JSON on its standard input. No shell sees it.
+        command: a program and its arguments; it gets the JSON on its standard input. No shell is used.
         trackio, wandb: send through the tracker's own alerts, to the run that is open there.
-        call: a function of one finding, for everything else.
-        every: steps between looks.
+        call: a function that is called with each finding.
+        every: steps between two diagnoses.
         least: the mildest severity that is sent: "severe", "warning" or "remark".
         name: of the run, in messages.
 
     Raises:
-        ConfigError: no place to send to, or a value that is none.
+        ConfigError: no place to send to, or a wrong value.
     """
 
     def __init__(

@@ -38,7 +38,7 @@ def at_its_limit(facts: Facts) -> Evidence | None:
     if share < 0.5:
         return None
     steps = facts.run.steps[len(limit) // 2 :]
-    text = f"The output stood at its limit in {share:.0%} of the steps of the last half."
+    text = f"In {share:.0%} of the steps of the second half the output was at its limit."
     return Evidence(min(0.95, 0.4 + 0.6 * share), text, (float(steps[0]), float(steps[-1])), "output", {"share": share})
 
 
@@ -65,9 +65,8 @@ def windup(facts: Facts) -> Evidence | None:
         return None
     low, at, held = worst
     text = (
-        f"The output was at its limit from step {run.steps[low]:g}; the error changed its sign at step "
-        f"{run.steps[at]:g}, and the output "
-        f"stayed at the limit for {held} rows more."
+        f"The output was at its limit from step {run.steps[low]:g}. The error changed its sign at step {run.steps[at]:g}, and "
+        f"the output stayed at the limit for {held} rows more."
     )
     return Evidence(
         0.8, text, (float(run.steps[low]), float(run.steps[at + held - 1])), "output", {"rows": float(held)}
@@ -86,15 +85,15 @@ def no_authority(facts: Facts) -> Evidence | None:
         reach, drift = float(np.median(np.abs(high - low))), float(np.median(np.abs((high + low) / 2)))
         if reach < 0.5 * drift:
             text = (
-                f"Between its limits the output commands {reach:.2g}; the update without it commands {drift:.2g} "
-                f"(predicted change)."
+                f"Predicted change of entropy per update: the output can move it by {reach:.2g} between its limits, and the "
+                f"update alone moves it by {drift:.2g}."
             )
             return Evidence(0.85, text, steps, "entropy", {"reach": reach, "drift": drift})
     told = facts.curve("identified")
     if len(told) >= 20:
         share = float((told.last(1 / 3).values == -1).mean())
         if share >= 0.5:
-            text = f"In {share:.0%} of the last third's steps the controller could not tell its effect from noise."
+            text = f"In {share:.0%} of the steps of the last third the controller could not tell its effect from noise."
             return Evidence(0.7, text, steps, "entropy", {"share": share})
     return None
 
@@ -115,8 +114,8 @@ def out_of_reach(facts: Facts) -> Evidence | None:
         return None
     where = "above" if mean > 0 else "below"
     text = (
-        f"Over the last half the entropy lay {abs(mean):.3g} nats {where} its target, "
-        f"{abs(mean) / max(target, 1e-9):.0%} of it, and came no nearer."
+        f"Over the second half the entropy was {abs(mean):.3g} nats {where} its target "
+        f"({abs(mean) / max(target, 1e-9):.0%} of it) and came no nearer."
     )
     numbers = {"mean_error": mean, "first": first, "last": last}
     confidence = (

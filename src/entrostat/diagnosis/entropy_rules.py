@@ -38,7 +38,7 @@ def collapse(facts: Facts) -> Evidence | None:
     )
     target = facts.curve("target")
     if len(target) and target.end < start / 3:  # to hold it, which the advice names, is what made it fall
-        text += f" Its target, {target.end:.3g} nats at the end, asks for that: set a higher one."
+        text += f" Its target asks for that ({target.end:.3g} nats at the end): set a higher one."
     numbers = {"entropy_start": start, "entropy_end": entropy.end, "share": share}
     return Evidence(min(0.95, 0.45 + 0.2 * weight), text, (at, float(entropy.steps[-1])), "entropy", numbers)
 
@@ -64,7 +64,9 @@ def explosion(facts: Facts) -> Evidence | None:
     if fall is None:
         if len(reward) or high < 3:
             return None
-        text = f"The entropy rose from {base:.3g} to {high:.3g} nats; no reward is logged to judge it by."
+        text = (
+            f"The entropy rose from {base:.3g} to {high:.3g} nats. No reward is logged, so the rise cannot be judged."
+        )
         return Evidence(
             0.5, text, (began, float(entropy.steps[top])), "entropy", {"base": base, "high": high}, "warning"
         )
@@ -85,7 +87,7 @@ def rising_while_reward_falls(facts: Facts) -> Evidence | None:
     span = float(np.ptp(facts.reward.smooth))
     if up < max(4 * up_error, 0.25 * entropy.start) or -down < max(4 * down_error, 0.2 * span):
         return None
-    text = f"Over the last half the entropy rose by {up:.3g} nats and the reward fell by {-down:.3g}."
+    text = f"Over the second half the entropy rose by {up:.3g} nats and the reward fell by {-down:.3g}."
     return Evidence(0.7, text, entropy.span, "entropy", {"entropy_change": up, "reward_change": down})
 
 
@@ -102,7 +104,7 @@ def exhausted(facts: Facts) -> Evidence | None:
         return None
     text = (
         f"The reward has followed R = -{a:.3g} exp(H) + {b:.3g} (it explains {explained:.0%} of the smoothed reward). "
-        f"With {facts.entropy.end:.3g} nats left, {left:.0%} of the gain so far remains. Other data, a "
+        f"With {facts.entropy.end:.3g} nats left, it allows a further gain of {left:.0%} of the gain so far. Other data, a "
         f"controller or a bonus change the law."
     )
     steps = (float(run.steps[both][0]), float(run.steps[both][-1]))

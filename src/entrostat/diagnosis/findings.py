@@ -85,7 +85,7 @@ REGISTER: Mapping[str, Entry] = {
     "E103": Entry(
         "entropy rising while the reward falls",
         WARNING,
-        "The entropy rises and the reward falls with it, not yet to ruin. A rise alone can be a bonus at work.",
+        "The entropy rises and the reward falls with it, but the run is not lost yet. A rise alone may only be a bonus at work.",
         "Entropy drifts up, reward drifts down",
     ),
     "E104": Entry(
@@ -104,27 +104,27 @@ REGISTER: Mapping[str, Entry] = {
     "E201": Entry(
         "output at its limit",
         WARNING,
-        "The controller's output lies at a limit in many steps: it asks for more than the method may give.",
+        "The controller's output is at a limit in many steps: the controller asks for more than the limits allow.",
         "`saturated` is 1 for long, the entropy does not reach the target",
     ),
     "E202": Entry(
         "integral wind-up",
         WARNING,
-        "The integral went on growing while the output stood at its limit, so the output stayed there after the error had "
-        "changed sign.",
+        "The integral went on growing while the output was at its limit, so the output stayed there after the error had "
+        "changed its sign.",
         "The entropy overshoots long after the output was at its limit",
     ),
     "E203": Entry(
         "no authority",
         WARNING,
-        "The most that the output can change per step is small beside what training changes by itself (the drift), or the "
-        "output moved and the entropy did not.",
+        "The output can change the entropy per step by much less than training does by itself (the drift), or the output moved "
+        "and the entropy did not.",
         "The output moves, the entropy does not follow",
     ),
     "E204": Entry(
         "target out of reach",
         WARNING,
-        "The entropy stays away from its target on one side, without coming nearer.",
+        "The entropy stays on one side of its target and comes no nearer.",
         "The entropy never reaches the target",
     ),
     "E301": Entry(
@@ -173,24 +173,24 @@ REGISTER: Mapping[str, Entry] = {
     "E403": Entry(
         "units change in mid-run",
         WARNING,
-        "The entropy jumps by a factor from one step to the next while nothing else does: another unit, another way to average, "
-        "or another temperature.",
+        "The entropy jumps by a factor from one step to the next and nothing else does. The cause may be another unit, another "
+        "way to average, or another temperature.",
         "The curve has a step in it",
     ),
     "E404": Entry(
         "restarts",
         REMARK,
-        "The log was written by a run that was resumed or begun again, or holds several runs.",
+        "The run was resumed or started again, or the log holds several runs.",
         "Steps that come twice",
     ),
     "E405": Entry(
         "no entropy in the log",
         REMARK,
-        "The log holds no entropy, so nothing can be said about it.",
+        "The log has no column of the entropy, so the rules cannot judge it.",
         "`diagnose` says that there is no entropy",
     ),
     "E406": Entry(
-        "values that are no numbers",
+        "NaN or infinite values",
         WARNING,
         "Entropy, reward or loss is NaN or infinite in some steps.",
         "NaN in the log",

@@ -21,8 +21,8 @@ def noisy(facts: Facts) -> Evidence | None:
         return None
     share = min(1.0, (entropy.noise / total) ** 2)
     text = (
-        f"One row differs from the curve's course by {entropy.noise:.2g} nats, "
-        f"{entropy.noise / level:.0%} of its level: {share:.0%} of what the curve shows."
+        f"Single rows scatter about the trend by {entropy.noise:.2g} nats, {entropy.noise / level:.0%} of the entropy. "
+        f"This noise makes {share:.0%} of the curve's variance."
     )
     return Evidence(0.8, text, entropy.span, "entropy", {"noise": entropy.noise, "level": level, "share": share})
 
@@ -98,10 +98,10 @@ def _slope(values: np.ndarray) -> float:
 def _known_factor(factor: float, facts: Facts, step: float) -> tuple[str, bool]:
     size = max(factor, 1 / factor)
     if abs(size / (1 / math.log(2)) - 1) < 0.06:
-        return ": as bits and nats differ", True
+        return ", the factor between bits and nats", True
     length = facts.curve("length").since(step)
     if len(length) and abs(size / max(float(np.median(length.values[:8])), 1e-9) - 1) < 0.3 and size > 4:
-        return ": by the completions' length, as a sum and a mean over tokens differ", True
+        return ", about the length of a completion: the factor between a sum and a mean over tokens", True
     return "", False
 
 

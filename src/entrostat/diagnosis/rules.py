@@ -37,10 +37,10 @@ RULES: dict[str, Callable[[Facts], Evidence | None]] = {
 
 
 def diagnose(run: Run | str | Path) -> list[Finding]:
-    """What is wrong with a run, or with each run of a log: the gravest and surest first; empty where nothing was found.
+    """What is wrong with a run, or with each run of a log, the most severe and surest first; empty if nothing was found.
 
-    Low entropy alone is no finding, and a rise alone is none: a fault shows in reward, length and gradient together. So a log
-    without them says less.
+    Low or rising entropy alone is not a finding: the rules also look at reward, length and gradient. A log without these gets
+    fewer findings.
 
     Args:
         run: a run as `entrostat.logs.read` gives it, or the path of a log of any host.

@@ -1,4 +1,4 @@
-"""Rules about what is learnt: groups without spread, dead runs, lengths, gradients."""
+"""Rules about what is learned: groups without spread, dead runs, lengths, gradients."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def no_signal(facts: Facts) -> Evidence | None:
     steps = tail.span
     numbers = {"share": share, "reward": facts.reward.end if len(facts.reward) else np.nan}
     if facts.solved:
-        text = f"In {share:.0%} of the groups all completions earn the same: {facts.reward.end:.0%} of the reward is reached."
+        text = f"In {share:.0%} of the groups all rewards are equal, because {facts.reward.end:.0%} of the reward is reached."
         return Evidence(0.9, text, steps, _key(facts), numbers, "remark")
     where = f" at a reward of {facts.reward.end:.3g}" if len(facts.reward) else ""
-    text = f"In {share:.0%} of the groups of the last third all rewards are equal{where}: nothing is learnt from them."
+    text = f"In {share:.0%} of the groups of the last third all rewards are equal{where}: nothing is learned from them."
     return Evidence(min(0.95, share), text, steps, _key(facts), numbers)
 
 
@@ -82,7 +82,9 @@ def length_explosion(facts: Facts) -> Evidence | None:
         tail = cut.last(1 / 3)
         share = float(tail.values.mean())
         if share >= 0.6 and not facts.solved:
-            text = f"{share:.0%} of the last third's completions are cut at the length limit: their answers are never seen."
+            text = (
+                f"In the last third {share:.0%} of the completions are cut at the length limit, before their answers."
+            )
             return Evidence(min(0.95, share), text, tail.span, "truncated", {"share": share})
     if len(length) < 10 or length.start <= 0 or length.end < 2.5 * length.start or not facts.outcome.known:
         return None

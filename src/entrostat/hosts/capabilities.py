@@ -28,23 +28,23 @@ class Column:
 
 
 REASONS = {
-    "stale": "acts only where importance ratios differ from 1: several optimizer steps per batch, or stale samples. The host "
-    "warns where that is not so",
-    "loss": "the workers' loss is replaced by verl's own with a clip range and added terms (`set_loss_fn`); not beside "
-    "distillation, which replaces it too",
-    "hidden": "the fused head never builds the logits; the torch implementation is swapped for ours, which goes from hidden "
-    "states to the same statistics. In verl 0.9.1 it runs with FSDP2 only where the model ties its head to its embedding",
-    "blind": "the Triton and Liger implementations show neither logits nor hidden states: set "
-    "`fused_kernel_options.impl_backend=torch` or `use_fused_kernels=False`",
-    "untested": "written to verl's hook; its arithmetic over a split vocabulary is tested with two processes, Megatron itself "
+    "stale": "acts only where importance ratios differ from 1: with several optimizer steps per batch, or on stale samples. The "
+    "host warns if neither is the case",
+    "loss": "replaces the workers' loss with verl's own plus a clip range and added terms (`set_loss_fn`). Refused beside "
+    "distillation, which replaces the loss too",
+    "hidden": "the fused torch head never builds the logits, so Entrostat replaces it by its own, which computes the same "
+    "statistics from the hidden states. In verl 0.9.1 it runs with FSDP2 only if the model ties its head to its embedding",
+    "blind": "these heads show neither logits nor hidden states. Set `fused_kernel_options.impl_backend=torch` or "
+    "`use_fused_kernels=False`",
+    "untested": "written to verl's hook. The arithmetic over a split vocabulary is tested with two processes; Megatron itself "
     "is not",
     "sampling": "verl fixes the sampling temperature when its rollout workers start",
-    "rloo": "RLOO clips one ratio of the whole sequence, so it can carry no other loss of a token and no second clip",
-    "worker": "needs what verl's driver cannot hand to the workers: a loss of its own for each token, tokens without gradient, "
-    "a clip range per token, or statistics with a parameter or of the old policy",
+    "rloo": "RLOO clips one ratio for the whole sequence, so it takes no other loss per token and no second clip",
+    "worker": "needs something that verl's driver cannot send to the workers: another loss per token, tokens without gradient, a "
+    "clip range per token, or statistics with a parameter or of the old policy",
     "bypass": "`rollout_correction.bypass_mode=True` skips the forward pass that measures the entropy",
-    "tempered": "samples some groups at a temperature of their own, in one call of transformers' `generate`: refused with vLLM, "
-    "continuous batching, tools or a rollout function of one's own",
+    "tempered": "samples some groups at another temperature, in one call of transformers' `generate`. Refused with vLLM, "
+    "continuous batching, tools or your own rollout function",
 }
 
 
@@ -57,7 +57,7 @@ def _no(reason: str) -> str:
 
 
 def _of(host: Host, reason: str) -> Callable[[Chain], str]:
-    """The verdict of a host's own record; `reason` tells why where it is no."""
+    """The verdict of a host's own record; `reason` says why not."""
 
     def verdict(method: Chain) -> str:
         tempered = ["tempered"] if method.tempers_groups and host is not LOOP else []
@@ -66,37 +66,26 @@ def _of(host: Host, reason: str) -> Callable[[Chain], str]:
     return verdict
 
 
-def _verl(method: Chain, *reasons: str) -> str:
-    """What holds for every engine of verl; `reasons` are told where it works."""
+def _verl(method: Chain) -> str:
+    """One verdict for every engine of verl: what an engine adds is a sentence under the table."""
     if "sampling" in method.stages:
         return _no("sampling")
     if VERL.lacks(method):
         return _no("worker")
-    return _yes(*reasons, *(["loss"] if needs_loss(method) else []))
-
-
-def _fsdp(method: Chain) -> str:
-    return _verl(method, *(["stale"] if method.needs_stale_data else []))
-
-
-def _fused(method: Chain) -> str:
-    return _verl(method, "hidden")
-
-
-def _megatron(method: Chain) -> str:
-    return _verl(method, "untested")
+    stale = ["stale"] if method.needs_stale_data else []
+    return _yes(*stale, *(["loss"] if needs_loss(method) else []))
 
 
 COLUMNS = (
     Column("own loop", _of(LOOP, "stale")),
     Column("TRL GRPO", _of(host_with("GRPO", LOSSES["dapo"]), "rloo")),
     Column("TRL RLOO", _of(host_with("RLOO", LOSSES["rloo"], delta=False), "rloo")),
-    Column("verl FSDP", _fsdp),
-    Column("verl FSDP, fused torch head", _fused),
-    Column("verl Megatron", _megatron),
+    Column("verl", _verl),
 )
+ENGINES = {"FSDP with the fused torch head": "hidden", "Megatron": "untested"}
+"""Engines of verl for which the same verdicts hold, each with a remark."""
 NOWHERE = {"with a fused Triton or Liger head": "blind", "in bypass mode": "bypass"}
-"""Settings of verl in which no method works, and why: a sentence in place of a column that is the same in every row."""
+"""Settings of verl in which no method works, and why."""
 
 
 def acts_through(method: Chain) -> str:
@@ -119,12 +108,17 @@ def acts_through(method: Chain) -> str:
     return ", ".join(dict.fromkeys(named)) or "nothing: it measures"
 
 
+def _numbered(settings: dict[str, str], joined: str) -> str:
+    """Each setting with the number of its remark."""
+    return joined.join(f"{setting} [{1 + list(REASONS).index(reason)}]" for setting, reason in settings.items())
+
+
 def table() -> str:
     """The page as Markdown."""
     lines = [
         "# Which method works where",
         "",
-        f"{len(names())} methods, and whether each works in a loop of your own, in TRL and in verl. A number in brackets is "
+        f"This page says which of the {len(names())} methods work in your own loop, in TRL and in verl. Numbers in brackets are "
         "explained below the table.",
         "",
         "| method | acts through | " + " | ".join(host.name for host in COLUMNS) + " |",
@@ -134,15 +128,18 @@ def table() -> str:
         method = example(name)
         cells = [f"`{name}`", acts_through(method), *(host.verdict(method) for host in COLUMNS)]
         lines.append("| " + " | ".join(cells) + " |")
-    nowhere = " or ".join(f"{setting} [{1 + list(REASONS).index(reason)}]" for setting, reason in NOWHERE.items())
-    lines += ["", f"In verl no method works {nowhere}."]
-    lines += ["", *(f"{i}. {reason}." for i, reason in enumerate(REASONS.values(), 1)), ""]
     lines += [
-        "verl's trainers: `entrostat_sync` and `entrostat_colocate_async`. The separate asynchronous trainer and the legacy "
-        "trainer (`use_v1=False`) have no entropy control.",
         "",
-        "In a loop of one's own and in TRL, a controller's output acts from the next optimizer step on. In verl's driver the "
-        "global batch is at hand before its update, so the controller acts on the very batch that it measured.",
+        f"The verl column is for FSDP. It also holds for {_numbered(ENGINES, ' and for ')}. No method works in verl "
+        f"{_numbered(NOWHERE, ' or ')}.",
+        "",
+        *(f"{i}. {reason}." for i, reason in enumerate(REASONS.values(), 1)),
+        "",
+        "Control works with verl's trainers `entrostat_sync` and `entrostat_colocate_async`, not with its separate asynchronous "
+        "trainer or its legacy trainer (`use_v1=False`).",
+        "",
+        "**When an output acts.** In your own loop and in TRL, a controller's output acts from the next optimizer step on. In "
+        "verl the driver has the global batch before the update, so the controller acts on the same batch that it measured.",
         "",
         "Generated by `python -m entrostat.hosts.capabilities`; do not edit.",
     ]

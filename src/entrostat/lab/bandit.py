@@ -38,7 +38,7 @@ class Bandit:
 
     With several positions, `success_SV` is what an arm adds to a response, and a response is rewarded with the chance
     Phi(z), z the deviation of its sum from what the policy's responses have at present, in standard deviations. So half of
-    all responses are right however much the policy has learnt, as if problems grew with it, and the drift lasts.
+    all responses are right however much the policy has learned, as if problems grew with it, and the drift lasts.
 
     Raises:
         ConfigError: a setting outside its range, naming it.

@@ -65,7 +65,7 @@ def train_bandit(bandit: Bandit, method: Chain, steps: int, *, seed: int = 0, ev
 
 
 def sampled_batch(bandit: Bandit, seed: int = 0) -> TokenBatch:
-    """A batch that the bandit's policy samples before it has learnt anything: B rows of one token, state by state."""
+    """A batch that the bandit's policy samples before it has learned anything: B rows of one token, state by state."""
     with torch.no_grad():
         training = _Training(bandit, observe(), seed, by_autograd=False)
         training.chunk = 1

@@ -33,22 +33,22 @@ _GENERIC = frozenset(
 
 
 def read(path: str | Path, columns: Mapping[str, str] | None = None, every: bool = False) -> list[Run]:
-    """The runs of a log, whatever wrote it: one, or several where a file holds several.
+    """The runs of a log of any trainer: one, or several if the file holds several.
 
     Args:
-        path: a file or folder. A run folder of ours; TRL's `trainer_state.json`, a list of its rows, or its console; verl's
-            console or file logger; the console or metrics of Tinker, prime-rl, slime, miles, OpenRLHF, SkyRL, AReaL, NeMo-RL,
-            ms-swift, open-instruct; TensorBoard event files; W&B's CSV or JSON exports and offline runs; trackio's database;
-            any JSON, JSON lines, CSV or Parquet. Also compressed with gzip, or the only log in a zip archive.
-        columns: quantity -> the log's own key, where it should not be found by its name: `{"entropy": "my_entropy"}`.
-        every: keep every number under its source key in `Run.others`, too. By default only the quantities are held.
+        path: a file or folder. A run folder of Entrostat's; TRL's `trainer_state.json`, a list of its rows, or its console;
+            verl's console or file logger; the console or metrics of Tinker, prime-rl, slime, miles, OpenRLHF, SkyRL, AReaL,
+            NeMo-RL, ms-swift, open-instruct; TensorBoard event files; W&B's CSV or JSON exports and offline runs; trackio's
+            database; any JSON, JSON lines, CSV or Parquet. Also compressed with gzip, or the only log in a zip archive.
+        columns: quantity -> the log's own key, if it is not found by its name: `{"entropy": "my_entropy"}`.
+        every: also keep every other number under its own key in `Run.others`. By default only the known quantities are kept.
 
     Returns:
-        Runs in the order of the log, each with its steps increasing. What is to be known about them is in their notes.
+        Runs in the order of the log, each with increasing steps. Their notes say what is special about them.
 
     Raises:
-        ConfigError: there is no such file, or no such column; near names are in the message.
-        DataError: it cannot be read, or holds nothing of a training run; with the reason.
+        ConfigError: there is no such file, or no such column; the message has similar names.
+        DataError: the log cannot be read, or holds nothing of a training run; the message says why.
     """
     from entrostat.logs.sources import source_of
 

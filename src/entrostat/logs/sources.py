@@ -144,8 +144,8 @@ def _file(path: Path, head: bytes) -> Source:
     encoding = encoding_of(head)
     if encoding != "utf-16" and b"\0" in head[:1024]:
         raise DataError(
-            f"{path} is a binary file of no kind that holds a log (it begins with {head[:8]!r}): {WANTED}; of binary files event "
-            "files, run-*.wandb, Parquet, SQLite, .gz and .zip are read"
+            f"{path} is a binary file, but not a known kind of log (it begins with {head[:8]!r}): {WANTED}; binary files that "
+            "can be read are event files, run-*.wandb, Parquet, SQLite, .gz and .zip"
         )
     return text_source(path, path.name, lambda: path.open(encoding=encoding, errors="replace", newline=None), head)
 

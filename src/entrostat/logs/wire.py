@@ -35,7 +35,7 @@ def fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
         elif kind == FIXED32:
             size = 4
         else:
-            raise DataError(f"a message holds a field of kind {kind}, which there is not")
+            raise DataError(f"a message holds a field of kind {kind}, which does not exist")
         if at + size > end:
             raise DataError("a message ends inside a field")
         yield number, message[at : at + size]

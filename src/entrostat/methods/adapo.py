@@ -35,7 +35,9 @@ def adapo(
 
     Args:
         target: entropy [nats per token].
-        start, smallest, largest: the upper clip at first and at its limits.
-        eps_low: the lower clip.
+        start: upper clip before the first measurement.
+        smallest: lowest upper clip.
+        largest: highest upper clip.
+        eps_low: lower clip.
     """
     return one("adapo", ClipRange(Doubling(as_target(target), start, smallest, largest, both_signs=False), eps_low))

@@ -37,8 +37,9 @@ def aent(
     Args:
         coef: coefficient, or where it starts.
         dropped: share of the vocabulary, least likely first, that the entropy leaves out.
-        band: lower and upper entropy [nats per token] between which the coefficient rests.
-        rate, limits: of the coefficient under a band.
+        band: lower and upper entropy [nats per token] between which the coefficient stays as it is.
+        rate: with a band, change of the coefficient per step and nat outside it.
+        limits: with a band, lowest and highest coefficient.
     """
     if band is not None:
         if not isinstance(coef, int | float):

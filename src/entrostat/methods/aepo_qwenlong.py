@@ -23,7 +23,8 @@ class AdaptiveEntropyControlled(Link):
     """Above `high` train on samples with A > 0 alone, until the entropy is below `low`.
 
     Args:
-        low, high: edges of the hysteresis [nats per token]; the paper's text gives no numbers.
+        low: entropy [nats per token] below which all samples count again; the paper's text gives no number.
+        high: entropy above which only samples with A > 0 count; the same.
     """
 
     low: float

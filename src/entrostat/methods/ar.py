@@ -18,10 +18,10 @@ from entrostat.types import Old, Surrogate, TokenBatch
 
 @dataclass(frozen=True)
 class AdvantageReweighting(Link):
-    """A (alpha p_old + 1 - alpha).
+    """Scale each token's advantage by alpha p_old + 1 - alpha, so that unlikely tokens count for less.
 
     Args:
-        alpha: how much of an advantage hangs on the token's probability.
+        alpha: share of the advantage that is multiplied by the token's probability.
     """
 
     alpha: float = 0.3
@@ -32,8 +32,8 @@ class AdvantageReweighting(Link):
         want=(Old("logp"),),
         writes=("advantages_BT",),
         notes=(
-            "it scales advantages down, by up to 1 - alpha: under plain gradient descent the drift is smaller, whatever its "
-            "sign; AdamW undoes that",
+            "it scales advantages by 1 - alpha to 1: under plain gradient descent the drift is smaller, whatever its sign; "
+            "AdamW undoes that",
         ),
         bounds={"alpha": "[0, 1]"},
         source=Source("2505.12929", "Advantage Reweighting, Eq. 8; zhyang2226/AR-Lopti", "alpha 0.3 (0.1 to 0.3)"),

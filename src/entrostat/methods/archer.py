@@ -21,10 +21,11 @@ from entrostat.methods.registry import one, preset
     effect="either",
 )
 def archer(eps_low_entropy: float = 0.2, eps_high_entropy: float = 0.5, share: float = 0.2) -> Chain:
-    """Knowledge is held tightly, reasoning loosely: two clips, told apart by the entropy.
+    """Two clip ranges: a narrow one for certain tokens ("knowledge"), a wide one for uncertain tokens ("reasoning").
 
     Args:
-        eps_low_entropy, eps_high_entropy: clip of certain and of uncertain tokens.
-        share: of each completion's tokens, the uncertain ones.
+        eps_low_entropy: clip of certain tokens.
+        eps_high_entropy: clip of uncertain tokens.
+        share: share of each completion's tokens, those of highest entropy, that count as uncertain.
     """
     return one("archer", EntropyClip(eps_low_entropy, eps_high_entropy, share))

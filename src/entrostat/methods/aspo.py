@@ -54,10 +54,11 @@ class FlippedRatio(Form):
     notes=("turning importance sampling over biases the gradient on stale data",),
 )
 def aspo(eps_low_entropy: float = 0.2, eps_high_entropy: float = 0.4, share: float = 0.2) -> Chain:
-    """Asymmetric importance sampling: positive samples' lagging tokens are no longer starved.
+    """Invert the importance ratio of positive samples, so that tokens whose probability has fallen get the larger gradient.
 
     Args:
-        eps_low_entropy, eps_high_entropy: clip of certain and of uncertain tokens.
-        share: of each completion's tokens, the uncertain ones.
+        eps_low_entropy: clip of certain tokens.
+        eps_high_entropy: clip of uncertain tokens.
+        share: share of each completion's tokens, those of highest entropy, that count as uncertain.
     """
     return one("aspo", EntropyClip(eps_low_entropy, eps_high_entropy, share, FlippedRatio()))

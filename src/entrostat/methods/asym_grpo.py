@@ -22,7 +22,8 @@ class AsymGRPO(Link):
     """A+ = ((1 - q) / q)^b_pos for reward 1, A- = -(q / (1 - q))^b_neg for reward 0, with q the group's accuracy.
 
     Args:
-        b_pos, b_neg: exponents; 0.5 and 0.5 are GRPO.
+        b_pos: exponent for reward 1; GRPO has 0.5 for both.
+        b_neg: exponent for reward 0.
     """
 
     b_pos: float = 0.9

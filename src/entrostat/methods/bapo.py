@@ -26,9 +26,10 @@ class BapoBalanced(Link):
     """Clip to [c_low, c_high], found so that positive and negative contributions balance.
 
     Args:
-        target: least ratio of positive to negative contributions.
-        low, high: (smallest, largest) c_low and c_high.
-        step: of both.
+        target: lowest ratio of positive to negative contributions.
+        low: smallest and largest c_low.
+        high: smallest and largest c_high.
+        step: by how much c_low and c_high are raised at a time.
     """
 
     target: float = 1.0

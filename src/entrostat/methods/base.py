@@ -1,12 +1,12 @@
-"""What a method is: a frozen dataclass, its record (`Card`), and one function for each stage at which it acts.
+"""What a method is: a frozen dataclass with a `Card`, and one function for each stage at which it acts.
 
-    score(rollouts, state) -> rollouts            where rewards become advantages, whole groups at hand
+    score(rollouts, state) -> rollouts            where rewards become advantages, in whole groups
     apply(surrogate, batch, state) -> surrogate   per micro-batch, in the loss; differentiable
     temperature(state) -> factor                  when sampling; and group_temperatures(groups, state) -> factors
 
-None moves the state. What a method learns, it learns once per optimizer step, from sums over all of its tokens:
+These do not change the state. It changes once per optimizer step, from sums over all tokens of the step:
     measure(surrogate, batch, state) -> sums      per micro-batch, before `apply`; the names are declared
-    update(state, totals) -> (state, metrics)     once per optimizer step; most methods write `remember` and `report` alone
+    update(state, totals) -> (state, metrics)     once per optimizer step; most methods only define `remember` and `report`
 
 So a controller steps once per optimizer step, on the exact global mean. How to write a method: `docs/methods/writing.md`.
 """
@@ -179,10 +179,10 @@ class Link:
     def update(
         self, state: MethodState, summary: Summary, fresh: bool | None = None
     ) -> tuple[MethodState, dict[str, float]]:
-        """One optimizer step: the state after it, and the controllers' metrics. Without a single token nothing moves.
+        """One optimizer step: the state after it, and the controllers' metrics. Without a token nothing changes.
 
         Args:
-            fresh: whether the tokens were sampled anew since the last step; None where the loop does not say.
+            fresh: whether the tokens were sampled since the last step; None if the loop does not say.
         """
         if not summary.tokens:
             return state, {}

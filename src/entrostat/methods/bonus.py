@@ -1,8 +1,8 @@
 """The entropy bonus: the mean entropy as a term of the loss.
 
-Its step at the logits follows the entropy's own gradient, -S with S_i = p_i (H + log p_i), so it raises the entropy by coef |S|^2
-per unit of step (docs/frontier.md, equation 2). The sampled token k tells |S|^2 without bias: it is the mean of
-p_k (H + log p_k)^2 over k. So the self-tuning controller is told what its coefficients do, as it is of weights.
+Its step at the logits follows the gradient of the entropy, -S with S_i = p_i (H + log p_i), so it raises the entropy by coef
+|S|^2 per unit of step (docs/frontier.md, equation 2). The sampled tokens k give an unbiased estimate of |S|^2: the mean of p_k (H
++ log p_k)^2. So the self-tuning controller knows the effect of a coefficient, as it does for weights.
 """
 
 from __future__ import annotations

@@ -17,8 +17,9 @@ def linear_bonus(steps: int, start: float = 0.01, end: float = 0.0) -> Chain:
     """An entropy bonus whose coefficient falls in a straight line over `steps` optimizer steps.
 
     Args:
-        steps: over which the coefficient falls.
-        start, end: coefficients.
+        steps: optimizer steps over which the coefficient falls.
+        start: coefficient at the first step.
+        end: coefficient from the last of these steps on.
     """
     return one("linear_bonus", EntropyBonus(Linear(start, end, steps)))
 
@@ -28,7 +29,8 @@ def cosine_bonus(steps: int, start: float = 0.01, end: float = 0.0) -> Chain:
     """An entropy bonus whose coefficient falls along half a cosine over `steps` optimizer steps.
 
     Args:
-        steps: over which the coefficient falls.
-        start, end: coefficients.
+        steps: optimizer steps over which the coefficient falls.
+        start: coefficient at the first step.
+        end: coefficient from the last of these steps on.
     """
     return one("cosine_bonus", EntropyBonus(Cosine(start, end, steps)))

@@ -49,7 +49,9 @@ class CEGPPO(Link):
     Args:
         beta_low: weight beyond the lower clip, tokens of wrong samples; larger lowers the entropy.
         beta_high: weight beyond the upper clip, tokens of correct samples; larger raises it.
-        eps_low, eps_high, dual_clip: the clip.
+        eps_low: lower clip.
+        eps_high: upper clip.
+        dual_clip: largest ratio for A < 0; None: no such bound.
     """
 
     beta_low: float = 0.5
@@ -85,7 +87,8 @@ def gppo(eps_low: float = 0.2, eps_high: float = 0.2) -> Chain:
     """The parent of CE-GPPO: both sides keep their gradient at the clip's edge.
 
     Args:
-        eps_low, eps_high: the clip.
+        eps_low: lower clip.
+        eps_high: upper clip.
     """
     return one("gppo", CEGPPO(1.0, 1.0, eps_low, eps_high))
 

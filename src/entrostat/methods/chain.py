@@ -262,14 +262,13 @@ def _floats(link: Link, sums: Mapping[str, Tensor]) -> dict[str, float]:
 
 
 def chain(*methods: Link | Chain, name: str | None = None, source: Source | None = None) -> Chain:
-    """Compose methods, first to last. Chains among them are taken apart into their links.
+    """Combine methods, first to last. A chain among them is replaced by its links.
 
     Raises:
-        ConfigError: nothing to compose; two links of which one would undo the other (the message names both), two
-            controllers.
+        ConfigError: no method; two methods of which one would undo the other (the message names both); two controllers.
     """
     if not methods:
-        raise ConfigError("chain() composes nothing: name at least one method; to measure alone, take observe()")
+        raise ConfigError("chain() needs at least one method; to measure and change nothing, use observe()")
     links: list[Link] = []
     for method in methods:
         links.extend(method.links if isinstance(method, Chain) else (method,))

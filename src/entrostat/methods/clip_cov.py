@@ -27,8 +27,9 @@ class ClipCov(Link):
     """Take the loss from `share` of the tokens, drawn from those whose covariance lies in an interval.
 
     Args:
-        share: of the tokens, a fraction.
-        low, high: interval of the covariance.
+        share: share of the tokens that lose their loss, as a fraction.
+        low: lower end of the interval of the covariance.
+        high: upper end of it.
         scope: over which tokens the means are taken, "step" or "micro".
     """
 

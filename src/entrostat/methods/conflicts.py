@@ -24,13 +24,13 @@ def check_links(links: Sequence[Link]) -> None:
                 )
             owner[field] = link.name
         if link.name in names:
-            raise ConfigError(f"{link.name!r} is in the chain twice: its metrics would be one. Leave one out")
+            raise ConfigError(f"{link.name!r} is in the chain twice, under the same name. Leave one out")
         names.add(link.name)
         controlled += [f"{link.name}.{knob}" for knob in link.feedback]
     if len(controlled) > 1:
         raise ConfigError(
-            f"{controlled[0]} and {controlled[1]} are both moved by the measured entropy: two controllers on one signal "
-            "fight. Give one of them a number or a schedule"
+            f"{controlled[0]} and {controlled[1]} are both moved by the measured entropy, and would work against each other. "
+            "Give one of them a number or a schedule"
         )
     _check_reward_stage(links, owner)
 
@@ -43,6 +43,6 @@ def _check_reward_stage(links: Sequence[Link], owner: dict[str, str]) -> None:
         for field in ("advantages", "rows"):
             if field in owner:
                 raise ConfigError(
-                    f"{owner[field]!r} changes {field} in the reward stage, and {link.name!r} builds advantages from the raw "
-                    f"rewards in the loss: nothing of {owner[field]!r} would be left. Leave one out"
+                    f"{owner[field]!r} changes {field} in the reward stage, but {link.name!r} builds advantages from the raw "
+                    f"rewards in the loss, so {owner[field]!r} would have no effect. Leave one out"
                 )

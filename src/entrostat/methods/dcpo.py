@@ -26,8 +26,9 @@ class Dcpo(Link):
     """Sampling-free control of the entropy by advantages at another temperature.
 
     Args:
-        target: H0 [nats per token].
-        hot, cool: temperatures relative to the sampling temperature.
+        target: H0 in the formula [nats per token].
+        hot: temperature while the entropy is at or below the target, relative to the sampling temperature.
+        cool: temperature while it is above.
         most: largest distance from the target that counts [nats].
         threshold: rewards above it count as correct.
     """

@@ -19,12 +19,12 @@ from entrostat.types import Summary
 
 @dataclass(frozen=True)
 class E3Temperature(Link):
-    """T <- T (1 + T log(H_target / H) / (log V + log log V)): the change of T that is to bring the entropy to its target.
+    """Move the sampling temperature by the change that should bring the entropy to its target.
 
     Args:
-        vocabulary: V.
-        target: [nats per token]; without one, the mean over the first `first` steps.
-        first: steps over which the target is measured.
+        vocabulary: size V of the vocabulary.
+        target: entropy [nats per token]; if not given, the mean over the first `first` steps.
+        first: steps over which the target is measured, if none is given.
         limits: lowest and highest temperature, relative to the host's; the release has none.
     """
 

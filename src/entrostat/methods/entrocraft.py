@@ -78,7 +78,7 @@ def entrocraft(steps: int = 100, band: Band | None = None) -> Chain:
     """Keep the entropy within an annealed band by choosing which samples are trained on.
 
     Args:
-        steps: over which the edges move; afterwards they stay.
-        band: takes the place of the edges of the paper, which move over `steps`; see `entrocraft_band` for others.
+        steps: optimizer steps over which the edges move; after them they stay.
+        band: another band in place of the paper's; see `entrocraft_band`.
     """
     return one("entrocraft", Bands(entrocraft_band(steps) if band is None else band))

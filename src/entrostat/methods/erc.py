@@ -22,7 +22,8 @@ class EntropyRatioClip(Link):
     """Stop the gradient of tokens outside low < H / H_old < high; they keep their place in the denominator.
 
     Args:
-        low, high: bounds of the ratio of the full-vocabulary entropies.
+        low: lower bound of the ratio of full-vocabulary entropies.
+        high: upper bound.
     """
 
     low: float = 0.95

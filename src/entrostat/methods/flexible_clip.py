@@ -25,14 +25,15 @@ from entrostat.types import Old, Summary, Surrogate, TokenBatch
 
 @dataclass(frozen=True)
 class FlexibleClip(Link):
-    """A clip range of each token's own probability.
+    """A clip range that depends on each token's own probability.
 
     Args:
         steps: optimizer steps of the whole run.
-        mode: see above; "id" did best in the paper.
-        grow, fall: (value at p = 0, slope) of Hf and Mf.
-        standard: the clip where nothing is flexible.
-        floor: of "od": tau_low as a share of the initial entropy.
+        mode: the schedule in the formula: "id", "did" or "od"; "id" did best in the paper.
+        grow: value at p = 0 and slope of Hf.
+        fall: value at p = 0 and slope of Mf.
+        standard: the clip at an end that is not flexible.
+        floor: in "od", tau_low as a share of the initial entropy.
     """
 
     steps: int

@@ -48,10 +48,10 @@ class Flow(AuthorityLink):
         w_max: largest weight of a token.
         scope: where scale(x) comes from: "step", the last optimizer step over all its tokens (weights are 1 until there
             is one), or "micro", this micro-batch.
-        shape: x, how much of the change each token bears: "flow", A D, in proportion to its effect on the entropy;
-            "cost", D / (A q), in proportion to its effect over what reweighting it costs in reward, with
-            q = 1 - 2 p_k + sum p^2 the squared length of its gradient at the logits; "sign", the sign of A D, all alike.
-            scale(x) is rms(x), and rms(A x) / rms(A) with "cost", whose x has no bound where an advantage is all but zero.
+        shape: x, a token's part in the change: "flow", A D, proportional to its effect on the entropy; "cost", D / (A q),
+            proportional to its effect per cost in reward, with q = 1 - 2 p_k + sum p^2 the squared length of its gradient at the
+            logits; "sign", the sign of A D, the same for all. scale(x) is rms(x); for "cost", whose x has no bound when an
+            advantage is near zero, it is rms(A x) / rms(A).
         samples: whose tokens are weighted: of samples with "positive" or "negative" advantage, or of "all".
     """
 
@@ -167,9 +167,9 @@ def flow(
 
     Args:
         target: entropy to hold [nats per token]: a number, `Initial()`, a schedule or a `Band`.
-        settling: optimizer steps after which an error stays within 5 % of itself; 30 where nothing is said. The gains
-            follow from it, see `SelfTuning`.
-        kp, ki: fixed gains of a PI controller in place of the self-tuning one; what is left out is 0.
+        settling: optimizer steps after which an error stays within 5 % of its first size; 30 if not set. The gains follow from
+            it, see `SelfTuning`.
+        kp, ki: fixed gains of a PI controller in place of the self-tuning one; one that is not given is 0.
         limits: lowest and highest output.
         w_max: largest weight of a token.
         scope, shape, samples: how a token's share is found, and whose tokens are weighted; see `Flow`.

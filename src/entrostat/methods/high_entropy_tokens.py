@@ -24,10 +24,10 @@ class HighEntropyTokens(Link):
     """Keep the `share` of tokens with the highest entropy.
 
     Args:
-        share: of the tokens that are kept.
-        scope: among which tokens: "micro", "step", "sequence" or "group".
-        renormalize: whether the others leave the denominator of the mean too, as in the release; TRL's
-            `top_entropy_quantile` keeps the denominator.
+        share: share of the tokens that is kept.
+        scope: tokens that are compared: those of the micro-batch ("micro"), of the "step", the "sequence" or the "group".
+        renormalize: whether the other tokens also leave the denominator of the mean, as in the release; TRL's
+            `top_entropy_quantile` keeps them there.
     """
 
     share: float = 0.2

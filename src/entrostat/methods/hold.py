@@ -31,16 +31,16 @@ def hold(
     limits: tuple[float, float] = (-1.0, 1.0),
     controller: Knob | None = None,
 ) -> Chain:
-    """Hold the entropy by the actuator that measurements speak for: an entropy bonus of either sign, set by a controller.
+    """Hold the entropy with an entropy bonus whose coefficient, positive or negative, is set by a controller.
 
-    Of all that act through the gradient it reaches furthest (docs/frontier.md).
+    Among the methods that act through the gradient it reaches furthest (docs/frontier.md).
 
     Args:
         target: entropy to hold [nats per token]: a number, a share of the entropy at the start, a schedule or a `Band`. Three
             quarters of the start were best of five levels where it is hard to find a right answer (docs/study.md).
-        settling: optimizer steps after which an error stays within 5 % of itself; 30 where nothing is said. The gains
-            follow from it, see `SelfTuning`.
-        kp, ki: fixed gains of a PI controller in place of the self-tuning one; what is left out is 0.
+        settling: optimizer steps after which an error stays within 5 % of its first size; 30 if not set. The gains follow from
+            it, see `SelfTuning`.
+        kp, ki: fixed gains of a PI controller in place of the self-tuning one; one that is not given is 0.
         limits: lowest and highest coefficient.
         controller: takes the place of the one that the settings above make; none of them is given beside it.
 

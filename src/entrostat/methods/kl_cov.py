@@ -26,9 +26,9 @@ class KLCov(Link):
     """Penalize |log r| on the tokens of largest covariance of advantage and log-probability; no clip anywhere.
 
     Args:
-        share: of the tokens that is penalized, a fraction: 2e-3 is the paper's for 7B, 2e-4 for 32B.
-        coef: of the penalty; number, schedule or controller.
-        scope: over which tokens means and largest covariances are taken, "step" or "micro".
+        share: share of the tokens that is penalized, as a fraction: the paper has 2e-3 for 7B and 2e-4 for 32B.
+        coef: coefficient of the penalty: a number, schedule or controller.
+        scope: tokens over which means and largest covariances are taken: "step" or "micro".
     """
 
     share: float = 2e-3

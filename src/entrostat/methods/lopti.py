@@ -22,7 +22,7 @@ class LowProbabilityFirst(Link):
     """The first optimizer step on a batch trains on tokens with p_old < eta, the second on the rest.
 
     Args:
-        eta: probability that parts the tokens.
+        eta: probability that separates the two halves.
     """
 
     eta: float = 0.5
@@ -32,7 +32,7 @@ class LowProbabilityFirst(Link):
         effect="either",
         want=(Old("logp"),),
         writes=("weight_BT",),
-        notes=("wants two optimizer steps on each batch: num_iterations=2 in TRL, ppo_epochs=2 in verl",),
+        notes=("needs two optimizer steps on each batch: num_iterations=2 in TRL, ppo_epochs=2 in verl",),
         bounds={"eta": "(0, 1)"},
         source=Source(
             "2505.12929",

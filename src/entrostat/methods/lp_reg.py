@@ -23,13 +23,13 @@ from entrostat.types import MinP, Old, Surrogate, Term, TokenBatch
 
 @dataclass(frozen=True)
 class LowProbabilityRegularization(Link):
-    """Hold reasonable sparks to the filtered old policy by an estimate of the forward KL divergence.
+    """Keep unlikely tokens of wrong samples near the old policy, if it finds them plausible ("reasoning sparks").
 
     Args:
-        share: of the tokens with A < 0, the least likely.
-        kappa: of the min-p filter: tokens with p_old < kappa max p_old are noise.
-        coef: of the term; number, schedule or controller.
-        scope: of the share, "step" or "micro".
+        share: share of the tokens with A < 0, the least likely, that the term acts on.
+        kappa: threshold of the min-p filter: tokens with p_old < kappa max p_old count as noise.
+        coef: coefficient of the term: a number, schedule or controller.
+        scope: tokens over which the share is taken: "step" or "micro".
     """
 
     share: float = 0.01
@@ -45,7 +45,7 @@ class LowProbabilityRegularization(Link):
         knobs={"coef": "raise"},
         bounds={"kappa": "[0, 1]", "coef": "[0, inf)"},
         notes=(
-            "the thresholds want tuning for each model size",
+            "the thresholds need tuning for each model size",
             "the gradient of k3 has no bound where log p is far below the proxy's",
         ),
         pools=("surprisal",),

@@ -1,4 +1,4 @@
-"""Objectives for a training loop of one's own: how a batch becomes a surrogate, and a surrogate a loss.
+"""Objectives for your own training loop: `ppo(batch)` and others make a surrogate, and `loss` evaluates it.
 
 | objective | per-token loss, r the importance ratio | mean |
 | --- | --- | --- |
@@ -7,7 +7,7 @@
 | `gspo` | the same with the sequence's geometric-mean ratio | as grpo |
 | `cispo` | -sg(min(r, 1 + eps_high)) A log p | over tokens |
 
-with a dual clip, for A < 0, of min(loss, -A c). Hosts that have objectives of their own (TRL, verl) do not use these.
+With a dual clip c, the loss for A < 0 is min(loss, -A c). TRL and verl use their own objectives, not these.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def cispo(batch: TokenBatch, eps_high: End = 4.0) -> Surrogate:
 def _objective(
     name: Objective, batch: TokenBatch, eps_low: End, eps_high: End, dual_clip: float | None = None
 ) -> Surrogate:
-    """The surrogate of a batch; `ConfigError` or `DataError` where a clip or the old log-probabilities are none."""
+    """The surrogate of a batch; `ConfigError` for a wrong clip, `DataError` for wrong old log-probabilities."""
     check_kinds(batch)
     for which, end in (("eps_low", eps_low), ("eps_high", eps_high)):
         if not isinstance(end, Tensor) and ((found := as_float(end)) is None or not found >= 0):
@@ -75,7 +75,7 @@ def _check_old(batch: TokenBatch) -> None:
         ~(mean > _ROUNDED),
         "old_logp_BT must hold log-probabilities, which are zero or less",
         lambda: (
-            f": their mean is {float(mean):.4g}. Of probabilities take the logarithm, of a cross-entropy the negative"
+            f": their mean is {float(mean):.4g}. Take the logarithm of probabilities, or the negative of a cross-entropy"
         ),
     )
 
@@ -96,8 +96,10 @@ def _clip(ratio: Tensor, low: float | Tensor, high: float | Tensor) -> Tensor:
 
 
 def _change(surrogate: Surrogate, batch: TokenBatch) -> Tensor:
-    """log r of each token, (B, T). For `gspo` the value is the row's mean and the gradient the token's own (GSPO-token, Section
-    4.3): the same as GSPO where a row's tokens weigh alike, and where they do not each keeps its weight to itself.
+    """log r of each token, (B, T).
+
+    For `gspo` the value is the row's mean and the gradient the token's own (GSPO-token, Section 4.3). This equals GSPO if all
+    tokens of a row have the same weight; otherwise each token's weight acts on that token alone.
     """
     change = batch.log_ratio
     if surrogate.objective != "gspo":
@@ -134,10 +136,10 @@ def token_loss(surrogate: Surrogate, batch: TokenBatch) -> Tensor:
 
 @torch.no_grad()
 def token_push(surrogate: Surrogate, batch: TokenBatch) -> Tensor:
-    """How far the loss pushes each sampled token's log-probability up, -dL/dlogp, before any mean, (B, T); no gradient.
+    """-dL/dlogp of each sampled token before any mean, (B, T), without gradient: how far the loss pushes its log-probability up.
 
-    r A where neither clip has stopped it, times the token's weight and the host's; 0 where it was dropped or stopped. For
-    `gspo` r is the sequence's ratio, for `cispo` the capped one. A `form` is differentiated as it is.
+    r A if no clip has stopped it, times the method's and the host's weight; 0 if the token was dropped or stopped. For `gspo` r
+    is the sequence's ratio, for `cispo` the capped one. A `form` is differentiated.
     """
     advantages = surrogate.advantages_BT.masked_fill(~batch.mask, 0)
     change = _change(surrogate, batch)
@@ -171,8 +173,9 @@ def token_push(surrogate: Surrogate, batch: TokenBatch) -> Tensor:
 def loss(surrogate: Surrogate, batch: TokenBatch, step: StepSize | None = None) -> Tensor:
     """The surrogate as one differentiable number: its mean over this micro-batch, plus its terms.
 
-    With `step`, this micro-batch's part of the mean over the whole optimizer step: the gradients of the micro-batches then add
-    up to those of the step in one batch. Where tokens leave the loss, the kept ones of each micro-batch count for all of it.
+    With `step` it is this micro-batch's part of the mean over the whole optimizer step, so that the gradients of the
+    micro-batches add up to that of the step in one batch. If tokens are dropped, the kept tokens of a micro-batch stand for all
+    of its tokens.
 
     An empty mask gives 0 with a gradient of 0.
 

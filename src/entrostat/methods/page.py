@@ -19,12 +19,12 @@ EFFECTS = {
     "raises": "raises the entropy, or slows its fall",
     "lowers": "lowers the entropy",
     "holds": "holds a target",
-    "either": "either way, by the batch and the settings",
+    "either": "either way, depending on the batch and the settings",
     "none": "none",
 }
 
 OWN_ADVANTAGES = {
-    division: f"It builds its advantages from the raw rewards, {how}, in place of the host's: settings of those have no effect "
+    division: f"It builds its own advantages from the raw rewards, {how}. The host's settings of advantages have no effect "
     "([TRL](../trl.md#methods-with-advantages-of-their-own), [verl](../verl.md#what-is-refused))."
     for division, how in {
         "group": "divided by the standard deviation of each group",
@@ -47,8 +47,10 @@ def page(name: str) -> str:
         "",
         f"**Idea.** {about.idea}",
         "",
-        f"Effect on the entropy: {EFFECTS[about.effect]}. Acts in the {' and '.join(about.stages)} stage. It needs "
-        f"{', '.join(needs) or 'nothing beyond log-probabilities and entropies'}. State: {about.state}.",
+        f"* **Effect on the entropy**: {EFFECTS[about.effect]}.",
+        f"* **Acts in** the {' and '.join(about.stages)} stage.",
+        f"* **Needs** {', '.join(needs) or 'only log-probabilities and entropies'}.",
+        f"* **State** that it keeps: {about.state}.",
         *(["", OWN_ADVANTAGES[about.own_advantages]] if about.own_advantages else []),
         "",
         "```python",
@@ -77,7 +79,7 @@ def page(name: str) -> str:
         "",
         "## When not to use it",
         "",
-        *([f"* {each}" for each in about.notes] or ["Nothing is known against it."]),
+        *([f"* {each}" for each in about.notes] or ["No such case is known."]),
         "",
         MARK,
     ]
@@ -87,8 +89,8 @@ def page(name: str) -> str:
 def table() -> str:
     """All methods, one row each."""
     text = (
-        "What each method does to the entropy, beside the same training without it: raises it, lowers it, holds a target, or "
-        "either, by the batch and the settings. The stage at which it acts, and where it comes from."
+        "This page lists every method: what it does to the entropy compared with the same training without it, at which stage it "
+        'acts, and where it comes from. "Either" means that it depends on the batch and the settings.'
     )
     head = [
         "# All methods",

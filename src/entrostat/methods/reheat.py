@@ -24,11 +24,11 @@ from entrostat.types import Reheated
     effect="raises",
 )
 def reheat(temperature: float = 1.5, coef: Knob = 0.01) -> Chain:
-    """Distil the policy's own distribution at a higher temperature into it: an actuator for a policy that has collapsed.
+    """Distill the policy's own distribution at a higher temperature into it, to raise the entropy of a collapsed policy.
 
     Args:
-        temperature: of the teacher, above 1, relative to the sampling temperature.
-        coef: number, schedule or controller.
+        temperature: temperature of the teacher, relative to the sampling temperature; above 1.
+        coef: coefficient: a number, schedule or controller.
     """
     if not 1 < temperature <= 100:
         raise ConfigError(f"temperature must be above 1 to reheat, and at most 100, got {temperature!r}")

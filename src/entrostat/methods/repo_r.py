@@ -66,8 +66,9 @@ def repo_r(
     Args:
         target: entropy [nats per token].
         start: zeta before the first measurement.
-        smallest, largest: sizes of zeta between which it is doubled and halved; beyond the smallest it changes its sign.
-        zeta: takes the place of the rule that the settings above make: a number, a schedule or another controller.
+        smallest: size of zeta at which it changes its sign instead of shrinking further.
+        largest: largest size of zeta.
+        zeta: replaces the rule by a number, a schedule or another controller.
     """
     rule = Doubling(as_target(target), start, smallest, largest) if zeta is None else zeta
     return one("repo_r", RepoR(rule))

@@ -22,7 +22,8 @@ class RelativeSurprisal(Link):
     """Keep tokens whose surprisal is within a range of multiples of the entropy, low <= -log p / H <= high.
 
     Args:
-        low, high: multiples.
+        low: lowest multiple of the entropy that is kept.
+        high: highest multiple.
     """
 
     low: float = 0.1

@@ -25,10 +25,10 @@ class Siren(Link):
     """Hold the selective nucleus entropy at its first value, or at one that is given.
 
     Args:
-        coef: of the squared distance.
-        mass: of the nucleus.
-        share: of each sequence's tokens, those of highest nucleus entropy.
-        anchor: [nats]; without one, the value of the first optimizer step.
+        coef: coefficient of the squared distance.
+        mass: probability mass of the nucleus.
+        share: share of each sequence's tokens, those of highest nucleus entropy, that count.
+        anchor: value to hold [nats]; if not given, that of the first optimizer step.
     """
 
     coef: float = 0.005

@@ -28,8 +28,8 @@ class Stapo(Link):
 
     Args:
         prob: probability below which a token is rare.
-        share: of the tokens, those of lowest entropy.
-        scope: of the share, "step" or "micro".
+        share: share of the tokens, those of lowest entropy, that count as certain.
+        scope: tokens over which the share is taken: "step" or "micro".
     """
 
     prob: float = 0.01

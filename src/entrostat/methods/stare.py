@@ -30,8 +30,8 @@ class Stare(Link):
         up: weight of surprising tokens of positive samples; a `Step(target, 0.01, (1, 1.5), 1, gated=False)` is the release's
             adaptive form.
         down: weight of surprising tokens of negative samples; 1 leaves them alone.
-        share: of the tokens of each sign.
-        scope: among which tokens, "micro" or "step".
+        share: share of the tokens of each sign that is weighted.
+        scope: tokens over which the share is taken: "micro" or "step".
     """
 
     target: Target = 0.3

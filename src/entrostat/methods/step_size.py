@@ -1,4 +1,4 @@
-"""How large an optimizer step is whose batch comes in several micro-batches, on one rank or on several."""
+"""The denominators of an optimizer step whose batch is split into micro-batches, on one rank or on several."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from entrostat.types.checks import check_mask, check_tensors
 
 @dataclass(frozen=True)
 class StepSize:
-    """What the means of an optimizer step are taken over.
+    """The denominators of an optimizer step's means.
 
     Args:
-        tokens, sequences: masked tokens, and rows that have one, of all micro-batches. On several ranks whose gradients are
-            averaged: of all ranks, divided by their number, as `over_ranks` does it.
-        batches: number of micro-batches that have one.
+        tokens, sequences: masked tokens, and rows with at least one, in all micro-batches. If gradients are averaged over ranks:
+            of all ranks, divided by the number of ranks, as `over_ranks` does it.
+        batches: number of micro-batches with at least one token.
     """
 
     tokens: float
@@ -38,11 +38,11 @@ class StepSize:
 
     @classmethod
     def of(cls, masks: Iterable[Tensor]) -> StepSize:
-        """Of the masks (B, T) of a step's micro-batches, of this rank."""
+        """From the masks (B, T) of the step's micro-batches on this rank."""
         if isinstance(masks, Tensor):
             raise DataError(
-                f"masks must be those of all micro-batches, got one tensor of shape {tuple(masks.shape)}: of a step in one batch "
-                "StepSize.of([mask]), or leave the step out of es.loss"
+                f"masks must be a list with the mask of each micro-batch, got one tensor of shape {tuple(masks.shape)}: for a "
+                "step in one batch write StepSize.of([mask]), or call es.loss without the step"
             )
         tokens, sequences, batches = 0, 0, 0
         for mask in masks:
@@ -56,11 +56,13 @@ class StepSize:
         return cls(tokens, sequences, batches)
 
     def over_ranks(self, process_group: Any = None) -> StepSize:
-        """The mean over the ranks of torch.distributed: with it, gradients that DDP or FSDP averages are those of the step in one
-        batch. On one process the same size. Every rank calls it in every step.
+        """The mean of the sizes over the ranks of torch.distributed.
+
+        With it, the gradients that DDP or FSDP averages equal those of the step in one batch. On one process it changes nothing.
+        Every rank must call it in every step.
 
         Args:
-            process_group: of the ranks whose gradients are averaged; None: all.
+            process_group: the ranks whose gradients are averaged; None: all.
         """
         if not ranks.are_several():
             return self

@@ -30,7 +30,7 @@ class Tampo(Link):
 
     Args:
         candidates: temperatures relative to the host's.
-        rate: of the moving average.
+        rate: weight of the newest step in the moving average.
     """
 
     candidates: tuple[float, ...] = (0.8, 1.0, 1.2)

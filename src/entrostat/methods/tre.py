@@ -24,8 +24,9 @@ def tre(coef: Knob = 1e-3, top_p: float | None = 0.9, top_k: int | None = None) 
     """Bonus on the entropy of the distribution renormalized over its top-p or top-k part.
 
     Args:
-        coef: number, schedule or controller.
-        top_p, top_k: the part; give one.
+        coef: coefficient: a number, schedule or controller.
+        top_p: probability mass of the part; give either this or top_k.
+        top_k: number of tokens of the part.
     """
     if (top_p is None) == (top_k is None):
         raise ConfigError(f"give one of top_p and top_k, got {top_p!r} and {top_k!r}: top_p=None with top_k=20")

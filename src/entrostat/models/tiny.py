@@ -1,7 +1,7 @@
 """The tiny policies: Llamas of up to a million parameters that play countdown, small enough for one CPU core.
 
 Their weights ship with the package. They come out of `entrostat.models.warmstart`, which stops where reinforcement
-learning should begin: the format is learnt, the target is mostly missed (`tiny`) or all but always (`tiny-hard`).
+learning should begin: the format is learned, the target is mostly missed (`tiny`) or all but always (`tiny-hard`).
 """
 
 from __future__ import annotations

@@ -111,13 +111,13 @@ def controller(runs: Sequence[Run], labels: Sequence[str]) -> list[Chart]:
                 tint: dict[str, Any] = {"color": color} if len(runs) == 1 else {}
                 style = tint | {"hidden": len(runs) > 1 and name != "gain"}
                 inner.append(line(index, _of(label, name, runs), *extremes(run.steps, values), **style))
-    learnt = (
+    learned = (
         "Gain: nats per step and unit of effort, a quarter of what the output's limits span. "
         "Drift: nats per step without control."
     )
     return [
         chart_of("controller", "The controller's output and its parts", "output", series, note),
-        chart_of("learnt", "What the controller has learnt", "estimate", inner, learnt),
+        chart_of("learned", "What the controller has learned", "estimate", inner, learned),
     ]
 
 

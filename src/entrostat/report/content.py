@@ -40,7 +40,7 @@ def content_of(paths: Sequence[str | Path], completions: int = COMPLETIONS) -> d
     if not runs:
         raise ConfigError("give at least one run folder or log")
     if len(runs) > _RUNS:
-        raise ConfigError(f"{len(runs)} runs are more than one page can show apart: give at most {_RUNS}")
+        raise ConfigError(f"one page can show at most {_RUNS} runs, got {len(runs)}")
     labels = _labels(runs)
     charts = charts_of(runs, labels)
     shown: list[dict[str, Any]] = []

@@ -1,7 +1,7 @@
 """The page: one HTML file with everything in it. It fetches nothing, and runs no script but its own.
 
-The charts are drawn by `page/charts.js` rather than by a library: those that a Python package carries weigh 1 to 5 MB (plotly's
-takes longer to be parsed than the whole page may take to open), and uPlot is on no Python registry.
+`page/charts.js` draws the charts, not a library: those that come with a Python package have 1 to 5 MB, and plotly's takes longer
+to parse than the whole page may take to open.
 """
 
 from __future__ import annotations

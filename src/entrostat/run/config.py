@@ -103,7 +103,9 @@ def check_config(values: Any) -> RunConfig:
     _check_lists(config.eval)
     asked = [name for name in ("nodes", "visited_states", "prompts") if getattr(config.predict, name)]
     if asked and not config.predict.every:
-        raise ConfigError(f"predict.{asked[0]}: nothing is predicted with predict.every at 0: set how many steps apart")
+        raise ConfigError(
+            f"predict.{asked[0]}: has no effect while predict.every is 0: set predict.every to a number of steps"
+        )
     return config
 
 

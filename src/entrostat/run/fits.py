@@ -59,7 +59,7 @@ def unused_to_several(config: RunConfig) -> str | None:
 
 
 def earned_by_echo(task: Any, problems: Sequence[Problem]) -> str | None:
-    """What to say where a question, given back as the answer, earns the reward: a policy learns that before anything else."""
+    """The warning if repeating a question earns the reward, since a policy learns that first; None if it does not."""
     asked = problems[:_ASKED]
     questions = [problem.question or problem.prompt for problem in asked]
     values = score_all(task, asked, questions).values
@@ -67,9 +67,9 @@ def earned_by_echo(task: Any, problems: Sequence[Problem]) -> str | None:
         return None
     first = echoes[0]
     return (
-        f"{len(echoes)} of the first {len(asked)} questions earn the reward when they are given back as the answer, such as "
+        f"{len(echoes)} of the first {len(asked)} questions earn the reward if the answer only repeats them, such as "
         f"{questions[first][:60]!r} where {asked[first].answer[:60]!r} is right: the policy may learn to repeat the question. "
-        "Put it in words that are no formula for the answer"
+        "Ask in words, not as a formula that equals the answer"
     )
 
 

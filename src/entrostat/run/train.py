@@ -94,7 +94,7 @@ def _say_what_is_skipped(found: checkpoints.Found, folder: Path, progress: Progr
     if damaged:
         reasons = "; ".join(f"{each.path.name}: {each.why}" for each in damaged)
         raise ConfigError(
-            f"no checkpoint in {folder} is whole ({reasons}): mend it, or start a new run with another --out"
+            f"no checkpoint in {folder} is whole ({reasons}): repair one, or start a new run with another --out"
         )
     if found.skipped or (folder / METRICS).exists():
         progress.note("there is no whole checkpoint: starting over from step 0")

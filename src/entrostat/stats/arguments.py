@@ -27,7 +27,7 @@ def check_want(want: Iterable[Want] | Want) -> tuple[frozenset[str], tuple[Stati
         raise ConfigError(f"unknown statistic {other[0]!r}: choose from {list(STATISTICS)}, or a Statistic")
     if old := [each for each in every if isinstance(each, Old)]:
         raise ConfigError(
-            f"{old[0]} is of the policy that sampled: ask for {old[0].of!r} in the pass through that policy"
+            f"{old[0]} belongs to the policy that sampled: ask for {old[0].of!r} in the forward pass of that policy"
         )
     names = frozenset(each for each in every if isinstance(each, str))
     if unknown := names - set(STATISTICS):
@@ -40,7 +40,7 @@ def check_temperature(temperature: float) -> float:
     found = positive("temperature", temperature)
     if found < _COLDEST:
         raise ConfigError(
-            f"temperature must be at least {_COLDEST:g}, got {temperature!r}: logits divided by it are no numbers any more. "
+            f"temperature must be at least {_COLDEST:g}, got {temperature!r}: logits divided by it would overflow. "
             "Greedy sampling has an entropy of 0 and no gradient"
         )
     return found

@@ -112,7 +112,7 @@ def _value(of: Statistic, z: Tensor, targets: Tensor) -> Tensor:
         case Reheated(temperature=temperature):
             teacher = torch.softmax(z.detach() / temperature, -1)
             return -(teacher * torch.log_softmax(z, -1).clamp_min(FILTERED_OUT)).sum(-1)
-    raise ConfigError(f"{of!r} is a statistic that nothing here computes")
+    raise ConfigError(f"{of!r} is a statistic that has no function to compute it")
 
 
 def _nucleus(z: Tensor, of: Nucleus) -> Tensor:

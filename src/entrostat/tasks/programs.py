@@ -78,7 +78,7 @@ def _of_one_process(order: list[Any], wait: float) -> list[Entry | None]:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     if not lines:
-        raise DataError(f"{order[0]} does not load in a process of its own with {order[1]}")
+        raise DataError(f"{order[0]} does not load in a separate process with {order[1]}")
     return [json.loads(line) for line in lines[1:]]
 
 

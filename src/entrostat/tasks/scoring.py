@@ -195,7 +195,7 @@ class _Server:
     def __init__(self) -> None:
         if not hasattr(os, "fork"):
             raise HostError(
-                "completions are scored in processes of their own, which needs a POSIX system: use Linux, macOS or WSL"
+                "completions are scored in separate processes, which needs a POSIX system: use Linux, macOS or WSL"
             )
         self.owner, self._lock = os.getpid(), threading.Lock()
         self._control, theirs = socket.socketpair()

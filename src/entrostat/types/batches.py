@@ -20,12 +20,12 @@ LARGEST_LOG_RATIO = 20.0
 
 @dataclass(frozen=True)
 class Divisors:
-    """What a micro-batch adds to the numbers by which the host's means of an optimizer step divide.
+    """What one micro-batch adds to the denominators of the host's means over an optimizer step.
 
     Attributes:
-        tokens, sequences, batches: of a mean over tokens, over sequences, over micro-batches.
-        fixed: of a mean by a number that no token changes; 0 where it is not known, or the loss has no such mean. What is
-            predicted then takes it for a mean over tokens.
+        tokens, sequences, batches: for a mean over tokens, over sequences, over micro-batches.
+        fixed: for a mean with a denominator that does not depend on the tokens. 0 if it is not known, or if the loss has no such
+            mean; predictions then use a mean over tokens.
     """
 
     tokens: Tensor | float
@@ -43,21 +43,23 @@ class TokenBatch:
         advantages_BT: advantage of each token; a (B,) or (B, 1) advantage is broadcast by the objective's constructor.
         mask_BT: 1 for completion tokens up to and including the first EOS, 0 for padding and tool output.
         old_logp_BT: log-probability under the policy that sampled; None on-policy, where the importance ratio is 1.
-        rewards_B: raw reward of each sequence; NaN where nothing scored it, which is not a wrong answer.
-        groups_B: which rows answer one prompt: equal numbers, one group.
+        rewards_B: raw reward of each sequence; NaN if it was not scored, which is not the same as a wrong answer.
+        groups_B: rows with equal numbers answer the same prompt.
         old: statistics of the policy that sampled, for methods that ask for `Old(...)`; None on-policy.
-        tempered_B: factor on the temperature of `stats` with which each row was sampled; None: 1. Rows with another factor
-            train, and are no samples of the policy, so that its entropy is not measured on them.
-        whole_step: this batch is the whole optimizer step, on all ranks: quantities of scope "step" are of it.
-        ids_BT: the completions' token ids, and prompts_B each row's prompt (a text, or its token ids): for records
+        tempered_B: factor on the temperature of `stats` with which each row was sampled; None: 1. Rows with another factor are
+            trained on, but the entropy is not measured on them, since they are not samples of the policy.
+        whole_step: whether this batch is the whole optimizer step, on all ranks. Quantities of scope "step" are then its own.
+        ids_BT, prompts_B: the completions' token ids and each row's prompt (text or token ids), for records
             (`attribution.TokenRecorder`); no method reads them.
-        host_weight_BT: what the host multiplies each token's loss with beside the method's weight, such as the importance
-            correction of another engine's samples, without gradient; None: 1.
-        stale_B: rows of which the host leaves out the tokens of negative advantage, because the policy has moved away from them
+        host_weight_BT: the host's own factor on each token's loss, besides the method's weight, without gradient; for instance
+            the
+            importance correction for samples of another engine. None: 1.
+        stale_B: rows whose tokens of negative advantage the host leaves out, because the policy has moved away from them
             (DeepSeek-V3.2 2512.02556); None: no row.
-        divisors: where the host's means divide by other numbers than its masked tokens, its sequences that have one and 1.
-        sampled_BT: the tokens of the completions, where the host has left some of them out of its loss, and so of the mask, after
-            they were sampled: the entropy is measured on all of them. None: those of the mask.
+        divisors: the host's denominators, if they are not the number of masked tokens, of sequences that have one, and 1.
+        sampled_BT: all sampled tokens, if the host has taken some of them out of the mask; the entropy is measured on all of
+            them.
+            None: those of the mask.
     """
 
     stats: TokenStats
@@ -139,10 +141,10 @@ class TokenBatch:
 
     @property
     def log_ratio(self) -> Tensor:
-        """log(p / p_old), with the gradient of p, within +-20, (B, T); 0 at padding, whatever that holds.
+        """log(p / p_old), with the gradient of p, within +-20, (B, T); 0 at padding, even if that holds NaN.
 
-        Padding is taken out before any exponential: masked out after it, 0 * NaN in the backward pass would be NaN. Not
-        cached: a copy made without gradient would stay.
+        Padding is masked before any exponential; after it, 0 * NaN in the backward pass would be NaN. Not cached, since a copy
+        made without gradient would stay.
         """
         logp = self.stats.need("logp").masked_fill(~self.mask, 0)
         old = logp if self.old_logp_BT is None else self.old_logp_BT.masked_fill(~self.mask, 0)
@@ -191,18 +193,18 @@ class TokenBatch:
 
 @dataclass(frozen=True)
 class Rollouts:
-    """Scored completions, whole groups at hand: what a method of the reward stage sees and returns changed.
+    """Scored completions in whole groups: what a method of the reward stage gets, and returns changed.
 
     Attributes:
-        advantages: the host's, (B,) or (B, T); what a method changes. 0 for unscored rows, whatever it says.
-        rewards_B: raw reward of each completion; NaN where nothing scored it, which is not a wrong answer.
-        groups_B: which rows answer one prompt: equal numbers, one group. All rows of a group are here.
+        advantages: the host's, (B,) or (B, T); a method changes them. They become 0 for unscored rows.
+        rewards_B: raw reward of each completion; NaN if it was not scored, which is not the same as a wrong answer.
+        groups_B: rows with equal numbers answer the same prompt. All rows of a group are here.
         lengths_B: number of completion tokens.
-        sums_B: sums over each completion's tokens of what the method asks for in `of_rollouts`, (B,), under the policy
-            that sampled: "logp", "entropy", or a `Statistic`.
-        mask_BT: completion tokens, where the host has them.
+        sums_B: sums over each completion's tokens of the statistics in `of_rollouts`, (B,), under the policy that sampled:
+            "logp", "entropy", or a `Statistic`.
+        mask_BT: completion tokens, if the host has them.
         keep_B: rows that stay in the batch; None means all. A dropped row leaves every denominator.
-        step, total_steps: optimizer steps done, and of the whole run; None where the host does not know.
+        step, total_steps: optimizer steps done, and of the whole run; None if the host does not know.
         sums: numbers to add up for the log, as 0-dimensional tensors by the names that the method declares.
     """
 
@@ -245,7 +247,9 @@ class Rollouts:
     def advantages_B(self) -> Tensor:
         """The advantages, one of each row; `DataError` where a link before gave each token its own."""
         if self.advantages.dim() == 2:
-            raise DataError("an earlier method gave each token an advantage of its own: this one reads one of each row")
+            raise DataError(
+                "an earlier method gave each token its own advantage, but this one needs one advantage per row"
+            )
         return self.advantages
 
     def need(self, name: Want) -> Tensor:

@@ -1,4 +1,4 @@
-"""The objective before it becomes a number: what a method changes of it, as a record that a host evaluates."""
+"""The objective as a record: methods change it, and a host evaluates it."""
 
 from __future__ import annotations
 
@@ -45,8 +45,7 @@ class Term:
     """A differentiable term added to the loss: `coef * mean of factor * value`.
 
     Attributes:
-        of: what is differentiated; see `term_value`. Named, not a tensor, so that a host whose loss runs elsewhere can
-            evaluate it there.
+        of: what is differentiated, by name; see `term_value`. A name and not a tensor, so that workers of a host can evaluate it.
         mask_BT: tokens that it is summed over.
         coef: its size and sign.
         factor_BT: factor on each token, without gradient; None means 1.
@@ -80,7 +79,7 @@ class Term:
 
 
 class Form:
-    """A per-token loss in place of the clipped one: a frozen dataclass of numbers, so that it reaches a worker whole."""
+    """A per-token loss in place of the clipped one: a frozen dataclass of numbers, so that it can be sent to workers."""
 
     def loss(
         self,
@@ -97,13 +96,13 @@ class Form:
 Objective = Literal["ppo", "grpo", "cispo", "gspo"]
 
 Mean: TypeAlias = Literal["sequence", "token", "batch", "fixed"]
-"""A mean: over each sequence's tokens first, over the step's tokens, over those of each micro-batch first, or by a number that no
-dropped token changes."""
+"""How a loss is averaged: within each sequence first ("sequence"), over the step's tokens ("token"), within each micro-batch
+first ("batch"), or with a denominator that dropped tokens do not change ("fixed")."""
 
 
 @dataclass(frozen=True)
 class Surrogate:
-    """The objective before it becomes a number. Methods return changed copies (`dataclasses.replace`).
+    """The objective as a record, before it is evaluated. Methods return changed copies (`dataclasses.replace`).
 
     Attributes:
         objective: form of the per-token loss and of its mean; see `methods.objectives`.
@@ -115,11 +114,10 @@ class Surrogate:
         eps_low, eps_high: clip range of the importance ratio, [1 - eps_low, 1 + eps_high]; a number or (B, T).
         dual_clip: bound c on the loss of negative advantages, -A c (None: no bound).
         form: another per-token loss in place of the clipped one (CE-GPPO, ASPO).
-        mean: what the loss is averaged over; None: as the objective says, over sequences for "grpo" and "gspo", else over
-            tokens.
+        mean: how the loss is averaged; None: over sequences for "grpo" and "gspo", else over tokens.
         terms: further differentiable terms.
-        sums: what a link wants added up over the whole optimizer step, as 0-dimensional tensors by the names that it
-            declares; 1-dimensional ones under the names of its `tops`.
+        sums: numbers that a method wants added up over the optimizer step: 0-dimensional tensors by the names that it declares,
+            and 1-dimensional ones under the names of its `tops`.
     """
 
     objective: Objective

@@ -1,4 +1,4 @@
-"""What an optimizer step adds up to, over its micro-batches and ranks."""
+"""The sums of an optimizer step over its micro-batches and ranks."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ MEASURED = ("entropy", "entropy_sq", "surprisal")
 class Summary:
     """Sums over the masked tokens of one or more micro-batches; `a + b` merges two, on one rank or on several.
 
-    Averages are taken at the end, never averaged. While on a device the values are 0-dimensional tensors; after
-    `reduced` they are floats. Keys are fixed by the method, so they agree on every rank.
+    Means are taken from these sums at the end; means are never averaged. The values are 0-dimensional tensors, and floats after
+    `reduced`. The keys depend only on the method, so they agree on every rank.
     """
 
     values: Mapping[str, Tensor | float] = field(default_factory=dict)
@@ -62,9 +62,9 @@ class Summary:
         return self.get("tokens/measured") if "tokens/measured" in self.values else self.tokens
 
     def divisor(self, of: str) -> float:
-        """What the host's mean over "tokens", "sequences" or "batches" divides by: their number, or `TokenBatch.divisors`.
+        """The denominator of the host's mean over "tokens", "sequences" or "batches": their number, or `TokenBatch.divisors`.
 
-        Of a "fixed" one where that is not known: the number of tokens.
+        For a "fixed" one that is not known, the number of tokens.
         """
         return self.get(f"divisor/{of}") or self.get("tokens" if of == "fixed" else of)
 
@@ -76,12 +76,12 @@ class Summary:
 
 @dataclass(frozen=True)
 class Totals:
-    """What one optimizer step adds up to: the sums over its tokens, and each link's own, by its place in the chain.
+    """The sums of one optimizer step: over its tokens, and each link's own, by its place in the chain.
 
-    Its keys are fixed before the first batch, so every rank adds up the same vector, also one that had no micro-batch.
+    The keys are fixed before the first batch, so every rank adds up the same vector, even without a micro-batch.
 
     Attributes:
-        fresh: whether the tokens were sampled anew since the last step; None where the loop does not say.
+        fresh: whether the tokens were sampled since the last step; None if the loop does not say.
     """
 
     standard: Summary

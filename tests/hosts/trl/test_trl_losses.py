@@ -162,7 +162,7 @@ def test_what_is_no_class_to_control_is_refused(tmp_path):
     with pytest.raises(HostError, match="an instance of GRPOTrainer"):
         es.trl.controlled(trainer(tmp_path), es.observe())
     once = es.trl.controlled(RLOOTrainer, es.flow(0.5))
-    with pytest.raises(HostError, match=r"under control already, of 'flow'.*es\.chain"):
+    with pytest.raises(HostError, match=r"is already controlled, by 'flow'.*es\.chain"):
         es.trl.controlled(once, es.observe())
 
 

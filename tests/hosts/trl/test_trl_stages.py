@@ -146,7 +146,7 @@ def test_what_a_loss_cannot_carry_is_refused(tmp_path):
     with pytest.raises(HostError, match=r"'reform' needs a change of form, which .*rloo.* cannot express"):
         trainer(tmp_path, RLOOTrainer, wrap=controlled(Reform()))
     run = trainer(tmp_path, RLOOTrainer, wrap=controlled(Sloped()))
-    with pytest.raises(HostError, match="takes one of each sequence"):
+    with pytest.raises(HostError, match="takes one advantage per sequence"):
         # A group of equal rewards has advantages of 0, which no weight makes another.
         run.reward_funcs = [lambda prompts, completions, **_: [1.0] * len(completions)]
         run.train()

@@ -3,7 +3,7 @@
     python tests/hosts/verl/parity_case.py        writes the file again
 
 The learning rate is zero and the completions are prescribed, so every step has the same batch and the same logits. TRL's
-trainer acts with what it learnt in the step before, verl's driver with what it learns from this very batch: weights of
+trainer acts with what it learned in the step before, verl's driver with what it learns from this very batch: weights of
 TRL's step t + 1 are those of verl's step t. The two libraries divide advantages by a standard deviation with different
 small constants; every group has as many right answers, so that this is one factor, and a weight does not see it.
 """

@@ -96,7 +96,9 @@ def test_the_loss_of_the_bypass_mode_is_refused():
 
 
 def test_a_loss_of_one_s_own_is_warned_of():
-    with pytest.warns(UserWarning, match=r"loss_mode='vanila' is no loss of verl 0\.9\.1 \(did you mean 'vanilla'\?\)"):
+    with pytest.warns(
+        UserWarning, match=r"loss_mode='vanila' is not a loss of verl 0\.9\.1 \(did you mean 'vanilla'\?\)"
+    ):
         check_host(config("vanila"), es.clip_higher(0.28))
 
 

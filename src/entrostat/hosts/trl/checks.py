@@ -20,7 +20,7 @@ _WEIGHING = {"weight_BT", "keep_BT", "stopped_BT", "form", "advantages_BT", "adv
 
 
 def check_class(trainer_class: Any) -> None:
-    """Refuse what is no trainer class, is under control already, or lacks the seam."""
+    """Refuse what is not a trainer class, is controlled already, or lacks the methods that control needs."""
     if isinstance(trainer_class, str):
         raise HostError(
             f"controlled takes a trainer class, got the string {trainer_class!r}: import the class and pass it, as in "
@@ -33,8 +33,8 @@ def check_class(trainer_class: Any) -> None:
         )
     if (method := getattr(trainer_class, "_entropy_method", None)) is not None:
         raise HostError(
-            f"{trainer_class.__name__} is under control already, of {method.name!r}: two controllers on "
-            "one signal fight. Apply controlled once; es.chain(a, b) joins methods"
+            f"{trainer_class.__name__} is already controlled, by {method.name!r}: two controllers would work against each other. "
+            "Apply controlled once; es.chain(a, b) joins methods"
         )
     for name in ("_get_per_token_logps_and_entropies", "_compute_loss", "_generate_and_score_completions"):
         if not hasattr(trainer_class, name):
@@ -52,20 +52,20 @@ def _check_seam(trainer_class: type) -> None:
     if not loose and list(forward)[1:5] != ["model", "input_ids", "attention_mask", "logits_to_keep"]:
         raise HostError(
             f"{trainer_class.__name__}._get_per_token_logps_and_entropies takes {list(forward)[1:5]}, expected model, "
-            "input_ids, attention_mask, logits_to_keep: which tokens it scores cannot be told (ms-swift's trainer, whose batch "
-            "is an object of its own, is such a one). Use TRL's GRPOTrainer, or a subclass that keeps TRL's signature"
+            "input_ids, attention_mask, logits_to_keep: Entrostat cannot know which tokens it scores (ms-swift's trainer is like "
+            "this). Use TRL's GRPOTrainer, or a subclass that keeps TRL's signature"
         )
     unsloth = [cls.__name__ for cls in trainer_class.__mro__ if cls.__name__.lstrip("_").startswith("Unsloth")]
     if unsloth:
         raise HostError(
             f"{unsloth[0]} is Unsloth's replacement of TRL's trainer: its compute_loss computes hidden states and the loss "
-            "itself, in one compiled function, so that neither log-probabilities nor statistics can be had. Use TRL's "
-            "GRPOTrainer, imported before Unsloth patches it"
+            "itself, in one compiled function, so Entrostat cannot measure or change anything in it. Use TRL's GRPOTrainer, "
+            "imported before Unsloth patches it"
         )
 
 
 def check_settings(args: Any, acts: bool) -> None:
-    """Two controllers on one signal fight: refuse TRL's own entropy options beside ours. Measuring is always allowed."""
+    """Refuse TRL's own entropy options beside a method that acts: two controllers would work against each other."""
     conflicts = {
         "use_adaptive_entropy": (
             False,
@@ -112,7 +112,8 @@ def check_objective(host: Any, loss: Loss, method: Chain, writes: frozenset[str]
     ignored = check_loss(host, loss, method, bool(writes & _WEIGHING), clips, frozenset(moved) & clips)
     for name in ignored:
         warnings.warn(
-            f"loss_type={loss.name!r} has no {name}: {method.name!r} acts by the other end alone", stacklevel=4
+            f"loss_type={loss.name!r} has no {name}: {method.name!r} acts only through the other end of the clip",
+            stacklevel=4,
         )
 
 
@@ -131,13 +132,13 @@ class Watch(TrainerCallback):
         name, losses, steps = type(self.trainer).__name__, self.trainer._losses, self.trainer._controller_steps
         if losses == self.losses:
             raise HostError(
-                f"{name} took an optimizer step without calling _compute_loss, so that nothing was "
-                "measured and nothing controlled: its compute_loss computes a loss of its own (as Unsloth's does). Move that "
-                "loss into _compute_loss and let it take its log-probabilities from _get_per_token_logps_and_entropies"
+                f"{name} took an optimizer step without calling _compute_loss, so nothing was measured or controlled: its "
+                "compute_loss computes another loss (as Unsloth's does). Move that loss into _compute_loss and let it take its "
+                "log-probabilities from _get_per_token_logps_and_entropies"
             )
         if steps - self.steps != 1:
             raise HostError(
-                f"{name} took one optimizer step in which the controller took {steps - self.steps}: it steps in the "
+                f"{name} took one optimizer step and the controller {steps - self.steps}: the controller steps in the "
                 "_compute_loss of a step's last micro-batch, where accelerator.sync_gradients is true. Call _compute_loss once "
                 "for each micro-batch, and leave the accumulation of gradients to transformers' Trainer"
             )

@@ -164,8 +164,8 @@ def _quotient(changed_BT: Tensor, own_BT: Tensor, mask: Tensor, loss: Loss) -> T
     new = (own_BT == 0) & (changed_BT != 0) & mask
     if bool(new.any()):
         raise HostError(
-            f"the method gives {int(new.sum())} tokens an advantage where the host's is 0, one of each token, and the loss "
-            f"{loss.name!r} takes one of each sequence: use loss_type 'dapo', 'grpo', 'bnpo' or 'dr_grpo' with "
+            f"the method gives {int(new.sum())} tokens an advantage of their own where TRL's is 0, but the loss {loss.name!r} "
+            "takes one advantage per sequence: use loss_type 'dapo', 'grpo', 'bnpo' or 'dr_grpo' with "
             "importance_sampling_level='token'"
         )
     return torch.where(own_BT == 0, torch.ones_like(own_BT), changed_BT / own_BT)

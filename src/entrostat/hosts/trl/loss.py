@@ -165,9 +165,9 @@ def check_loss(
         )
     if loss.clip == "unknown":
         raise HostError(
-            f"{name!r} changes the clip range, but {_owner(host)} computes a loss of its own, and whether that reads "
-            "epsilon_low and epsilon_high cannot be known. If it clips the ratio to [1 - epsilon_low, 1 + epsilon_high], say "
-            'so in the class: entropy_clip = "ratio"; otherwise choose another method'
+            f"{name!r} changes the clip range, but {_owner(host)} computes a loss of its own, which may not read epsilon_low "
+            "and epsilon_high. If it clips the ratio to [1 - epsilon_low, 1 + epsilon_high], set in the class: "
+            'entropy_clip = "ratio"; otherwise choose another method'
         )
     if loss.clip == "upper" and "eps_low" in moved:
         raise HostError(

@@ -1,9 +1,9 @@
 """TRL: `predicted(GRPOTrainer, every=10)` predicts on every tenth step what the step does to the entropy, and checks it.
 
-The seam. While a due step's losses are computed, each micro-batch's forward call is kept, and the log-probabilities and
-entropies that it returned retain their gradients: after the backward pass those are what the loss, whatever its form,
-wanted of every token. The step is looked at between its last backward pass and the clipping of its gradients, and
-again when the optimizer has stepped.
+How it hooks in: while the losses of a step to be predicted are computed, each micro-batch's forward call is kept, and the
+log-probabilities and entropies that it returned keep their gradients. After the backward pass these gradients say what the loss,
+whatever its form, wants of every token. The step is evaluated between its last backward pass and the clipping of its gradients,
+and again after the optimizer has stepped.
 """
 
 from __future__ import annotations
@@ -40,22 +40,22 @@ def predicted(
 
         Trainer = es.trl.controlled(predicted(GRPOTrainer, every=10), es.hold(target=0.3))
 
-    Under control or not; what is trained stays the same to the last bit. Metrics `entropy_prediction/...` join TRL's own
-    log on the steps that are due: the first, and every `every` from there. A due step costs about as much as two to
-    three more; the others cost nothing.
+    It works with or without control, and the trained model stays the same to the last bit. Metrics `entropy_prediction/...` join
+    TRL's own log at the first step and every `every` steps after it. Such a step costs about as much as two to three more; the
+    others cost nothing.
 
     Args:
         trainer_class: `GRPOTrainer`, `RLOOTrainer` or a subclass.
         every: optimizer steps from one prediction to the next.
         nodes: also integrate along the step, with 1 to 3 nodes, and make the account of that (`attribution.prediction`).
         visited_states: also the change through the visited states, an estimate (`attribution.visited`).
-        on_prompts: is given every prompt's contribution on each due step, as plain JSON values: `step`, `predicted`,
-            `measured`, and `prompts` with `prompt` and `contribution`, the largest first.
+        on_prompts: a function that gets every prompt's contribution at each predicted step, as plain JSON values: `step`,
+            `predicted`, `measured`, and `prompts` with `prompt` and `contribution`, the largest first.
 
     Raises:
         ConfigError: `every` is below 1, or another number of nodes.
-        HostError: on construction, where the parameters of the policy are spread over processes (FSDP, DeepSpeed, tensor
-            parallelism) or gradients are scaled (fp16); `on_prompts` with several processes or in half precision.
+        HostError: on construction, if the policy's parameters are spread over processes (FSDP, DeepSpeed, tensor parallelism) or
+            gradients are scaled (fp16), and for `on_prompts` with several processes or in half precision.
     """
     whole(
         "every", every, "a whole number of optimizer steps, at least 1 (to predict nothing, leave the prediction out)"

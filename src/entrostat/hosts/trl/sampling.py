@@ -186,12 +186,12 @@ def _check_vllm(options: Mapping[str, Any], top_p: float, min_p: float) -> None:
     """`HostError` where vLLM would sample from something else, or answer otherwise, than is scored and read."""
     if top_p < 1 and min_p > 0:
         raise HostError(
-            f"vLLM cuts by min_p={min_p} before top_p={top_p}, transformers after it: which tokens could be sampled cannot be "
-            "told. Set one of them alone"
+            f"vLLM applies min_p={min_p} before top_p={top_p}, transformers after it, so the tokens that could be sampled are "
+            "not known. Set only one of them"
         )
     for name, neutral, why in (
         ("logprobs", 0, "TRL would take the log-probability of the likeliest token for that of the sampled one"),
-        ("n", 1, "TRL asks for num_generations completions of a prompt itself, and counts on one each time"),
+        ("n", 1, "TRL asks for num_generations completions of a prompt itself, and expects one each time"),
     ):
         value = options.get(name)
         if value not in (None, neutral):
@@ -204,7 +204,7 @@ def _check_one_each(given: Mapping[str, Any]) -> None:
     if value not in (None, 1):
         raise HostError(
             f"generation_kwargs={{'num_return_sequences': {value!r}}}: TRL repeats each prompt num_generations times itself, and "
-            "counts on one completion of each row. Leave num_return_sequences out, and set num_generations"
+            "expects one completion of each row. Leave num_return_sequences out, and set num_generations"
         )
 
 
@@ -214,8 +214,8 @@ def check_options(options: Mapping[str, Any]) -> None:
         value = options.get(name)
         if value is not None and value not in neutral:
             raise HostError(
-                f"tokens are sampled with {name}={value!r}, under which the policy that acts is not a softmax of one "
-                f"position's logits: its entropy cannot be measured. Leave {name} out of the trainer's arguments, its "
+                f"tokens are sampled with {name}={value!r}, so not from a softmax of one position's logits, and that entropy "
+                f"cannot be measured. Leave {name} out of the trainer's arguments, its "
                 f"generation_kwargs and the model's generation_config{_or_neutral(name, neutral)}"
             )
 

@@ -22,7 +22,7 @@ def one_temperature(host: Any) -> str | None:
     for setting, what in {
         "use_vllm": "TRL gives vLLM one temperature",
         "use_transformers_continuous_batching": "continuous batching takes one temperature for all rows",
-        "rollout_func": "a rollout function of one's own samples by itself",
+        "rollout_func": "your own rollout function samples by itself",
         "tools": "completions with tools are sampled in turns, of fewer rows each",
     }.items():
         if getattr(host, setting, None):
@@ -55,8 +55,8 @@ def rows_at(model: Any, factors: Tensor | None) -> Iterator[None]:
         nonlocal called
         if len(output.logits) != len(factors):
             raise HostError(
-                f"generation calls the model with {len(output.logits)} rows where {len(factors)} were to be sampled: their "
-                "temperatures cannot be told apart"
+                f"generation calls the model with {len(output.logits)} rows, expected {len(factors)}: which row has which "
+                "temperature is not known"
             )
         called = True
         output.logits = output.logits.float() / factors[:, None, None]
@@ -70,6 +70,6 @@ def rows_at(model: Any, factors: Tensor | None) -> Iterator[None]:
         hook.remove()
     if not called:
         raise HostError(
-            "completions were generated without the trainer's model, so that some groups could not be sampled at a temperature "
-            "of their own: leave _generate_single_turn as TRL makes it, or choose another method"
+            "completions were generated without the trainer's model, so no group could be sampled at a temperature of its own: "
+            "leave _generate_single_turn as TRL makes it, or choose another method"
         )

@@ -1,9 +1,9 @@
 """TRL: `controlled(GRPOTrainer, method)` returns a trainer class that holds the policy's entropy.
 
-The seam. TRL's `_compute_loss` first calls `_get_per_token_logps_and_entropies` and computes its loss from the
-log-probabilities that this returns. The statistics of that very forward pass are measured beside it (`head`), and the
-method's weights scale the gradient of the log-probabilities (`loss`): no second pass, and no assumption on the loss but that it
-depends on the policy through them.
+How it hooks in: TRL's `_compute_loss` first calls `_get_per_token_logps_and_entropies` and computes its loss from the
+log-probabilities that this returns. The statistics are measured in that same forward pass (`head`), and the method's weights
+scale the gradient of the log-probabilities (`loss`). So there is no second pass, and the only assumption about the loss is that
+it depends on the policy through these log-probabilities.
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ def controlled(
         trainer_class: `GRPOTrainer`, `RLOOTrainer` or a subclass.
         method: a preset, a chain or a link.
         resume_state: on `resume_from_checkpoint`, "require" a matching controller state, or start it "fresh".
-        predict_every: every so many steps, predict what the step does to the entropy and check it; 0: never. More settings
-            are in `hosts.trl.prediction.predicted`.
+        predict_every: every so many steps, predict what the step does to the entropy and check it; 0: never. `predicted` in
+            `entrostat.hosts.trl.prediction` has more settings.
 
     Raises:
-        HostError: the class lacks the seam, or TRL's has moved; on construction, where this trainer's loss, sampling or adapter
-            cannot be served, and where TRL's own entropy options are on beside a method that acts.
-        ConfigError: on construction, where a setting of TRL's advantages is given that the method leaves without effect.
+        HostError: the class lacks the methods that control hooks into. On construction: this trainer's loss, sampling or adapter
+            is not supported, or TRL's own entropy options are on beside a method that acts.
+        ConfigError: on construction, a setting of TRL's advantages is given that would have no effect under the method.
     """
     check_class(trainer_class)
     if not isinstance(method, Chain | Link):
@@ -187,8 +187,8 @@ class _Controlled(Generation):
         if capture.applied and self.entropy_control.method.writes:
             raise HostError(
                 f"{type(self).__name__} computes one loss from two calls of _get_per_token_logps_and_entropies with a "
-                f"gradient: {self.entropy_control.method.name!r} acts through the first alone, and which tokens the second "
-                "scores it cannot tell. Take all log-probabilities of the loss from one call, and put others under "
+                f"gradient: {self.entropy_control.method.name!r} acts only through the first, and does not know which "
+                "tokens the second scores. Take all log-probabilities of the loss from one call, and put others under "
                 "torch.no_grad()"
             )
         return capture.applied

@@ -67,7 +67,7 @@ def control_batch(
     references = [term.reference_BT for term in changed.terms if term.of == "k3" and term.reference_BT is not None]
     if len(references) > 1:
         raise HostError(
-            "two terms are measured from references of their own, of which verl's workers get one: leave one out"
+            "two added terms have a reference of their own, and verl's workers can get only one: leave one out"
         )
     ends = _clip(changed)
     return Update(

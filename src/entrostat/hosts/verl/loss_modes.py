@@ -54,17 +54,17 @@ MODES: dict[str, LossMode] = {
     "gspo": LossMode(),
     "cispo": LossMode(),
     "dppo_tv": LossMode(
-        {"ends": "it takes clip_ratio_low and _high for how far a probability may move, not the ratio"}
+        {"ends": "it uses clip_ratio_low and _high as bounds on the change of a probability, not on the ratio"}
     ),
-    "dppo_kl": LossMode({"ends": "it takes clip_ratio_low and _high for bounds on a KL divergence, not on the ratio"}),
+    "dppo_kl": LossMode({"ends": "it uses clip_ratio_low and _high as bounds on a KL divergence, not on the ratio"}),
     "sapo": LossMode({"ends": "it has a smooth gate (actor.tau_pos, tau_neg) and no clip"}, mean=BY_SEQUENCE),
     "gpg": LossMode({"ends": "it has no importance ratio, and no clip"}),
     "dro": LossMode({"ends": "it has a penalty on the squared log-ratio and no clip"}),
     "geo_mean": LossMode(
         {
-            "ends": "it takes clip_ratio_low and _high for bounds on the logarithm of the ratio",
-            "tokens": "it takes the mean of a completion's advantages, so that all of its tokens weigh the same",
-            "terms": "it adds up the means of the micro-batches, beside which a term weighs less the more of them there are",
+            "ends": "it uses clip_ratio_low and _high as bounds on the logarithm of the ratio",
+            "tokens": "it takes the mean of a completion's advantages, so that all of its tokens have the same weight",
+            "terms": "it adds up the means of the micro-batches, so that a term counts for less the more of them there are",
         },
         mean=BY_SEQUENCE,
         whole_rows=True,
@@ -73,15 +73,13 @@ MODES: dict[str, LossMode] = {
     "clip_cov": RIVAL,
     "kl_cov": RIVAL,
     "bypass_mode": LossMode(
-        {
-            "": "it belongs to rollout_correction.bypass_mode=True; without that it takes the old policy for the one that sampled"
-        }
+        {"": "it belongs to rollout_correction.bypass_mode=True; without that it assumes that the old policy sampled"}
     ),
 }
 
 
 def mode_of(actor: Any) -> LossMode:
-    """The loss that is set. One of somebody's own is taken for one like verl's `vanilla`."""
+    """The loss that is set. A user's own is treated like verl's `vanilla`."""
     return MODES.get(actor.policy_loss.loss_mode, MODES["vanilla"])
 
 
@@ -108,8 +106,8 @@ def check_loss(actor: Any, method: Chain) -> None:
     if name not in MODES:
         close = did_you_mean(str(name), tuple(MODES))
         warnings.warn(
-            f"{SETTING}={name!r} is no loss of verl 0.9.1{close}: control takes it to multiply the advantages, to clip the ratio "
-            "by clip_ratio_low and _high, and to average by loss_agg_mode",
+            f"{SETTING}={name!r} is not a loss of verl 0.9.1{close}: control assumes that it multiplies the advantages, clips "
+            "the ratio by clip_ratio_low and _high, and averages by loss_agg_mode",
             stacklevel=3,
         )
         return
@@ -140,8 +138,8 @@ def _check_cut(actor: Any) -> None:
         loss = f"{SETTING}={actor.policy_loss.loss_mode!r}" if rows else f"actor.loss_agg_mode={actor.loss_agg_mode}"
         out = f"set {SETTING}=vanilla" if rows else "set actor.loss_scale_factor"
         raise HostError(
-            f"{loss} takes a mean of each micro-batch, and {cut} makes micro-batches that the driver does not know, so that "
-            f"what an update does to the entropy cannot be told: {out}, or leave the other setting out"
+            f"{loss} takes a mean of each micro-batch, and {cut} makes micro-batches that the driver does not know, so the "
+            f"effect of an update on the entropy cannot be computed: {out}, or leave the other setting out"
         )
 
 

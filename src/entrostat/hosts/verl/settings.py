@@ -39,11 +39,11 @@ VERL = Host(
     data=frozenset({"rewards", "groups"}),
     why={
         "stage:sampling": "verl fixes the sampling temperature when its rollout workers start; choose another method",
-        "form": "the workers' loss takes weights, a clip range and added terms; in TRL and in a loop of one's own it works",
-        "stopped_BT": "it depends on the policy that the workers have while they update; in a loop of one's own it works",
-        "token_clips": "verl's policy losses take two numbers; in TRL and in a loop of one's own it works",
-        "statistic": "the workers return statistics that have no parameter; in TRL and in a loop of one's own it works",
-        "old": "old and present policy are one where the driver looks; in a loop of one's own it works",
+        "form": "the workers' loss takes weights, a clip range and added terms; in TRL and in your own loop it works",
+        "stopped_BT": "it depends on the policy that the workers have while they update; in your own loop it works",
+        "token_clips": "verl's policy losses take two numbers; in TRL and in your own loop it works",
+        "statistic": "the workers return statistics that have no parameter; in TRL and in your own loop it works",
+        "old": "the driver acts before the update, when old and present policy are the same; in your own loop it works",
     },
 )
 """What our verl trainer can express, whatever its engine."""
@@ -92,9 +92,7 @@ def read_settings(section: Any) -> Settings:
     tokens, places = (section.get(name) for name in ("tokens", "alerts"))
     for name, given in (("tokens", tokens), ("alerts", places)):
         if given is not None and not isinstance(given, Mapping):
-            raise ConfigError(
-                f"entrostat.{name}: its settings are asked for, such as +entrostat.{name}.every=25; got {given!r}"
-            )
+            raise ConfigError(f"entrostat.{name}: give its settings, such as +entrostat.{name}.every=25; got {given!r}")
     try:
         chain = build_method(str(named["name"]), options)
         check_sizes(**(tokens or {}))
