@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib.image
 import pytest
@@ -12,6 +13,8 @@ import yaml
 from cli.test_main import call
 from run.small_run import SMALL, THIRD_PARTY
 
+import entrostat as es
+from entrostat.lab.tune import Tuning, actuator_of
 from entrostat.run.record import Run
 
 pytestmark = [pytest.mark.filterwarnings(each) for each in THIRD_PARTY]
@@ -142,3 +145,15 @@ def test_a_probe_of_the_real_policy(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert ("no gains" in printed) == (code == 1)
     _, output = Run.load(out).column("entropy_control/flow/u")
     assert output == [0.0] * 4 + [1.5] * 8 + [-1.5] * 8
+
+
+@pytest.mark.parametrize(
+    ("name", "knob"), [("temperature", "controller"), ("positive_reweighting", "weight"), ("repo_r", "zeta")]
+)
+def test_gains_for_a_method_whose_rule_they_replace(name: str, knob: str) -> None:
+    """They come without the settings of the rule, which would be refused beside them."""
+    gains = SimpleNamespace(loop=SimpleNamespace(kp=2.0, ki=0.1))
+    actuator = actuator_of({"method": {"name": name, "target": 0.3}})
+    section = yaml.safe_load(Tuning(log=None, plant=None, delay=1, actuator=actuator, gains=gains).yaml)["method"]  # type: ignore[arg-type]
+    assert set(section) == {"name", knob} and section[knob]["pi"]["target"] == 0.3
+    assert es.make(**section).targets == [0.3]

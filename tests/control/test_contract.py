@@ -261,7 +261,7 @@ def test_schedule_jumps_are_followed() -> None:
 @pytest.mark.parametrize(
     ("limits", "message"),
     [
-        ((0.0, 0.0), r"both are 0: it could not move\. Give a lower and a higher number, as \(-1, 1\)"),
+        ((0.0, 0.0), r"both are 0, so the output could not move\. Give a lower and a higher number, as \(-1, 1\)"),
         ((-math.inf, 1.0), r"limits must be finite, but the lower one is -inf: .* Give two numbers"),
         ((-1.0, math.inf), r"the upper one is inf"),
         ((1.0, -1.0), r"1 is above -1\. Write \(-1, 1\)"),

@@ -26,6 +26,7 @@ def make_files(folder: Path, simulate: Any) -> None:
     (folder / "examples").symlink_to(ROOT / "examples")
     seed1 = folder / "runs" / "seed1"
     simulate("method.target=0.22", "method.kp=20", "steps=200", "--out", str(seed1))
+    (seed1 / "simulation.json").unlink()  # from here on it is a run's folder
     (seed1 / "config.yaml").write_text(load_config(None, ["method={name: hold, target: 0.22}"]).to_yaml())
     (seed1 / "summary.json").write_text(json.dumps(SUMMARY))
     (folder / "flow").symlink_to(seed1)

@@ -68,7 +68,7 @@ def test_the_resolved_configuration_reads_back_as_itself(tmp_path: Path) -> None
         ("predict.evry=3", r"^predict\.evry: unknown key \(did you mean 'every'\?\)"),
         ("predict.every=-1", r"^predict\.every: .*got -1"),
         ("predict={every: 1, nodes: 9}", r"^predict\.nodes: .*got 9"),
-        ("predict.prompts=true", r"^predict\.prompts: .*set how many steps apart"),
+        ("predict.prompts=true", r"^predict\.prompts: .*set predict.every to a number of steps"),
         ("algorithm=ppo", r"^algorithm: .*'grpo' or 'rloo', got 'ppo'"),
         ("method=[1]", r"^method: "),
         ("steps", r"'steps' is not of the form key.path=value"),

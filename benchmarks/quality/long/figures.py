@@ -27,7 +27,7 @@ ABOVE = {
 
 
 def draw(rows: list[dict[str, Any]], window: int, path: Path) -> None:
-    """Plain GRPO beside `hold`: entropy, groups that teach nothing, and what is solved, over the steps."""
+    """Plain GRPO beside `hold`: entropy, groups whose rewards are all equal, and what is solved, over the steps."""
     figure = Figure(figsize=(9, 5.6), dpi=150, layout="constrained")
     panels = figure.subplots(2, 2, sharex=True)
     for arm, (label, color, style) in SHOWN.items():
@@ -44,7 +44,7 @@ def draw(rows: list[dict[str, Any]], window: int, path: Path) -> None:
             means = [fmean(score(row, name, step) for row in own) for step in steps]
             axes.plot(steps, means, color=color, linestyle=style, label=label, linewidth=1.8, marker="o", markersize=4)
     titles = (
-        ("policy entropy [nats per move]", "groups whose rewards all agree"),
+        ("policy entropy [nats per move]", "groups whose rewards are all equal"),
         ("held-out problems solved greedily", "held-out problems solved in 16 tries"),
     )
     for line, names in zip(panels, titles, strict=True):

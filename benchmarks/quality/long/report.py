@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from statistics import fmean, median
@@ -75,11 +75,8 @@ Targets are shares of the entropy at the start.
 
 def of_setting(rows: list[dict[str, Any]]) -> str:
     """The table of one setting, best greedy score first."""
-    arms: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        arms.setdefault(row["arm"], []).append(row)
     lines = []
-    for arm, own in sorted(arms.items(), key=lambda item: -fmean(score(row, "greedy") for row in item[1])):
+    for arm, own in sorted(_by_arm(rows).items(), key=lambda item: -fmean(score(row, "greedy") for row in item[1])):
         above = above_plain(rows, arm, "greedy")
         lines.append(
             [
@@ -163,9 +160,7 @@ def of_policy(policy: str) -> tuple[str, str]:
             of_window = [f"{windows[key][at]:.3f}" for key in ("entropy", "without_spread")] if at >= 0 else ["", ""]
             lines.append([name, step, *of_window, *(f"{judged[key]:.3f}" for key in scores)])
         if any(windows.get("target", [0])):
-            pairs = list(zip(windows["entropy"], windows["target"], strict=True))[1:]
-            off = [entropy / target - 1 for entropy, target in pairs]
-            noise, smoothed = windows["noise"][1:], windows["smoothed"][1:]
+            off, noise, smoothed = off_target(row), windows["noise"][1:], windows["smoothed"][1:]
             errors = [each / own * LM_WINDOW**0.5 for each, own in zip(off, noise, strict=True)]
             spread, rms = f"{noise[0]:.0%} to {noise[-1]:.0%}", fmean(each**2 for each in errors) ** 0.5
             last = (f"{value:.1f}" for value in (rms, median(smoothed), max(smoothed)))
@@ -175,27 +170,55 @@ def of_policy(policy: str) -> tuple[str, str]:
     return judged, held
 
 
+def off_target(row: dict[str, Any]) -> list[float]:
+    """Each window's distance to its target, in proportion to it, but for the first window, in which the entropy goes there."""
+    windows = row["windows"]
+    return [entropy / target - 1 for entropy, target in zip(windows["entropy"], windows["target"], strict=True)][1:]
+
+
+def held_over_seeds(policy: str) -> str:
+    """How near each arm came to its target: the seed that is furthest off on average, and the worst window of any."""
+    lines = []
+    for arm, own in _by_arm(row for row in runs_of(policy) if any(row["windows"].get("target", [0]))).items():
+        off = [off_target(row) for row in own]
+        mean = max((fmean(each) for each in off), key=abs)
+        smoothed = median(each for row in own for each in row["windows"]["smoothed"][1:])
+        _, worst, within = from_target([each for run in off for each in run])
+        steps = f"{min(row['steps'] for row in own):,}"
+        lines.append([arm, str(len(own)), steps, f"{mean:+.1%}", worst, within, f"{smoothed:.1f}"])
+    return table(("arm", "seeds", "steps", *FROM_TARGET, "smoothed"), lines)
+
+
 def language_models(policies: dict[str, str]) -> str:
     """Each language model's arms where its runs can be compared: at the last step that all have, and at the last of any."""
-    lines = []
+    parts = []
     for policy, name in policies.items():
         rows, tries = runs_of(policy), TRIES[policy]
         ends = sorted({row["steps"] for row in rows})
         for step in dict.fromkeys((ends[0], ends[-1])):
             long = [row for row in rows if row["steps"] >= step]
-            for arm in dict.fromkeys(row["arm"] for row in long):
-                own = [row for row in long if row["arm"] == arm]
-                judged = [row["judged"][str(step)] for row in own]
-                entropy = fmean(row["windows"]["entropy"][step // LM_WINDOW - 1] for row in own)
-                keys = ("greedy", f"avg@{tries}", f"pass@{tries}")
-                cells = [f"{fmean(each[key] for each in judged):.3f}" for key in keys]
-                greedy = paired(long, arm, lambda row, at=str(step): row["judged"][at]["greedy"])
-                above = [100 * each for each in greedy]
-                told = "" if arm == PLAIN or not above else f"{fmean(above):+.1f}"
-                if told and len(above) > 2:  # of two, Student's t gives tens of points, which say nothing
-                    told = mean_and_half_width(above, 1)
-                lines.append([name, f"{step:,}", arm, str(len(own)), f"{entropy:.3f}", *cells, told])
-    return table(("policy", "steps", "arm", "seeds", "entropy", "greedy", "avg", "pass@k", "against plain"), lines)
+            lines = [_compared(long, arm, own, step, tries) for arm, own in _by_arm(long).items()]
+            header = ("arm", "seeds", "entropy", "greedy", "avg", f"pass@{tries}", "greedy above plain")
+            parts += [f"**{name}, {step:,} steps**", table(header, lines)]
+    return "\n\n".join(part.strip() for part in parts)
+
+
+def _compared(rows: list[dict[str, Any]], arm: str, own: list[dict[str, Any]], step: int, tries: int) -> list[str]:
+    judged = [row["judged"][str(step)] for row in own]
+    entropy = fmean(row["windows"]["entropy"][step // LM_WINDOW - 1] for row in own)
+    cells = [f"{fmean(each[key] for each in judged):.3f}" for key in ("greedy", f"avg@{tries}", f"pass@{tries}")]
+    above = [100 * each for each in paired(rows, arm, lambda row: row["judged"][str(step)]["greedy"])]
+    told = "" if arm == PLAIN or not above else f"{fmean(above):+.1f}"
+    if told and len(above) > 2:  # of two, Student's t gives tens of points, which say nothing
+        told = mean_and_half_width(above, 1)
+    return [arm, str(len(own)), f"{entropy:.3f}", *cells, told]
+
+
+def _by_arm(rows: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(row["arm"], []).append(row)
+    return found
 
 
 def of_all_held_out() -> str:
@@ -206,13 +229,13 @@ def of_all_held_out() -> str:
     lines = [
         [
             f"{LANGUAGE_MODELS[row['policy']]}, {row['arm']}, seed {row['seed']}",
-            *(f"{row[name]:,}" for name in ("step", "problems")),
+            f"{row['step']:,}",
             *(f"{row['scores'][name]:.3f}" for name in scores),
             with_half_width(100 * gain["mean"], 100 * gain["half_width"], 1) if gain else "",
         ]
         for row, gain in zip(rows, gains, strict=True)
     ]
-    return table(("run", "step", "problems", *scores.values(), "above plain"), lines)
+    return table(("run", "step", *scores.values(), "above plain"), lines)
 
 
 def of_lengths(rows: list[dict[str, Any]]) -> str:
@@ -277,7 +300,7 @@ def page(record: dict[str, Any]) -> str:
 def main() -> None:
     record = json.loads((HERE / "results.json").read_text())
     (HERE / "README.md").write_text(page(record))
-    write_between(STUDY, "tiny", of_policy("tiny")[1])
+    write_between(STUDY, "tiny", held_over_seeds("tiny"))
     write_between(STUDY, "gains", gains(record["runs"], TASKS, COMPARED))
     write_between(STUDY, "EntroPIC on players", of_lengths(record["runs"]))
     write_between(STUDY, "authority of smollm2", of_authority())

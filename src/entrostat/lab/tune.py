@@ -73,7 +73,10 @@ class Tuning:
             section = {"name": self.actuator.method, **options, "target": target, "kp": kp, "ki": ki}
         else:
             knob = {"pi": {"target": target, "kp": kp, "ki": ki, "limits": list(self.actuator.limits)}}
-            section = {"name": self.actuator.method, **options, self.actuator.knob: knob}
+            section = {
+                "name": self.actuator.method,
+                **with_knob(self.actuator.method, options, self.actuator.knob, knob),
+            }
         return dump({"method": section}).rstrip()
 
     @property
@@ -83,6 +86,14 @@ class Tuning:
         if self.gains is not None:
             found |= {"gains": asdict(self.gains), "rms": self.rms, "holding": self.holding, "margin": self.margin}
         return found
+
+
+def with_knob(method: str, options: Mapping[str, Any], knob: str, value: Any) -> dict[str, Any]:
+    """The options with this one, and without those that it replaces."""
+    from entrostat.methods.registry import card
+
+    replaced = card(method).replaces.get(knob, ())
+    return {name: option for name, option in options.items() if name not in replaced} | {knob: value}
 
 
 def actuator_of(config: Mapping[str, Any], raises: bool | None = None) -> Actuator:
@@ -108,6 +119,7 @@ def actuator_of(config: Mapping[str, Any], raises: bool | None = None) -> Actuat
     owner: Any = link.knobs[knob]
     parameters = inspect.signature(factory(name)).parameters
     direct = {"kp", "ki"} <= parameters.keys()
+    option = "controller" if "controller" in parameters else knob
     default = parameters["limits"].default if "limits" in parameters else LIMITS
     limits = owner.limits if is_feedback(owner) else tuple(options.get("limits", default))
     if isinstance(owner, PI):
@@ -117,7 +129,7 @@ def actuator_of(config: Mapping[str, Any], raises: bool | None = None) -> Actuat
             "integral_read", parameters["integral_read"].default if "integral_read" in parameters else "after"
         )
     sign = -1 if link.card.knobs[knob] == "raise" else 1
-    return Actuator(name, options, None if direct else knob, sign, read, limits)
+    return Actuator(name, options, None if direct else option, sign, read, limits)
 
 
 def plant_behind(log: Log, actuator: Actuator, momentum: float | None = None) -> Identified:
@@ -198,8 +210,9 @@ def probe_overrides(config: Any, steps: int, amplitude: float | None) -> tuple[A
     low = -size if actuator.limits[0] < 0 else 0.0
     points = [[0, 0.0], [rest - 1, 0.0], [rest, size], [turn - 1, size], [turn, low]]
     knob = "controller" if actuator.knob is None else actuator.knob
-    options = {**config.method.options, knob: {"piecewise": {"points": points}}}
-    section = Named.model_validate({"name": config.method.name, **options})
+    name = config.method.name
+    options = with_knob(name, config.method.options, knob, {"piecewise": {"points": points}})
+    section = Named.model_validate({"name": name, **options})
     evaluation = config.eval.model_copy(update={"every": 0, "problems": 0})
     return config.model_copy(update={"method": section, "steps": steps, "eval": evaluation}), size
 

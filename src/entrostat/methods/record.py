@@ -64,6 +64,7 @@ class Card:
         metrics: what `report` returns -> what it says, a clause each.
         notes: known faults and conditions, a clause each.
         source: where it comes from; a preset function brings its own.
+        replaces: of a preset function, an option -> the options that have no effect beside it, and are refused.
     """
 
     name: str
@@ -84,3 +85,4 @@ class Card:
     metrics: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     source: Source | None = None
+    replaces: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from entrostat.errors import ConfigError
 from entrostat.methods.base import Link
 from entrostat.methods.chain import Chain
 from entrostat.methods.record import Card, Effects, Source
-from entrostat.methods.settings import NOTHING, as_annotated
+from entrostat.methods.settings import as_annotated
 
 _L = TypeVar("_L", bound=Link)
 _F = TypeVar("_F", bound=Callable[..., Chain])
@@ -39,7 +39,7 @@ def register(method: type[_L]) -> type[_L]:
 
 
 def preset(
-    source: Source, effect: Effects, notes: tuple[str, ...] = (), replaces: Mapping[str, tuple[str, ...]] = NOTHING
+    source: Source, effect: Effects, notes: tuple[str, ...] = (), replaces: Mapping[str, tuple[str, ...]] | None = None
 ) -> Callable[[_F], _F]:
     """Publish a function that returns a chain, under its own name: one idea's settings as a paper has them.
 
@@ -48,8 +48,8 @@ def preset(
 
     def register(factory: _F) -> _F:
         name = factory.__name__
-        _FACTORIES[name] = checked = as_annotated(factory, replaces)
-        _CARDS[name] = Card(name, effect, notes=notes, source=source)
+        _CARDS[name] = own = Card(name, effect, notes=notes, source=source, replaces=replaces or {})
+        _FACTORIES[name] = checked = as_annotated(factory, own.replaces)
         return checked
 
     return register

@@ -9,7 +9,6 @@ import functools
 import inspect
 import typing
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Any, TypeVar
 
 from entrostat.control.knob import range_of
@@ -17,10 +16,9 @@ from entrostat.control.numbers import as_kind
 from entrostat.errors import ConfigError
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-NOTHING: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
-def as_annotated(factory: _F, replaces: Mapping[str, tuple[str, ...]] = NOTHING) -> _F:
+def as_annotated(factory: _F, replaces: Mapping[str, tuple[str, ...]]) -> _F:
     """The same function, its arguments checked against their annotations first: 'false' is not True, '' is not 0.
 
     Those that another one `replaces` are refused beside it.

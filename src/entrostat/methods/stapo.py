@@ -22,9 +22,7 @@ from entrostat.types import Surrogate, TokenBatch
 
 @dataclass(frozen=True)
 class Stapo(Link):
-    """Drop tokens with A > 0, p < `prob` and an entropy among the lowest `share`: rare, certain, and rewarded by accident.
-
-    The mean is over the kept.
+    """Drop tokens with A > 0, p < `prob` and an entropy among the lowest `share`; the mean is over the kept.
 
     Args:
         prob: probability below which a token is rare.

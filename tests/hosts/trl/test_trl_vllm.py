@@ -152,7 +152,7 @@ def test_an_engine_that_samples_from_something_else_is_found_out(tmp_path, monke
     ("settings", "named"),
     [
         ({"repetition_penalty": 1.2}, "sampled with repetition_penalty=1.2"),
-        ({"top_p": 0.9, "min_p": 0.1}, "vLLM cuts by min_p=0.1 before top_p=0.9"),
+        ({"top_p": 0.9, "min_p": 0.1}, "vLLM applies min_p=0.1 before"),
         ({"generation_kwargs": {"presence_penalty": 0.5}}, "sampled with presence_penalty=0.5"),
         ({"generation_kwargs": {"logit_bias": {3: 2.0}}}, "sampled with logit_bias"),
         ({"vllm_structured_outputs_regex": "[0-9]+"}, "sampled with structured_outputs"),
