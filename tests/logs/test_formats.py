@@ -333,3 +333,9 @@ def test_packed(tmp_path: Path) -> None:
     (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(text.encode())[:60])
     with pytest.raises(DataError, match=r"b\.jsonl\.gz"):
         read(tmp_path / "b.jsonl.gz")
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    """The last one would count, without a word."""
+    with pytest.raises(DataError, match=r"a\.csv cannot be read as CSV: several columns are called 'entropy': rename"):
+        one(tmp_path / "a.csv", "step,entropy,entropy\n" + lines("STEP,ENTROPY,9"))

@@ -40,6 +40,9 @@ def rows_of(lines: Iterable[str], delimiter: str, tag: str) -> Iterator[tuple[di
 
     Args:
         tag: the key of a file that holds the steps and values of one scalar, as TensorBoard exports it.
+
+    Raises:
+        csv.Error: it is no CSV, or two columns have one name.
     """
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     # A NUL, or the end of a line of another system within one, as damage leaves it, is nothing to the reader.
@@ -47,6 +50,8 @@ def rows_of(lines: Iterable[str], delimiter: str, tag: str) -> Iterator[tuple[di
         (line.replace("\0", "").replace("\r", "") for line in lines), delimiter=delimiter
     )
     heading = [cell.strip() for cell in next(reader, [])]
+    if twice := [cell for cell in dict.fromkeys(heading) if cell and heading.count(cell) > 1]:
+        raise csv.Error(f"several columns are called {twice[0]!r}: rename them, so that it is clear which one counts")
     if delimiter == ";":  # where the comma is the decimal point
         reader = (
             [cell.replace(",", ".") if _DECIMAL_COMMA.fullmatch(cell) else cell for cell in cells] for cells in reader
