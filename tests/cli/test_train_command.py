@@ -91,6 +91,9 @@ def test_the_demo_trains_both_and_compares_them(tmp_path: Path, capsys: pytest.C
     assert matplotlib.image.imread(tmp_path / "entropy.png").std() > 0
     assert call("demo", "--out", str(tmp_path)) == 2
     assert call("demo", "method=observe") == 2
+    capsys.readouterr()
+    assert call("demo", "--target", "99", "--out", str(tmp_path / "high")) == 2
+    assert "target entropy 99.0 is above log V" in capsys.readouterr().err and not (tmp_path / "high").exists()
 
 
 def test_the_demo_says_what_its_picture_means() -> None:

@@ -47,9 +47,11 @@ def check_parts(config: RunConfig) -> None:
     from entrostat.run import fits
     from entrostat.run.resolve import checked_task
 
-    build_method(config.method.name, config.method.options)
+    chain = build_method(config.method.name, config.method.options)
     checked_task(config)
-    fits.policy(config.model)
+    vocabulary = fits.policy(config.model).vocabulary
+    if vocabulary is not None:
+        fits.target(chain, vocabulary)
 
 
 @contextmanager
