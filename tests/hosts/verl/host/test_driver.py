@@ -210,7 +210,7 @@ def test_settings_that_control_cannot_work_beside_are_refused(overrides, named):
     [
         ((), "entrostat.method"),
         (("+entrostat.method.name=flwo",), "did you mean 'flow'"),
-        (("+entrostat.method.name=flow",), "entrostat.method.target"),
+        (("+entrostat.method.name=positive_reweighting_staged",), "entrostat.method.steps"),
         (("+entrostat.method.name=flow", "+entrostat.method.target=half of initial"), "write 'initial'"),
         ((*FLOW, "+entrostat.metod=1"), "did you mean 'method'"),
         ((*FLOW, "+entrostat.resume_state=maybe"), "resume_state"),
@@ -359,7 +359,7 @@ def test_tokens_are_recorded_and_findings_sent(tmp_path, monkeypatch):
     [
         ("+entrostat.tokens.every=0", r"entrostat\.tokens\.every must be above 0"),
         ("+entrostat.tokens.evry=5", r"entrostat\.tokens\.evry"),
-        ("+entrostat.tokens=true", r"entrostat\.tokens: its settings"),
+        ("+entrostat.tokens=true", r"entrostat\.tokens: give its settings"),
         ("+entrostat.alerts.webhok=x", r"entrostat\.alerts\.webhok: unknown key \(did you mean 'webhook'"),
         ("+entrostat.alerts.every=5", "no place to send to"),
     ],
