@@ -102,14 +102,14 @@ class _Wants:
 
     def everything(self, roots: Iterable[str], stop: Iterable[str]) -> set[str]:
         """Names of all that is needed, whoever has it, but for what only packages in `stop` need."""
-        seen: dict[str, None] = {}
-        names, todo = set(stop), [Requirement(root) for root in roots]
+        seen: set[str] = set()
+        passed_over, todo = {*stop, *KEPT}, [Requirement(root) for root in roots]
         while todo:
             wanted = todo.pop()
             name = canonicalize_name(wanted.name)
-            if name in names | set(KEPT) or str(wanted) in seen:
+            if name in passed_over or str(wanted) in seen:
                 continue
-            seen[str(wanted)] = None
+            seen.add(str(wanted))
             if next(iter(Distribution.discover(name=name, **self.among)), None) is not None:
                 todo += self.of(wanted)
         return {canonicalize_name(Requirement(each).name) for each in seen}

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ KINDS = {
     torch.bfloat16: "bf16",
     torch.float16: "fp16",
 }
-TILES, WARPS = (2048, 4096, 8192, 16_384), (4, 8, 16)
+TILES, WARPS = (2048, 4096, 8192, 16_384), (4, 8, 16)  # columns of a tile and warps: what part 2 sweeps
 TAILS = (1, 7, 384)  # what is left of a vocabulary after its last whole tile
 
 
@@ -91,20 +91,32 @@ def _aligned(value: Any) -> bool:
     return isinstance(number, int) and number % 16 == 0
 
 
+@contextmanager
+def with_warps(warps: int) -> Iterator[None]:
+    """While inside, the kernels run with so many warps; afterwards they have their own number again."""
+    from entrostat.stats import triton_kernel
+
+    own = triton_kernel._block
+    triton_kernel._block = lambda columns: own(columns) | {"num_warps": warps}
+    try:
+        yield
+    finally:
+        triton_kernel._block = own
+
+
 def launches(columns: int, warps: int | None = None) -> list[Launch]:
     """Every launch for tiles of so many columns: each set of statistics and of gradients, with softcap and without."""
     from entrostat.stats import token_stats_from_hidden, triton_kernel, triton_ops
     from entrostat.types import STATISTICS
 
     found: dict[Launch, None] = {}
-    own = triton_kernel._block
     with ExitStack() as stack:
         stack.enter_context(patch.object(triton_ops, "cannot_run", lambda hidden: ""))
         for name in ("_fold", "_gradient"):
             recorder = Recorder(name, getattr(triton_kernel, name), found)
             stack.enter_context(patch.object(triton_kernel, name, recorder))
         if warps is not None:
-            stack.enter_context(patch.object(triton_kernel, "_block", lambda count: own(count) | {"num_warps": warps}))
+            stack.enter_context(with_warps(warps))
         for softcap, want in (
             (cap, want) for cap in (None, 30.0) for want in (("logp",), ("logp", "entropy"), STATISTICS)
         ):

@@ -14,13 +14,14 @@ import gc
 import itertools
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from functools import cache
 from statistics import median
 from typing import Any
 
 import torch
+from kernels import TILES, WARPS, with_warps
 from record import Results
 from torch import Tensor
 
@@ -236,24 +237,11 @@ def failed(said: str) -> dict[str, Any]:
     raise RuntimeError(said)
 
 
-@contextmanager
-def with_warps(warps: int) -> Iterator[None]:
-    """While inside, the kernels run with so many warps; what is measured afterwards has their own number again."""
-    from entrostat.stats import triton_kernel
-
-    own = triton_kernel._block
-    triton_kernel._block = lambda columns: own(columns) | {"num_warps": warps}
-    try:
-        yield
-    finally:
-        triton_kernel._block = own
-
-
 def sweep(device: str, rehearse: bool, results: Results) -> None:
     """Our tiles, and with Triton the kernels' warps."""
     size = sizes(rehearse)[0]
-    tiles = [(32, 256), (64, 512)] if rehearse else itertools.product((2048, 4096, 8192), (2048, 4096, 8192, 16_384))
-    for (tokens, vocabulary), warps in itertools.product(tiles, (4, 8, 16) if device == "cuda" else (0,)):
+    tiles = [(32, 256), (64, 512)] if rehearse else itertools.product((2048, 4096, 8192), TILES)
+    for (tokens, vocabulary), warps in itertools.product(tiles, WARPS if device == "cuda" else (0,)):
 
         def work(tokens: int = tokens, vocabulary: int = vocabulary, warps: int = warps) -> dict[str, Any]:
             hidden, weight, targets, advantages = inputs(*size, device)
